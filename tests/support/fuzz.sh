@@ -26,6 +26,15 @@ coverage_build() {
     cmake --build "$COVERAGE_BUILD" --target "fuzz_$1" >/dev/null
 }
 
+# Of llvm-cov's ten columns: the file from the top of the checkout, lines, regions.
+coverage_table() {
+    awk -v top="$PWD/" '
+        NF == 10 && $2 ~ /^[0-9]+$/ {
+            name = index($1, top) == 1 ? substr($1, length(top) + 1) : $1
+            printf "%-40s %5d lines %8s   %5d regions %8s\n", name, $8, $10, $2, $4
+        }'
+}
+
 # fuzz_coverage NAME: runs every input once and prints what share of our files they reached.
 fuzz_coverage() {
     local program=$COVERAGE_BUILD/bin/fuzz_$1 profile=$COVERAGE_BUILD/$1
@@ -36,7 +45,7 @@ fuzz_coverage() {
     }
     llvm-profdata merge -o "$profile.profdata" "$profile.profraw"
     llvm-cov report "$program" -instr-profile="$profile.profdata" -show-branch-summary=false \
-        -ignore-filename-regex="^($PWD/tests|/usr)/"
+        -ignore-filename-regex="^($PWD/tests|/usr)/" | coverage_table
 }
 
 main() {

@@ -56,12 +56,16 @@ apt_get() {
         >>"$log" 2>&1 </dev/null
 }
 
+# apt_install LOG NAME ...: all at once, else one by one, so that only what cannot be had is missing.
 apt_install() {
-    local missing=$1 log=$2
+    local log=$1 name
+    shift
     # A failed update is no reason to stop: the lists that are there may do.
     apt_get "$log" update || true
-    # shellcheck disable=SC2046  # names are words
-    apt_get "$log" install --no-install-recommends $(cut -f1 <<<"$missing")
+    apt_get "$log" install --no-install-recommends "$@" && return
+    for name in "$@"; do
+        apt_get "$log" install --no-install-recommends "$name" || true
+    done
 }
 
 # need_packages GROUP ...: returns at once when nothing is missing, else installs, or ends the script.
@@ -77,12 +81,13 @@ need_packages() {
     fi
     echo "dev: installing $(cut -f1 <<<"$missing" | paste -sd' ')" >&2
     log=$(mktemp)
-    apt_install "$missing" "$log" || true
+    # shellcheck disable=SC2046  # names are words
+    apt_install "$log" $(cut -f1 <<<"$missing")
     left=$(packages_missing "$@")
     if [ -n "$left" ]; then
-        tail -n 20 "$log" >&2
+        grep '^[EW]:' "$log" | sort -u >&2 || true
         rm -f "$log"
-        packages_give_up "apt-get failed, its last words are above" "$left"
+        packages_give_up "apt-get failed, what it said is above" "$left"
     fi
     rm -f "$log"
 }
