@@ -24,6 +24,8 @@ import tidy  # noqa: E402  (found through the line above)
 CACHE = ROOT / "build/lint-cache"
 # Fuzzers are compiled by the second only; a file is analysed with the flags of the first that has it.
 PRESETS = ("release", "fuzz")
+MODEL = "tests/support/analyzer.h"
+MODELLED = "common/base/err.c"  # defines what the model wraps
 OURS = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)
 FINDING = re.compile(r"^(\S+?):(\d+):\d+: (?:warning|error): (.*)$")
 
@@ -106,6 +108,7 @@ def cache_key(name, command, version):
     digest.update((ROOT / ".clang-tidy").read_bytes())
     parts = set()
     included(name, parts)
+    included(MODEL, parts)
     for part in sorted(parts):
         digest.update(f"\0{part}\0".encode() + (ROOT / part).read_bytes())
     return digest.hexdigest()
@@ -122,7 +125,8 @@ def analyse(name, folder, command, version):
     kept = CACHE / cache_key(name, command, version)
     if kept.is_file():
         return kept.read_text().splitlines()
-    done = run(["clang-tidy", "--quiet", "-p", str(folder), name])
+    model = [] if name == MODELLED else ["--extra-arg=-include", f"--extra-arg={ROOT / MODEL}"]
+    done = run(["clang-tidy", "--quiet", "-p", str(folder), *model, name])
     found = sorted(set(findings_of(done.stdout)))
     if done.returncode != 0 and not found:
         return [f"{name}: clang-tidy failed:\n{done.stdout}"]
