@@ -125,9 +125,9 @@ enum msgpack_fault msgpack_next(struct cursor *c, struct msgpack_token *t) {
         return MSGPACK_SHORT;
     unsigned char b = *c->at;
     struct lead l = lead_of(b);
+    t->type = (enum msgpack_type)l.type;
     if (cursor_left(c) < l.head)
         return MSGPACK_SHORT;
-    t->type = (enum msgpack_type)l.type;
     uint64_t raw = l.width ? load_be(c->at + 1, l.width) : l.fixed;
     switch (t->type) {
     case MSGPACK_NONE:
@@ -161,9 +161,8 @@ enum msgpack_fault msgpack_next(struct cursor *c, struct msgpack_token *t) {
 enum msgpack_type msgpack_peek(const struct cursor *c) {
     struct cursor copy = *c;
     struct msgpack_token t;
-    if (c->at < c->end && msgpack_next(&copy, &t) == MSGPACK_OK)
-        return t.type;
-    return c->at < c->end ? (enum msgpack_type)lead_of(*c->at).type : MSGPACK_NONE;
+    (void)msgpack_next(&copy, &t); /* says the type even of a value that is cut */
+    return t.type;
 }
 
 /* One token of the type `wanted`, or nothing. */
@@ -257,6 +256,13 @@ struct open {
     uint32_t depth, depth_max;
 };
 
+/* `waits` stays as it is: clearing it would cost more than most values. */
+static void open_none(struct open *o, uint32_t depth_max) {
+    ASSERT(depth_max <= MSGPACK_DEPTH_MAX);
+    o->depth = 0;
+    o->depth_max = depth_max;
+}
+
 static enum msgpack_fault open_container(struct open *o, const struct msgpack_token *t) {
     if (o->depth == o->depth_max)
         return MSGPACK_DEEP;
@@ -276,8 +282,8 @@ static bool close_complete(struct open *o) {
 
 enum msgpack_fault msgpack_pass(struct cursor *in, const struct msgpack_limits *limits) {
     struct cursor c = *in;
-    struct open o = {.depth_max = limits->depth_max};
-    ASSERT(o.depth_max <= MSGPACK_DEPTH_MAX);
+    struct open o;
+    open_none(&o, limits->depth_max);
     uint32_t values = 0;
     do {
         struct msgpack_token t;
@@ -296,32 +302,31 @@ enum msgpack_fault msgpack_pass(struct cursor *in, const struct msgpack_limits *
     return MSGPACK_OK;
 }
 
-/* Bytes of a value that its lead alone decides; 0 where more must be read. */
-static unsigned lead_extent(unsigned char b) {
-    struct lead l = lead_of(b);
-    switch (l.type) {
-    case MSGPACK_NIL:
-    case MSGPACK_BOOL:
-    case MSGPACK_UINT:
-    case MSGPACK_INT:
-    case MSGPACK_FLOAT:
-        return l.head;
-    case MSGPACK_TEXT:
-        return l.width ? 0 : l.head + l.fixed;
-    default:
-        return 0;
-    }
+/* Bytes of a value that its lead alone decides; 0 where more must be read. Short text besides. */
+static const uint8_t lead_extents[256] = {
+    [0x00 ... 0x7f] = 1, [0xc0] = 1, [0xc2] = 1, [0xc3] = 1, [0xca] = 5,
+    [0xcb] = 9,          [0xcc] = 2, [0xcd] = 3, [0xce] = 5, [0xcf] = 9,
+    [0xd0] = 2,          [0xd1] = 3, [0xd2] = 5, [0xd3] = 9, [0xe0 ... 0xff] = 1,
+};
+
+static bool skip_short(struct cursor *c) {
+    if (c->at == c->end)
+        return false;
+    unsigned char b = *c->at;
+    size_t extent = (b & 0xe0) == 0xa0 ? 1U + (b & 0x1f) : lead_extents[b];
+    if (!extent || extent > cursor_left(c))
+        return false;
+    c->at += extent;
+    return true;
 }
 
-enum msgpack_fault msgpack_skip(struct cursor *in) {
+static enum msgpack_fault skip_any(struct cursor *in) {
     struct cursor c = *in;
-    struct open o = {.depth_max = MSGPACK_DEPTH_MAX};
+    struct open o;
+    open_none(&o, MSGPACK_DEPTH_MAX);
     do {
-        unsigned extent = c.at < c.end ? lead_extent(*c.at) : 0;
-        if (extent && extent <= cursor_left(&c)) {
-            c.at += extent;
+        if (skip_short(&c))
             continue;
-        }
         struct msgpack_token t;
         enum msgpack_fault fault = msgpack_next(&c, &t);
         if (fault)
@@ -332,6 +337,10 @@ enum msgpack_fault msgpack_skip(struct cursor *in) {
     } while (!close_complete(&o));
     *in = c;
     return MSGPACK_OK;
+}
+
+enum msgpack_fault msgpack_skip(struct cursor *c) {
+    return skip_short(c) ? MSGPACK_OK : skip_any(c);
 }
 
 int msgpack_check(struct str value, const struct msgpack_limits *limits, struct err *e) {
