@@ -37,8 +37,12 @@ struct arena *arena_new(size_t bytes_max) {
 static void run_deferred(struct arena *a) {
     struct deferred *d = a->deferred;
     a->deferred = NULL;
-    for (; d; d = d->next)
+    while (d) {
+        struct deferred *next = d->next;
         d->release(d->what);
+        mem_free(d);
+        d = next;
+    }
 }
 
 static void free_blocks(struct block *b) {
@@ -84,7 +88,7 @@ static struct block *add_block(struct arena *a, size_t need) {
 }
 
 void *arena_try(struct arena *a, size_t size) {
-    if (size > a->bytes_max)
+    if (size > a->bytes_max || size > SIZE_MAX - ALIGN - sizeof(struct block))
         return NULL;
     size_t need = (size + ALIGN - 1) & ~(size_t)(ALIGN - 1);
     if (need > a->bytes_max - a->used)
@@ -123,7 +127,8 @@ struct str arena_try_copy(struct arena *a, struct str s) {
 }
 
 void arena_defer(struct arena *a, void (*release)(void *what), void *what) {
-    struct deferred *d = arena_alloc(a, sizeof *d);
+    /* Not of the arena's own memory: outside data may have filled that up to its bound. */
+    struct deferred *d = MEM_NEW(struct deferred);
     *d = (struct deferred){a->deferred, release, what};
     a->deferred = d;
 }

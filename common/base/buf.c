@@ -18,13 +18,13 @@ void buf_clear(struct buf *b) {
 static int grow(struct buf *b, size_t need) {
     size_t size = b->size ? b->size : 256;
     while (size < need)
-        size *= 2;
+        size = size > SIZE_MAX / 2 ? need : size * 2;
     if (size > b->bytes_max)
         size = b->bytes_max;
     char *p = mem_try(size);
     if (!p)
         return -1;
-    if (b->len)
+    if (b->at)
         memcpy(p, b->at, b->len);
     mem_free(b->at);
     b->at = p;
@@ -34,7 +34,7 @@ static int grow(struct buf *b, size_t need) {
 
 void *buf_room(struct buf *b, size_t n) {
     if (b->failed || n > b->bytes_max || b->len > b->bytes_max - n ||
-        (b->len + n > b->size && grow(b, b->len + n) < 0)) {
+        ((!b->at || b->len + n > b->size) && grow(b, b->len + n) < 0)) {
         b->failed = true;
         return NULL;
     }
@@ -60,6 +60,18 @@ int buf_putc(struct buf *b, char c) {
     return buf_put(b, &c, 1);
 }
 
+/* By way of a copy: vsnprintf wants a byte more, for a NUL that the bound need not allow. */
+static int put_long(struct buf *b, size_t n, const char *fmt, va_list ap) {
+    bool fits = b->len <= b->bytes_max && n <= b->bytes_max - b->len;
+    AUTO_FREE char *text = fits ? mem_try(n + 1) : NULL;
+    if (!text) {
+        b->failed = true;
+        return -1;
+    }
+    vsnprintf(text, n + 1, fmt, ap);
+    return buf_put(b, text, n);
+}
+
 int buf_printf(struct buf *b, const char *fmt, ...) {
     va_list ap, again;
     va_start(ap, fmt);
@@ -68,18 +80,12 @@ int buf_printf(struct buf *b, const char *fmt, ...) {
     int n = vsnprintf(small, sizeof small, fmt, ap);
     va_end(ap);
     int rc = -1;
-    if (n < 0) {
+    if (n < 0)
         b->failed = true;
-    } else if ((size_t)n < sizeof small) {
+    else if ((size_t)n < sizeof small)
         rc = buf_put(b, small, (size_t)n);
-    } else {
-        char *to = buf_room(b, (size_t)n + 1);
-        if (to) {
-            vsnprintf(to, (size_t)n + 1, fmt, again);
-            b->len += (size_t)n;
-            rc = 0;
-        }
-    }
+    else
+        rc = put_long(b, (size_t)n, fmt, again);
     va_end(again);
     return rc;
 }

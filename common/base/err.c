@@ -10,8 +10,7 @@ static const struct row {
     int exit;
     const char *name, *text;
 } rows[] = {
-#define ERROR(code, number, class, exit, text)                                                     \
-    {ERR_##code, ERR_CLASS_##class, exit, #code, text},
+#define ERROR(code, number, class, exit, text) {ERR_##code, ERR_CLASS_##class, exit, #code, text},
 #include "schemas/errors.def"
 #undef ERROR
 };
@@ -28,11 +27,26 @@ static const struct row *row_or_internal(enum err_code code) {
     return row ? row : row_of(ERR_INTERNAL);
 }
 
+/* Texts travel in messages, which hold UTF-8 only: what is not becomes '?', whether it was quoted
+ * so or cut in the middle of a character. */
+static void make_utf8(char *text) {
+    size_t len = strlen(text);
+    for (size_t i = 0, n; i < len; i += n) {
+        for (n = 1; n < 4 && i + n < len && !str_is_utf8(str_make(text + i, n)); n++)
+            continue;
+        if (!str_is_utf8(str_make(text + i, n))) {
+            text[i] = '?';
+            n = 1;
+        }
+    }
+}
+
 static void fill(struct err *e, enum err_code code, const char *fmt, va_list ap) {
     e->code = code;
     e->class = err_code_class(code);
     e->retry_after_ms = 0;
     vsnprintf(e->text, sizeof e->text, fmt, ap);
+    make_utf8(e->text);
 }
 
 int err_set(struct err *e, enum err_code code, const char *fmt, ...) {
@@ -57,6 +71,7 @@ int err_errno(struct err *e, const char *fmt, ...) {
     size_t used = strlen(e->text);
     snprintf(e->text + used, sizeof e->text - used, ": %s",
              strerror_r(saved, reason, sizeof reason));
+    make_utf8(e->text);
     return -1;
 }
 
@@ -71,6 +86,7 @@ int err_add(struct err *e, const char *fmt, ...) {
     va_end(ap);
     size_t used = strlen(e->text);
     snprintf(e->text + used, sizeof e->text - used, ": %s", old);
+    make_utf8(e->text);
     return -1;
 }
 

@@ -12,14 +12,16 @@ static const struct unit durations[] = {
     {"d", 86400000}, {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}, {"", 1000},
 };
 static const struct unit sizes[] = {
-    {"GiB", 1ULL << 30}, {"MiB", 1ULL << 20}, {"KiB", 1ULL << 10}, {"B", 1}, {"G", 1ULL << 30},
-    {"M", 1ULL << 20},   {"K", 1ULL << 10},   {"", 1},
+    {"GiB", 1ULL << 30}, {"MiB", 1ULL << 20}, {"KiB", 1ULL << 10}, {"B", 1},
+    {"G", 1ULL << 30},   {"M", 1ULL << 20},   {"K", 1ULL << 10},   {"", 1},
 };
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
 
 static int parse(struct str s, const struct unit *units, size_t n, const char *what,
                  const char *names, uint64_t *out, struct err *e) {
+    if (s.len == 0) /* perhaps NULL, which must not be added to */
+        s = STR("");
     size_t digits = 0;
     while (digits < s.len && s.at[digits] >= '0' && s.at[digits] <= '9')
         digits++;
