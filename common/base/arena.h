@@ -1,9 +1,9 @@
 /* Memory with one lifetime: everything taken from an arena is freed when it is reset or destroyed.
  *
  * One arena a job, one a request, one a decoded message. `bytes_max` bounds what it may ever hold;
- * `arena_try` answers NULL beyond it, `arena_alloc` treats that as our own bug and is for sizes that
- * cannot come from outside. Foreign resources (a handle, a document) join with `arena_defer` and are
- * released in reverse order. Not thread-safe: an arena belongs to one thread. */
+ * `arena_try` answers NULL beyond it, `arena_alloc` treats that as our own bug and is for sizes
+ * that cannot come from outside. Foreign resources (a handle, a document) join with `arena_defer`
+ * and are released in reverse order. Not thread-safe: an arena belongs to one thread. */
 #pragma once
 
 #include "common/base/str.h"

@@ -1,8 +1,8 @@
 /* A growing run of bytes that knows its maximum.
  *
- * An append beyond `bytes_max` (or beyond memory) changes nothing and returns -1; the buffer is then
- * `failed`, which is sticky until it is cleared, so that a run of appends is checked once at its end.
- * `buf_destroy` frees; AUTO_BUF does it at the end of the scope. Not thread-safe. */
+ * An append beyond `bytes_max` (or beyond memory) changes nothing and returns -1; the buffer is
+ * then `failed`, which is sticky until it is cleared, so that a run of appends is checked once at
+ * its end. `buf_destroy` frees; AUTO_BUF does it at the end of the scope. Not thread-safe. */
 #pragma once
 
 #include "common/base/str.h"

@@ -1,10 +1,11 @@
 /* The one way an error travels.
  *
  * A function that can fail returns 0 or -1 and takes `struct err *` last. The callee fills it, each
- * layer on the way up may add one clause with `err_add` ("loading config: line 3: ..."), and whoever
- * ends the way replies or logs, never both and never in between. The class decides what a queue does
- * with it: TEMP is tried again, PERM is not, HOLD waits `retry_after_ms` and costs no attempt, BUG is
- * ours. Codes are in schemas/errors.def. A `struct err` owns nothing and may be copied. */
+ * layer on the way up may add one clause with `err_add` ("loading config: line 3: ..."), and
+ * whoever ends the way replies or logs, never both and never in between. The class decides what a
+ * queue does with it: TEMP is tried again, PERM is not, HOLD waits `retry_after_ms` and costs no
+ * attempt, BUG is ours. Codes are in schemas/errors.def. A `struct err` owns nothing and may be
+ * copied. */
 #pragma once
 
 #include "common/base/str.h"
@@ -37,8 +38,8 @@ int err_errno(struct err *e, const char *fmt, ...) __attribute__((format(printf,
 int err_add(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3), cold));
 void err_clear(struct err *e);
 
-const char *err_code_name(enum err_code code);    /* "NOT_FOUND" */
-const char *err_code_text(enum err_code code);    /* the general sentence */
+const char *err_code_name(enum err_code code); /* "NOT_FOUND" */
+const char *err_code_text(enum err_code code); /* the general sentence */
 enum err_class err_code_class(enum err_code code);
 int err_code_exit(enum err_code code);
 const char *err_class_name(enum err_class class); /* "temp" */

@@ -1,9 +1,9 @@
 /* Ids and fences: 64 bits that are never given twice.
  *
  * Both are 4 bits shard (0 for now), 18 bits broker epoch, 42 bits counter. The epoch is raised and
- * made durable at every start before anything is accepted, so neither comes again after a crash that
- * lost the counter. Shown as 13 characters of Crockford's base32 (lower case; i, l, o read as 1, 1,
- * 0; no checksum). Zero is never an id: it stands for "none". */
+ * made durable at every start before anything is accepted, so neither comes again after a crash
+ * that lost the counter. Shown as 13 characters of Crockford's base32 (lower case; i, l, o read as
+ * 1, 1, 0; no checksum). Zero is never an id: it stands for "none". */
 #pragma once
 
 #include "common/base/str.h"

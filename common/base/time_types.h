@@ -1,8 +1,8 @@
 /* Two clocks that never mix.
  *
  * `struct mono` counts milliseconds that cannot step: all waiting is done on it.
- * `struct wall` is UTC milliseconds since 1970: what is journaled, shown, and what `run_at` and cron
- * follow. Being structs, one cannot be passed for the other. Durations are plain uint64_t
+ * `struct wall` is UTC milliseconds since 1970: what is journaled, shown, and what `run_at` and
+ * cron follow. Being structs, one cannot be passed for the other. Durations are plain uint64_t
  * milliseconds named `..._ms`. */
 #pragma once
 

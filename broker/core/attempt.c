@@ -1,0 +1,235 @@
+/* The life of one attempt: given to a worker, started, stopped, failed, taken back. */
+#include "broker/core/core_int.h"
+#include "common/base/id.h"
+
+uint64_t fence_next(struct core *c) {
+    ASSERT(c->fences < ID_COUNTER_MAX);
+    return id_make(c->epoch & ID_EPOCH_MAX, ++c->fences);
+}
+
+/* ---- what a worker holds
+ * ---------------------------------------------------------------------------- */
+static struct list *run_list(struct core *c, const struct extra *x) {
+    return x->worker ? &worker_at(c, x->worker)->run : &c->orphans;
+}
+
+static void run_push(struct core *c, uint32_t i) {
+    struct extra *x = job_extra(c, job_at(c, i));
+    struct list *l = run_list(c, x);
+    x->run_next = 0;
+    x->run_prev = l->tail;
+    if (l->tail)
+        job_extra(c, job_at(c, l->tail))->run_next = i;
+    else
+        l->head = i;
+    l->tail = i;
+    l->n++;
+}
+
+static void run_remove(struct core *c, uint32_t i) {
+    struct extra *x = job_extra(c, job_at(c, i));
+    struct list *l = run_list(c, x);
+    ASSERT(l->n > 0);
+    if (x->run_prev)
+        job_extra(c, job_at(c, x->run_prev))->run_next = x->run_next;
+    else
+        l->head = x->run_next;
+    if (x->run_next)
+        job_extra(c, job_at(c, x->run_next))->run_prev = x->run_prev;
+    else
+        l->tail = x->run_prev;
+    x->run_next = x->run_prev = 0;
+    l->n--;
+}
+
+void attempt_attach(struct core *c, uint32_t i, uint32_t worker) {
+    struct extra *x = job_need_extra(c, i);
+    x->worker = worker;
+    run_push(c, i);
+    if (worker) {
+        struct worker *w = worker_at(c, worker);
+        w->held++;
+        if (w->started < w->slots) {
+            job_mark(job_at(c, i), JOB_STARTED);
+            w->started++;
+        }
+    }
+}
+
+void attempt_begin(struct core *c, uint32_t i, uint32_t worker, uint64_t fence) {
+    struct job *j = job_at(c, i);
+    struct extra *x = job_need_extra(c, i);
+    j->fence = fence;
+    job_set_state(c, i, JOB_running);
+    x->tries++;
+    x->started_ms = c->wall.ms;
+    x->asked_ms = 0;
+    x->progress = x->progress_total = 0;
+    timer_clear(c, TIMER_JOB_EXTRA, i);
+    limit_take(&job_queue(c, j)->limit, core_now_us(c));
+    limit_take(&job_tenant(c, j)->limit, core_now_us(c));
+    attempt_attach(c, i, worker);
+    key_started(c, i);
+}
+
+/* Off its worker, without touching the limits: it goes to another list of the same kind. */
+static void unhand(struct core *c, uint32_t i) {
+    struct job *j = job_at(c, i);
+    struct extra *x = job_extra(c, j);
+    run_remove(c, i);
+    if (x->worker) {
+        struct worker *w = worker_at(c, x->worker);
+        w->held--;
+        if (job_is(j, JOB_STARTED))
+            w->started--;
+        if (w->alone == i)
+            w->alone = 0;
+    }
+    x->worker = 0;
+    x->asked_ms = 0;
+    timer_clear(c, TIMER_JOB_EXTRA, i);
+    job_unmark(j, JOB_STARTED | JOB_TIMED_OUT | JOB_RECALLED | JOB_TO_SEND);
+}
+
+void attempt_detach(struct core *c, uint32_t i) {
+    struct job *j = job_at(c, i);
+    unhand(c, i);
+    if (!MUTANT(limit_leaked))
+        limit_give(&job_queue(c, j)->limit);
+    limit_give(&job_tenant(c, j)->limit);
+    tenant_unpark(c, j->tenant);
+}
+
+void attempt_adopt(struct core *c, uint32_t i, uint32_t worker) {
+    struct job *j = job_at(c, i);
+    unhand(c, i);
+    attempt_attach(c, i, worker);
+    if (!job_is(j, JOB_STARTED)) { /* it says so: its slots decide, not our count */
+        job_mark(j, JOB_STARTED);
+        worker_at(c, worker)->started++;
+    }
+}
+
+void attempt_started(struct core *c, uint32_t i) {
+    struct job *j = job_at(c, i);
+    struct extra *x = job_extra(c, j);
+    job_unmark(j, JOB_RECALLED);
+    if (job_is(j, JOB_STARTED))
+        return;
+    job_mark(j, JOB_STARTED);
+    worker_at(c, x->worker)->started++;
+    if (x->timeout_ms && !x->asked_ms)
+        timer_set(c, TIMER_JOB_EXTRA, i, c->now.ms + x->timeout_ms);
+}
+
+/* ---- back in line
+ * ------------------------------------------------------------------------------------ */
+uint64_t attempt_requeue(struct core *c, uint32_t i) {
+    struct job *j = job_at(c, i);
+    struct extra *x = job_extra(c, j);
+    attempt_detach(c, i);
+    c->stats.requeued++;
+    if (!MUTANT(fence_kept_on_requeue))
+        j->fence = fence_next(c); /* what the lost attempt reports is refused from here on */
+    if (x->key)                   /* it still holds its key */
+        job_due(c, i);
+    else
+        job_ready(c, i, true);
+    return job_record(c, i, STR(""));
+}
+
+static uint64_t backoff_ms(struct core *c, const struct job *j, const struct extra *x) {
+    uint64_t wait = x->backoff_ms;
+    for (unsigned n = 1; n < j->attempts && wait < x->backoff_max_ms; n++)
+        wait *= 2;
+    if (x->backoff_max_ms && wait > x->backoff_max_ms)
+        wait = x->backoff_max_ms;
+    /* The last quarter is chance, so that what failed together does not come back together. */
+    uint32_t part = wait / 4 < UINT32_MAX ? (uint32_t)(wait / 4) : UINT32_MAX;
+    return part ? wait - rng_below(&c->rng, part) : wait;
+}
+
+static uint64_t try_later(struct core *c, uint32_t i, uint64_t wait_ms) {
+    struct job *j = job_at(c, i);
+    struct extra *x = job_extra(c, j);
+    attempt_detach(c, i);
+    x->due_ms = c->now.ms + wait_ms;
+    job_mark(j, JOB_BACKOFF);
+    if (MUTANT(key_freed_on_retry)) {
+        uint32_t key = x->key;
+        if (key && key_at(c, key)->holder == i)
+            key_at(c, key)->holder = 0;
+    }
+    job_place(c, i);
+    return MUTANT(retry_not_journaled) ? 0 : job_record(c, i, STR(""));
+}
+
+uint64_t attempt_failed(struct core *c, uint32_t i, enum err_code code, struct str text) {
+    struct job *j = job_at(c, i);
+    struct extra *x = job_extra(c, j);
+    if (j->attempts < UINT16_MAX)
+        j->attempts++;
+    job_fail_text(c, i, code, text);
+    core_tell(c, EVENT_attempt_failed, j->id, text);
+    uint32_t most = x->attempts_max ? x->attempts_max : c->config.attempts_max;
+    if (err_code_class(code) == ERR_CLASS_PERM ||
+        (j->attempts >= most && !MUTANT(attempts_unbounded))) {
+        attempt_detach(c, i);
+        return job_end(c, i, JOB_dead, STR(""));
+    }
+    return try_later(c, i, backoff_ms(c, j, x));
+}
+
+uint64_t attempt_held(struct core *c, uint32_t i, uint64_t wait_ms, struct str text) {
+    job_fail_text(c, i, ERR_RATE_LIMITED, text);
+    return try_later(c, i, wait_ms);
+}
+
+/* ---- stop it
+ * ------------------------------------------------------------------------------------------ */
+void attempt_stop(struct core *c, uint32_t i, enum err_code why, uint64_t after) {
+    struct job *j = job_at(c, i);
+    struct extra *x = job_extra(c, j);
+    if (!x->asked_ms) {
+        x->asked_ms = c->now.ms;
+        timer_set(c, TIMER_JOB_EXTRA, i, c->now.ms + c->config.cancel_grace_ms);
+    }
+    if (!x->worker)
+        return; /* its worker was not heard since the restart; it will be told when it is */
+    struct msg_attempt_ref m = {0};
+    MSG_SET(&m, attempt_ref, job, j->id);
+    MSG_SET(&m, attempt_ref, fence, j->fence);
+    MSG_SET(&m, attempt_ref, code, (uint64_t)why);
+    const struct worker *w = worker_at(c, x->worker);
+    send_to(c, session_at(c, w->session)->link, VERB_cancel_attempt, 0, &m, STR(""), after);
+}
+
+static void disobeyed(struct core *c, uint32_t i) {
+    struct extra *x = job_extra(c, job_at(c, i));
+    if (!x->worker)
+        return;
+    struct worker *w = worker_at(c, x->worker);
+    if (w->state == WORKER_STUCK)
+        return;
+    w->state = WORKER_STUCK;
+    w->stuck_ms = c->now.ms;
+    worker_recall(c, x->worker, 0);
+}
+
+void attempt_timer(struct core *c, uint32_t i) {
+    struct job *j = job_at(c, i);
+    struct extra *x = job_extra(c, j);
+    if (j->state != JOB_running && j->state != JOB_cancelling) {
+        if (x->tries == 0 && x->ttl_end_ms) {
+            job_fail_text(c, i, ERR_EXPIRED, str_of(err_code_text(ERR_EXPIRED)));
+            job_end(c, i, JOB_expired, STR(""));
+        }
+        return;
+    }
+    if (x->asked_ms) {
+        disobeyed(c, i);
+        return;
+    }
+    job_mark(j, JOB_TIMED_OUT);
+    attempt_stop(c, i, ERR_TIMEOUT, 0);
+}

@@ -1,0 +1,192 @@
+/* The invariants of the core, walked. Called after every input in simulations and tests, now and
+ * then in production; a broken one is our bug and ends the process. */
+#include "broker/core/core_int.h"
+
+struct tally {
+    uint64_t by_state[JOB_STATES];
+    uint32_t in_lanes, pending, kept, running, isolated, blocked_holders, waiting;
+    uint64_t body_bytes, volatile_bytes, kept_bytes;
+};
+
+/* 1. A job's flags, lists and state say the same. */
+static void check_job(const struct core *c, uint32_t i, struct tally *t) {
+    const struct job *j = job_at(c, i);
+    const struct extra *x = job_extra(c, j);
+    bool runs = j->state == JOB_running || j->state == JOB_cancelling;
+    t->by_state[j->state]++;
+    ASSERT(job_find(c, j->id) == i);
+    ASSERT(j->line && j->tenant && j->priority < PRIORITIES);
+    ASSERT(job_is(j, JOB_IN_LANE) == (j->state == JOB_ready && !job_is(j, JOB_ISOLATED)));
+    ASSERT(job_is(j, JOB_IS_KEPT) == job_state_terminal(j->state));
+    ASSERT(runs == (x && (x->worker || x->run_next || x->run_prev || c->orphans.head == i)));
+    ASSERT(!job_state_terminal(j->state) || !job_is(j, JOB_IS_VOLATILE));
+    ASSERT(job_is(j, JOB_IS_VOLATILE) == (j->body_pos == 0));
+    ASSERT(!job_is(j, JOB_IS_VOLATILE) || (x && x->body));
+    ASSERT(!runs || j->fence);
+    t->in_lanes += job_is(j, JOB_IN_LANE);
+    t->pending += j->state == JOB_NONE;
+    t->kept += job_is(j, JOB_IS_KEPT);
+    t->running += runs;
+    t->isolated += j->state == JOB_ready && job_is(j, JOB_ISOLATED);
+    if (job_is(j, JOB_IS_KEPT))
+        t->kept_bytes += (uint64_t)j->body_bytes + j->state_bytes;
+    if (!x || !x->body)
+        return;
+    *(job_is(j, JOB_IS_VOLATILE) ? &t->volatile_bytes : &t->body_bytes) += x->body->bytes;
+}
+
+static void check_jobs(const struct core *c, struct tally *t) {
+    for (uint32_t i = 1; i < slab_end(&c->jobs); i++)
+        if (slab_is_used(&c->jobs, i))
+            check_job(c, i, t);
+    for (int s = 0; s < JOB_STATES; s++)
+        ASSERT(t->by_state[s] == c->stats.by_state[s]);
+    ASSERT(t->kept == c->kept[0].n + c->kept[1].n);
+    ASSERT(t->kept_bytes == c->kept_bytes[0] + c->kept_bytes[1]);
+    ASSERT(t->pending == c->pending.n);
+    ASSERT(t->body_bytes == c->stats.body_bytes);
+    ASSERT(t->volatile_bytes == c->stats.volatile_bytes);
+}
+
+/* 2. What is pending is in order of position: commits release it from the head. */
+static void check_pending(const struct core *c) {
+    uint64_t last = 0;
+    uint32_t n = 0;
+    for (uint32_t i = c->pending.head; i; i = job_at(c, i)->next, n++) {
+        ASSERT(job_at(c, i)->state == JOB_NONE);
+        ASSERT(job_at(c, i)->body_pos > last);
+        last = job_at(c, i)->body_pos;
+    }
+    ASSERT(n == c->pending.n);
+}
+
+/* 3. Lanes hold what they count; lanes in a ring are of active lines; parked ones are with tenants.
+ */
+static void check_lane(const struct core *c, uint32_t i, uint32_t *jobs) {
+    const struct lane *a = lane_at(c, i);
+    uint32_t n = 0, prev = 0;
+    for (uint32_t k = a->head; k; k = job_at(c, k)->next, n++) {
+        const struct job *j = job_at(c, k);
+        ASSERT(j->prev == prev && job_is(j, JOB_IN_LANE));
+        ASSERT(j->line == a->line && j->tenant == a->tenant && j->priority == a->priority);
+        prev = k;
+    }
+    ASSERT(n == a->n && n > 0 && a->tail == prev);
+    if (!a->parked)
+        ASSERT(line_at(c, a->line)->mask & (1U << a->priority));
+    *jobs += n;
+}
+
+static void check_lanes(const struct core *c, const struct tally *t) {
+    uint32_t jobs = 0;
+    for (uint32_t i = 1; i < slab_end(&c->lanes); i++)
+        if (slab_is_used(&c->lanes, i))
+            check_lane(c, i, &jobs);
+    ASSERT(jobs == t->in_lanes);
+    for (uint32_t i = 1; i < slab_end(&c->lines); i++) {
+        if (!slab_is_used(&c->lines, i))
+            continue;
+        const struct line *l = line_at(c, i);
+        ASSERT((l->mask != 0) == (l->active_next != 0));
+        for (int p = 0; p < PRIORITIES; p++)
+            ASSERT(((l->mask >> p) & 1) == (l->class[p].ring != 0));
+    }
+}
+
+/* 4. Workers hold what they count, never more than their credit, and are alone when they must be.
+ */
+static uint32_t check_run(const struct core *c, const struct list *l, uint32_t worker) {
+    uint32_t n = 0, prev = 0;
+    for (uint32_t i = l->head; i; n++) {
+        const struct extra *x = job_extra(c, job_at(c, i));
+        ASSERT(x->worker == worker && x->run_prev == prev);
+        prev = i;
+        i = x->run_next;
+    }
+    ASSERT(n == l->n && l->tail == prev);
+    return n;
+}
+
+static void check_worker(const struct core *c, uint32_t i) {
+    const struct worker *w = worker_at(c, i);
+    uint32_t started = 0;
+    for (uint32_t k = w->run.head; k; k = job_extra(c, job_at(c, k))->run_next) {
+        const struct job *j = job_at(c, k);
+        started += job_is(j, JOB_STARTED);
+        ASSERT(!job_is(j, JOB_ISOLATED) || w->alone != k || w->held == 1);
+    }
+    ASSERT(started == w->started && w->held == w->run.n);
+    ASSERT(session_at(c, w->session)->worker == i);
+}
+
+static void check_workers(const struct core *c, const struct tally *t) {
+    uint32_t n = check_run(c, &c->orphans, 0);
+    for (uint32_t i = 1; i < slab_end(&c->workers); i++) {
+        if (!slab_is_used(&c->workers, i))
+            continue;
+        n += check_run(c, &worker_at(c, i)->run, i);
+        check_worker(c, i);
+    }
+    ASSERT(n == t->running);
+}
+
+/* 5. Limits count exactly what runs. */
+static void check_limits(const struct core *c) {
+    uint64_t queues = 0, tenants = 0;
+    uint64_t runs = c->stats.by_state[JOB_running] + c->stats.by_state[JOB_cancelling];
+    for (uint32_t i = 1; i < slab_end(&c->queues.rows); i++) {
+        if (!slab_is_used(&c->queues.rows, i))
+            continue;
+        const struct queue *q = queue_at(c, i);
+        queues += q->limit.running;
+        ASSERT(q->limit.running == q->by_state[JOB_running] + q->by_state[JOB_cancelling]);
+    }
+    for (uint32_t i = 1; i < slab_end(&c->tenants.rows); i++)
+        if (slab_is_used(&c->tenants.rows, i))
+            tenants += tenant_at(c, i)->limit.running;
+    ASSERT(queues == runs && tenants == runs);
+}
+
+/* 6. A key has at most one job in lanes or running, and that is its holder. */
+static void check_keys(const struct core *c) {
+    for (uint32_t i = 1; i < slab_end(&c->jobs); i++) {
+        if (!slab_is_used(&c->jobs, i))
+            continue;
+        const struct job *j = job_at(c, i);
+        const struct extra *x = job_extra(c, j);
+        if (!x || !x->key)
+            continue;
+        bool through =
+            j->state == JOB_ready || j->state == JOB_running || j->state == JOB_cancelling;
+        ASSERT(!through || key_at(c, x->key)->holder == i);
+    }
+    for (uint32_t i = 1; i < slab_end(&c->keys); i++) {
+        if (!slab_is_used(&c->keys, i))
+            continue;
+        const struct key *k = key_at(c, i);
+        uint32_t live = 0;
+        for (uint32_t n = 0; n < k->heap_n; n++) {
+            ASSERT(n == 0 || k->heap[(n - 1) / 2].id <= k->heap[n].id);
+            live += key_waits(c, i, &k->heap[n]) && k->heap[n].job != k->holder;
+        }
+        ASSERT(live == k->waiting);
+    }
+}
+
+/* 7. Timers are heaps. */
+static void check_heap(const struct timers *h) {
+    for (uint32_t n = 2; n <= h->n; n++)
+        ASSERT(h->at[n / 2].when <= h->at[n].when);
+}
+
+void core_check(const struct core *c) {
+    struct tally t = {{0}, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+    check_jobs(c, &t);
+    check_pending(c);
+    check_lanes(c, &t);
+    check_workers(c, &t);
+    check_limits(c);
+    check_keys(c);
+    check_heap(&c->mono_timers);
+    check_heap(&c->wall_timers);
+}

@@ -1,0 +1,200 @@
+/* What operators set at run time, and kinds: journaled, and stronger than the file until reset. */
+#include "broker/core/core_int.h"
+
+static void rewrite(struct core *c, enum record_type type, const void *m, uint64_t *pos,
+                    uint32_t *bytes) {
+    struct record r = {.type = type, .other = m};
+    if (*pos)
+        c->fx.release(c->fx.ctx, *pos, *bytes);
+    *pos = c->fx.append(c->fx.ctx, &r, bytes);
+}
+
+void queue_record(struct core *c, uint32_t queue) {
+    struct queue *q = queue_at(c, queue);
+    struct msg_rec_queue m = {0};
+    MSG_SET(&m, rec_queue, queue, q->row.name);
+    MSG_SET(&m, rec_queue, version, q->version);
+    MSG_SET(&m, rec_queue, pause_set, q->pause_is_set);
+    MSG_SET(&m, rec_queue, paused, q->paused);
+    MSG_SET(&m, rec_queue, limit_set, q->limit.is_set);
+    MSG_SET(&m, rec_queue, concurrency, q->limit.set.concurrency);
+    MSG_SET(&m, rec_queue, rate_count, q->limit.set.rate_count);
+    MSG_SET(&m, rec_queue, rate_per_ms, q->limit.set.rate_per_ms);
+    MSG_SET(&m, rec_queue, burst, q->limit.set.burst);
+    rewrite(c, REC_QUEUE, &m, &q->pos, &q->bytes);
+}
+
+void tenant_record(struct core *c, uint32_t tenant) {
+    struct tenant *t = tenant_at(c, tenant);
+    struct msg_rec_tenant m = {0};
+    MSG_SET(&m, rec_tenant, tenant, t->row.name);
+    MSG_SET(&m, rec_tenant, version, t->version);
+    MSG_SET(&m, rec_tenant, limit_set, t->limit.is_set);
+    MSG_SET(&m, rec_tenant, concurrency, t->limit.set.concurrency);
+    MSG_SET(&m, rec_tenant, rate_count, t->limit.set.rate_count);
+    MSG_SET(&m, rec_tenant, rate_per_ms, t->limit.set.rate_per_ms);
+    MSG_SET(&m, rec_tenant, burst, t->limit.set.burst);
+    MSG_SET(&m, rec_tenant, weight, t->limit.set.weight);
+    rewrite(c, REC_TENANT, &m, &t->pos, &t->bytes);
+}
+
+#define KEEP(to, from, field)                                                                      \
+    do {                                                                                           \
+        if (MSG_HAS(from, kind_info, field))                                                       \
+            MSG_SET(to, rec_kind, field, (from)->field);                                           \
+    } while (0)
+
+void kind_record(struct core *c, uint32_t kind) {
+    struct kind *k = kind_at(c, kind);
+    const struct msg_kind_info *i = &k->info;
+    struct msg_rec_kind m = {0};
+    MSG_SET(&m, rec_kind, version, k->version);
+    MSG_SET(&m, rec_kind, kind, k->row.name);
+    KEEP(&m, i, queue);
+    KEEP(&m, i, priority);
+    KEEP(&m, i, timeout_ms);
+    KEEP(&m, i, attempts_max);
+    KEEP(&m, i, backoff_ms);
+    KEEP(&m, i, backoff_max_ms);
+    KEEP(&m, i, ttl_ms);
+    KEEP(&m, i, durability);
+    KEEP(&m, i, speculative);
+    KEEP(&m, i, schema);
+    rewrite(c, REC_KIND, &m, &k->pos, &k->bytes);
+}
+
+uint32_t kind_declare(struct core *c, const struct msg_kind_info *info, bool journal) {
+    uint32_t kind = names_take(&c->kinds, info->kind);
+    if (!kind)
+        return 0;
+    kind_set(c, kind, info);
+    if (journal) {
+        kind_at(c, kind)->version++;
+        kind_record(c, kind);
+    }
+    return kind;
+}
+
+/* ---- answers
+ * --------------------------------------------------------------------------------------------- */
+static void done(struct core *c, uint64_t count, uint64_t after) {
+    answer(c, &(struct reply_item){.count = (uint32_t)count}, NULL, after);
+}
+
+static void refuse(struct core *c, enum err_code code, const char *what, struct str name) {
+    struct err e;
+    err_set(&e, code, "%s '" STR_FMT "': not known", what, STR_ARG(name));
+    answer(c, &(struct reply_item){.code = (uint32_t)code}, &e, 0);
+}
+
+static void too_many(struct core *c, const char *what, uint32_t max) {
+    struct err e;
+    err_set(&e, ERR_BUSY, "there are %u %s, the bound", max, what);
+    answer(c, &(struct reply_item){.code = (uint32_t)e.code}, &e, 0);
+}
+
+/* ---- pause and limits
+ * ---------------------------------------------------------------------------------------- */
+static void recall_all(struct core *c, uint32_t queue) {
+    for (uint32_t w = 1; w < slab_end(&c->workers); w++)
+        if (slab_is_used(&c->workers, w))
+            worker_recall(c, w, queue);
+}
+
+static void set_pause(struct core *c, const struct msg_queue_ref *m, bool paused) {
+    uint32_t queue = names_find(&c->queues, m->queue);
+    if (!queue) { /* a typing error must not pause a queue that nobody has */
+        refuse(c, ERR_UNKNOWN_QUEUE, "queue", m->queue);
+        return;
+    }
+    struct queue *q = queue_at(c, queue);
+    q->paused = m->reset ? q->file_paused : paused;
+    q->pause_is_set = !m->reset;
+    q->version++;
+    queue_record(c, queue);
+    if (q->paused)
+        recall_all(c, queue);
+    done(c, 1, q->pos);
+}
+
+void on_pause_queue(struct core *c, const void *message, struct str payload) {
+    (void)payload;
+    set_pause(c, message, true);
+}
+
+void on_resume_queue(struct core *c, const void *message, struct str payload) {
+    (void)payload;
+    set_pause(c, message, false);
+}
+
+/* What is not named stays as it is in force. */
+static struct limit_config changed(const struct limit *l, const struct msg_set_limit *m) {
+    struct limit_config k = l->now;
+    if (MSG_HAS(m, set_limit, concurrency))
+        k.concurrency = (uint32_t)m->concurrency;
+    if (MSG_HAS(m, set_limit, rate_count)) {
+        k.rate_count = (uint32_t)m->rate_count;
+        k.rate_per_ms = m->rate_per_ms ? m->rate_per_ms : 1000;
+        k.burst = m->burst ? (uint32_t)m->burst : 1;
+    }
+    if (MSG_HAS(m, set_limit, weight))
+        k.weight = (uint32_t)m->weight;
+    return k;
+}
+
+static void limit_queue(struct core *c, const struct msg_set_limit *m) {
+    uint32_t queue = queue_take(c, m->name);
+    if (!queue) {
+        too_many(c, "queues", c->config.queues_max);
+        return;
+    }
+    struct queue *q = queue_at(c, queue);
+    struct limit_config k = changed(&q->limit, m);
+    limit_set(c, &q->limit, m->reset ? NULL : &k);
+    q->version++;
+    queue_record(c, queue);
+    timer_clear(c, TIMER_QUEUE, queue);
+    done(c, 1, q->pos);
+}
+
+static void limit_tenant(struct core *c, const struct msg_set_limit *m) {
+    uint32_t tenant = tenant_take(c, m->name);
+    if (!tenant) {
+        too_many(c, "tenants", c->config.tenants_max);
+        return;
+    }
+    struct tenant *t = tenant_at(c, tenant);
+    struct limit_config k = changed(&t->limit, m);
+    limit_set(c, &t->limit, m->reset ? NULL : &k);
+    t->version++;
+    tenant_record(c, tenant);
+    tenant_unpark(c, tenant);
+    done(c, 1, t->pos);
+}
+
+void on_set_limit(struct core *c, const void *message, struct str payload) {
+    const struct msg_set_limit *m = message;
+    (void)payload;
+    if (m->scope == 1)
+        limit_queue(c, m);
+    else
+        limit_tenant(c, m);
+}
+
+/* ---- kinds
+ * ------------------------------------------------------------------------------------------------------
+ */
+void on_declare_kind(struct core *c, const void *message, struct str payload) {
+    const struct msg_kind_info *m = message;
+    (void)payload;
+    uint32_t kind = names_find(&c->kinds, m->kind);
+    if (kind && kind_at(c, kind)->from_config) { /* the operator's file is stronger than a worker */
+        done(c, 0, 0);
+        return;
+    }
+    kind = kind_declare(c, m, true);
+    if (kind)
+        done(c, 1, kind_at(c, kind)->pos);
+    else
+        too_many(c, "kinds", c->config.kinds_max);
+}

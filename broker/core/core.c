@@ -1,0 +1,245 @@
+/* Birth, turns, and what the journal tells: see core.h for the rules. */
+#include "broker/core/core_int.h"
+#include "common/base/id.h"
+#include "common/base/mem.h"
+
+struct core_config core_config_default(void) {
+    return (struct core_config){
+        .heartbeat_ms = 1000,
+        .missed_max = 3,
+        .workers_max = 1024,
+        .sessions_max = 10000,
+        .tenants_max = 100000,
+        .queues_max = 4096,
+        .kinds_max = 1024,
+        .jobs_max = 20000000,
+        .windows_max = 1000000,
+        .items_max = 1024,
+        .bytes_max = 4U << 20,
+        .body_max = 1U << 20,
+        .result_max = 64U << 10,
+        .outstanding_max = 128,
+        .reply_keep_ms = 600000,
+        .aging_wait_ms = 60000,
+        .aging_share = 32,
+        .cancel_grace_ms = 2000,
+        .kill_grace_ms = 10000,
+        .crashes_max = 3,
+        .done_age_ms = 24ULL * 3600 * 1000,
+        .done_bytes = 256ULL << 20,
+        .dead_age_ms = 14ULL * 24 * 3600 * 1000,
+        .dead_bytes = 64ULL << 20,
+        .done_jobs = 500000,
+        .dead_jobs = 100000,
+        .window_jobs = 4096,
+        .window_bytes = 32ULL << 20,
+        .volatile_bytes = 256ULL << 20,
+        .attempts_max = 5,
+        .backoff_ms = 1000,
+        .backoff_max_ms = 600000,
+        .timeout_ms = 0,
+        .seed = 1,
+    };
+}
+
+struct core *core_new(const struct core_config *config, const struct effects *effects) {
+    struct core *c = MEM_NEW(struct core);
+    c->config = *config;
+    c->fx = *effects;
+    c->rng = rng_seed(config->seed);
+    c->replaying = true;
+    names_setup(c);
+    jobs_setup(c);
+    lanes_setup(c);
+    keys_setup(c);
+    uniques_setup(c);
+    sessions_setup(c);
+    slab_init(&c->loads, sizeof(struct load));
+    slab_init(&c->sweeps, sizeof(struct sweep));
+    return c;
+}
+
+void core_destroy(struct core **cp) {
+    struct core *c = *cp;
+    if (!c)
+        return;
+    for (uint32_t i = 1; i < slab_end(&c->loads); i++)
+        if (slab_is_used(&c->loads, i))
+            body_free(&((struct load *)slab_at(&c->loads, i))->body);
+    sessions_teardown(c);
+    keys_teardown(c);
+    uniques_teardown(c);
+    lanes_teardown(c);
+    jobs_teardown(c);
+    names_teardown(c);
+    timers_done(c);
+    slab_done(&c->loads);
+    slab_done(&c->sweeps);
+    mem_free(c->epochs);
+    mem_free(c);
+    *cp = NULL;
+}
+
+/* ---- what the settings say
+ * ------------------------------------------------------------------------------ */
+void core_set_kind(struct core *c, const struct msg_kind_info *kind) {
+    uint32_t k = kind_declare(c, kind, false);
+    if (k)
+        kind_at(c, k)->from_config = true;
+}
+
+void core_set_queue(struct core *c, struct str name, const struct limit_config *limit,
+                    bool paused) {
+    uint32_t i = queue_take(c, name);
+    if (!i)
+        return;
+    struct queue *q = queue_at(c, i);
+    limit_configure(&q->limit, limit);
+    q->file_paused = paused;
+    if (!q->pause_is_set)
+        q->paused = paused;
+}
+
+void core_set_tenant(struct core *c, struct str name, const struct limit_config *limit) {
+    uint32_t i = tenant_take(c, name);
+    if (!i)
+        return;
+    limit_configure(&tenant_at(c, i)->limit, limit);
+    tenant_unpark(c, i);
+}
+
+void core_set_pool(struct core *c, struct str name, uint32_t min, uint32_t max) {
+    uint32_t i = names_take(&c->pools, name);
+    if (!i)
+        return;
+    struct pool *p = pool_at(c, i);
+    p->configured = true;
+    p->min = min;
+    p->max = max;
+    if (!p->is_set)
+        p->wanted = min;
+    else if (p->wanted > max)
+        p->wanted = max;
+}
+
+/* ---- start
+ * --------------------------------------------------------------------------------------------------
+ */
+void epoch_record(struct core *c) {
+    struct msg_rec_epoch m = {0};
+    MSG_SET(&m, rec_epoch, epoch, c->epoch);
+    MSG_SET(&m, rec_epoch, at_ms, c->wall.ms);
+    struct record r = {.type = REC_EPOCH, .other = &m};
+    if (c->epoch_pos)
+        c->fx.release(c->fx.ctx, c->epoch_pos, c->epoch_bytes);
+    c->epoch_pos = c->fx.append(c->fx.ctx, &r, &c->epoch_bytes);
+}
+
+void core_start(struct core *c, struct mono now, struct wall wall) {
+    ASSERT(!c->starting && !c->open);
+    c->now = now;
+    c->wall = wall;
+    c->started = now;
+    c->epoch = c->highest_epoch + (MUTANT(epoch_not_raised) && c->highest_epoch ? 0 : 1);
+    ASSERT(c->epoch <= ID_EPOCH_MAX);
+    c->starting = true;
+    c->orphans_end_ms = c->awake_ms + c->config.heartbeat_ms * c->config.missed_max;
+    if (MUTANT(orphans_at_once))
+        c->orphans_end_ms = 0;
+    epoch_record(c);
+    c->epochs = mem_grow(c->epochs, c->n_epochs + 1, sizeof *c->epochs);
+    c->epochs[c->n_epochs++] = (struct epoch_range){c->epoch, 0};
+    replay_finish(c);
+    if (c->highest_epoch)
+        limits_after_restart(c);
+}
+
+uint64_t core_epoch(const struct core *c) {
+    return c->epoch;
+}
+
+bool core_open(const struct core *c) {
+    return c->open;
+}
+
+/* ---- turns
+ * ---------------------------------------------------------------------------------------------------
+ */
+void core_begin(struct core *c, struct mono now, struct wall wall) {
+    ASSERT(now.ms >= c->now.ms);
+    uint64_t passed = now.ms - c->now.ms;
+    /* A turn that comes over a heartbeat late means that we slept, not that all others died. */
+    bool stalled = c->now.ms && passed > c->config.heartbeat_ms;
+    if (!stalled || MUTANT(stall_counts))
+        c->awake_ms += passed;
+    c->now = now;
+    c->wall = wall;
+    c->more = false;
+}
+
+void core_end(struct core *c, bool drained) {
+    if (!c->open)
+        return;
+    timers_fire(c);
+    if (drained && c->now.ms >= c->check_ms) {
+        c->check_ms = c->now.ms + c->config.heartbeat_ms / 4;
+        workers_check(c);
+        orphans_check(c);
+        sessions_check(c);
+    }
+    if (!c->read_only)
+        sweeps_step(c);
+    retain_trim(c);
+    dispatch(c);
+}
+
+struct mono core_next(const struct core *c) {
+    if (c->more)
+        return c->now;
+    uint64_t next = c->now.ms + c->config.heartbeat_ms / 2;
+    if (c->mono_timers.n && c->mono_timers.at[1].when < next)
+        next = c->mono_timers.at[1].when;
+    /* A wall clock may step: look often enough, and never trust it for long. */
+    if (c->wall_timers.n) {
+        uint64_t when = c->wall_timers.at[1].when;
+        uint64_t rest = when > c->wall.ms ? when - c->wall.ms : 0;
+        if (c->now.ms + rest < next)
+            next = c->now.ms + rest;
+    }
+    return (struct mono){next > c->now.ms ? next : c->now.ms};
+}
+
+/* ---- the journal
+ * -----------------------------------------------------------------------------------------------
+ */
+void core_durable(struct core *c, uint64_t position) {
+    if (position <= c->durable)
+        return;
+    c->durable = position;
+    if (!c->open && c->starting && c->epoch_pos < position) {
+        c->open = true;
+        c->starting = false;
+    }
+    submits_durable(c);
+    keys_durable(c);
+}
+
+void core_set_room(struct core *c, enum core_room room) {
+    c->room = room;
+}
+
+/* Attempts of submissions that will never be durable are stopped; everything else waits as it is
+ * for the next life, which begins with what the journal holds. */
+void core_write_failed(struct core *c, const struct err *e) {
+    if (c->read_only)
+        return;
+    c->read_only = true;
+    core_tell(c, EVENT_read_only, 0, str_of(e->text));
+    for (uint32_t w = 1; w < slab_end(&c->workers); w++) {
+        if (!slab_is_used(&c->workers, w))
+            continue;
+        for (uint32_t i = worker_at(c, w)->run.head; i; i = job_extra(c, job_at(c, i))->run_next)
+            if (job_at(c, i)->body_pos >= c->durable)
+                attempt_stop(c, i, ERR_READ_ONLY, 0);
+    }
+}

@@ -1,0 +1,173 @@
+/* The heart of the broker: jobs, their order, their attempts, and who works on what.
+ *
+ * A pure state machine. It has no clock, file, socket, thread or random source of its own: inputs
+ * are calls below, outputs are the calls of `struct effects`, made before an input returns. The
+ * driver (the dispatcher thread, or the simulator) owns the outside.
+ *
+ * Vocabulary
+ *   turn      core_begin, any inputs, core_end: one "now" for all of them
+ *   link      the driver's number for one connection of a peer; a reconnected peer has a new one
+ *   position  where a record stands in the journal; monotone; 0 means "nothing to wait for"
+ *   durable   all records before a position are on disk, told by core_durable
+ *   fence     names one attempt of one job; never given twice
+ *
+ * What always holds (stated in full and checked by core_check)
+ *   - a letter whose `after` is not 0 must not leave before the record at `after` is durable: with
+ * it the driver keeps "acknowledged means durable";
+ *   - a job is in exactly one list, has exactly one state, and ends exactly once;
+ *   - running jobs of a queue, tenant, key and worker are counted exactly, and never over a limit.
+ *
+ * The effects must not call back into the core. Everything borrowed in either direction is valid
+ * only during the call. One thread. */
+#pragma once
+
+#include "common/base/err.h"
+#include "common/base/time_types.h"
+#include "schemas/records.h"
+#include "schemas/states.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct core;
+
+struct letter {
+    uint64_t link;
+    enum verb verb;
+    uint64_t sequence;   /* of the request it answers; 0 for one that answers nothing */
+    const void *message; /* struct of the verb's message */
+    struct str payload, payload2;
+    uint64_t after; /* the record that must be durable before it leaves; 0: at once */
+};
+
+enum core_event {
+    EVENT_job_ended,
+    EVENT_attempt_failed,
+    EVENT_worker_joined,
+    EVENT_worker_lost,
+    EVENT_stale_report,
+    EVENT_read_only,
+    EVENT_load_failed,
+    EVENT_bad_record,
+};
+
+struct event {
+    enum core_event what;
+    uint64_t job;
+    struct str text;
+};
+
+struct effects {
+    void *ctx;
+    /* Appends a record; returns its position (never 0) and its size in the journal. */
+    uint64_t (*append)(void *ctx, const struct record *r, uint32_t *bytes);
+    /* The record is no longer needed. */
+    void (*release)(void *ctx, uint64_t position, uint32_t bytes);
+    /* Reads a record back; answered by core_loaded or core_load_failed with the same token. */
+    void (*load)(void *ctx, uint64_t position, uint32_t bytes, uint64_t token);
+    void (*send)(void *ctx, const struct letter *l);
+    void (*event)(void *ctx, const struct event *e);
+};
+
+struct limit_config {
+    uint32_t concurrency; /* 0: any number */
+    uint32_t rate_count;  /* starts in rate_per_ms; 0: any number */
+    uint64_t rate_per_ms;
+    uint32_t burst;  /* at least 1 where there is a rate */
+    uint32_t weight; /* tenants: 1 to 1000 */
+};
+
+struct core_config {
+    uint64_t heartbeat_ms;
+    uint32_t missed_max;
+    uint32_t workers_max, sessions_max, tenants_max, queues_max, kinds_max;
+    uint32_t jobs_max, windows_max;
+    uint32_t items_max, bytes_max, body_max, result_max, outstanding_max;
+    uint64_t reply_keep_ms;
+    uint64_t aging_wait_ms;
+    uint32_t aging_share;
+    uint64_t cancel_grace_ms, kill_grace_ms;
+    uint32_t crashes_max; /* of a job that ran alone, before it is dead */
+    uint64_t done_age_ms, done_bytes, dead_age_ms, dead_bytes;
+    uint32_t done_jobs, dead_jobs;
+    uint32_t window_jobs;    /* payloads kept in memory for each line */
+    uint64_t window_bytes;   /* and in all */
+    uint64_t volatile_bytes; /* payloads of jobs that are never journaled */
+    uint32_t attempts_max;
+    uint64_t backoff_ms, backoff_max_ms, timeout_ms;
+    uint64_t seed; /* of jitter and hash tables */
+};
+
+/* Sane values for everything; the driver overwrites what its settings say. */
+struct core_config core_config_default(void);
+
+struct core *core_new(const struct core_config *config, const struct effects *effects);
+void core_destroy(struct core **c);
+
+/* ---- what is known before the start, and again at every reload ------------------------------ */
+void core_set_kind(struct core *c, const struct msg_kind_info *kind);
+void core_set_queue(struct core *c, struct str name, const struct limit_config *limit, bool paused);
+void core_set_tenant(struct core *c, struct str name, const struct limit_config *limit);
+void core_set_pool(struct core *c, struct str name, uint32_t min, uint32_t max);
+
+/* ---- start ---------------------------------------------------------------------------------- */
+/* Every record of the journal, in any order of the versions of a job. core_begin comes first: waits
+ * are counted from its time on. */
+void core_replay(struct core *c, uint64_t position, uint32_t bytes, const struct record *r);
+/* Ends the replay, raises the epoch and appends its record. Requests are refused with STARTING
+ * until that record is durable. */
+void core_start(struct core *c, struct mono now, struct wall wall);
+uint64_t core_epoch(const struct core *c);
+bool core_open(const struct core *c);
+
+/* ---- turns ---------------------------------------------------------------------------------- */
+void core_begin(struct core *c, struct mono now, struct wall wall);
+/* `drained`: every socket was empty at some moment of this turn. Only then may silence count. */
+void core_end(struct core *c, bool drained);
+/* When the next turn is needed at the latest, with nothing new coming in. */
+struct mono core_next(const struct core *c);
+
+/* ---- the journal ---------------------------------------------------------------------------- */
+/* All records at positions below `position` are durable. */
+void core_durable(struct core *c, uint64_t position);
+enum core_room { CORE_ROOM, CORE_RESERVE, CORE_FULL };
+/* RESERVE: new jobs are refused, what is there goes on. FULL: nothing is dispatched either. */
+void core_set_room(struct core *c, enum core_room room);
+/* A write failed: nothing further becomes durable in this life. */
+void core_write_failed(struct core *c, const struct err *e);
+void core_loaded(struct core *c, uint64_t token, const struct record *r);
+void core_load_failed(struct core *c, uint64_t token, const struct err *e);
+/* A record of the segment that is being cleaned: appends it again if it is still needed. */
+void core_clean(struct core *c, uint64_t position, const struct record *r);
+
+/* ---- messages ------------------------------------------------------------------------------- */
+/* Opens a message. False: it was answered (or dropped) already, its items are not wanted. */
+bool core_request(struct core *c, uint64_t link, enum role role, enum verb verb, uint64_t sequence);
+/* One item of it: the verb's message and payload, or why it could not be read. */
+void core_item(struct core *c, const void *message, struct str payload, const struct err *bad);
+void core_request_end(struct core *c);
+/* The driver refused a message as a whole: counted here, answered there. */
+void core_count_malformed(struct core *c);
+
+/* ---- looking in ----------------------------------------------------------------------------- */
+struct core_stats {
+    uint64_t by_state[JOB_STATES]; /* now; index 0: accepted, not yet durable */
+    uint64_t ended[JOB_STATES];    /* since the start */
+    uint64_t kept, kept_dead;
+    uint64_t submitted, duplicates, dispatched, stale_fences, malformed, refused;
+    uint64_t requeued, loads, moved;
+    uint32_t workers, sessions;
+    uint64_t body_bytes, volatile_bytes;
+    uint64_t memory_bytes; /* of the job table and its index */
+};
+void core_stats(const struct core *c, struct core_stats *out);
+/* What the driver knows and status_info shows. */
+struct core_outside {
+    uint64_t journal_bytes, journal_live_bytes, commits, rss_bytes;
+    const char *version;
+    struct str trouble;
+};
+void core_set_outside(struct core *c, const struct core_outside *o);
+
+/* Walks everything and ends the process if an invariant does not hold. */
+void core_check(const struct core *c);

@@ -1,0 +1,253 @@
+/* How attempts and jobs end: results, cancel, and the one door out. */
+#include "broker/core/core_int.h"
+#include "common/base/id.h"
+#include "common/base/mem.h"
+
+#include <stdio.h>
+
+/* ---- the one door out
+ * ---------------------------------------------------------------------------------- */
+/* Takes a job that does not run out of whatever it waits in. */
+void job_leave_line(struct core *c, uint32_t i) {
+    struct job *j = job_at(c, i);
+    if (job_is(j, JOB_IN_LANE))
+        lane_remove(c, i);
+    else if (j->state == JOB_NONE)
+        list_remove(c, &c->pending, i);
+    else if (j->state == JOB_ready)
+        list_remove(c, &job_kind(c, j)->isolated, i);
+    else if (j->state == JOB_scheduled)
+        timer_clear(c, job_is(j, JOB_HAS_RUN_AT) ? TIMER_JOB_WALL : TIMER_JOB_SCHEDULED, i);
+    if (j->extra)
+        timer_clear(c, TIMER_JOB_EXTRA, i);
+}
+
+uint64_t job_end(struct core *c, uint32_t i, enum job_state state, struct str result) {
+    struct job *j = job_at(c, i);
+    enum job_state was = (enum job_state)j->state;
+    if (was != JOB_running && was != JOB_cancelling)
+        job_leave_line(c, i);
+    job_unmark(j, JOB_BACKOFF | JOB_HAS_RUN_AT);
+    unique_job_ended(c, i);
+    job_set_state(c, i, state);
+    j->since_ms = c->wall.ms;
+    uint64_t pos = job_record(c, i, result);
+    key_leave(c, i, was, pos);
+    core_tell(c, EVENT_job_ended, j->id, str_of(job_state_name(state)));
+    watch_tell(c, i, result, pos);
+    body_drop(c, i);
+    if (job_is(j, JOB_IS_VOLATILE)) {
+        job_free(c, i);
+        return 0;
+    }
+    struct extra *x = job_extra(c, j);
+    if (x) {
+        MEM_FREE(x->failure);
+        *x = (struct extra){0};
+        job_drop_extra(c, i);
+    }
+    retain_add(c, i);
+    return pos;
+}
+
+/* ---- results
+ * -------------------------------------------------------------------------------------------- */
+static void say(struct core *c, uint64_t link, enum verb verb, uint64_t job, uint64_t fence,
+                uint64_t after) {
+    struct msg_attempt_ref m = {0};
+    MSG_SET(&m, attempt_ref, job, job);
+    MSG_SET(&m, attempt_ref, fence, fence);
+    send_to(c, link, verb, 0, &m, STR(""), after);
+}
+
+static uint64_t result_done(struct core *c, uint32_t i, const struct msg_result *m,
+                            struct str result) {
+    if (result.len > c->config.result_max) {
+        char text[96];
+        snprintf(text, sizeof text, "result: %zu bytes, at most %u", result.len,
+                 c->config.result_max);
+        return attempt_failed(c, i, ERR_RESULT_TOO_LARGE, str_of(text));
+    }
+    (void)m;
+    job_unmark(job_at(c, i), JOB_ISOLATED);
+    attempt_detach(c, i);
+    return job_end(c, i, JOB_done, result);
+}
+
+/* A worker names an error of the table; anything else is taken as the general one of its outcome.
+ */
+static uint64_t result_failed(struct core *c, uint32_t i, const struct msg_result *m,
+                              struct str result) {
+    (void)result;
+    if (job_is(job_at(c, i), JOB_TIMED_OUT))
+        return attempt_failed(c, i, ERR_TIMEOUT, m->text);
+    bool named = m->error && err_code_known(m->error) &&
+                 err_code_class((enum err_code)m->error) == ERR_CLASS_TEMP;
+    return attempt_failed(c, i, named ? (enum err_code)m->error : ERR_JOB_FAILED, m->text);
+}
+
+static uint64_t result_rejected(struct core *c, uint32_t i, const struct msg_result *m,
+                                struct str result) {
+    (void)result;
+    bool named = m->error && err_code_known(m->error) &&
+                 err_code_class((enum err_code)m->error) == ERR_CLASS_PERM;
+    return attempt_failed(c, i, named ? (enum err_code)m->error : ERR_JOB_REJECTED, m->text);
+}
+
+static uint64_t result_hold(struct core *c, uint32_t i, const struct msg_result *m,
+                            struct str result) {
+    (void)result;
+    if (job_is(job_at(c, i), JOB_TIMED_OUT))
+        return attempt_failed(c, i, ERR_TIMEOUT, m->text);
+    return attempt_held(c, i, m->retry_after_ms ? m->retry_after_ms : 1000, m->text);
+}
+
+/* Nobody asked it to stop, or only the timeout did. */
+static uint64_t result_cancelled(struct core *c, uint32_t i, const struct msg_result *m,
+                                 struct str result) {
+    (void)result;
+    if (job_is(job_at(c, i), JOB_TIMED_OUT))
+        return attempt_failed(c, i, ERR_TIMEOUT, m->text);
+    return attempt_requeue(c, i);
+}
+
+typedef uint64_t result_fn(struct core *c, uint32_t i, const struct msg_result *m,
+                           struct str result);
+static result_fn *const on_outcome[] = {
+    [OUTCOME_DONE] = result_done,           [OUTCOME_FAILED] = result_failed,
+    [OUTCOME_REJECTED] = result_rejected,   [OUTCOME_HOLD] = result_hold,
+    [OUTCOME_CANCELLED] = result_cancelled,
+};
+
+static uint64_t take_result(struct core *c, uint32_t i, const struct msg_result *m,
+                            struct str result) {
+    const struct job *j = job_at(c, i);
+    struct worker *w = worker_at(c, job_extra(c, j)->worker);
+    w->done++;
+    if (j->state != JOB_cancelling || MUTANT(cancel_ignored))
+        return on_outcome[m->outcome](c, i, m, result);
+    attempt_detach(c, i);
+    struct str part = result.len <= c->config.result_max ? result : STR("");
+    return job_end(c, i, JOB_cancelled, part);
+}
+
+/* Whether the report is of the attempt that runs now, on the worker that reports. */
+static bool is_current(const struct core *c, uint32_t i, uint64_t fence) {
+    const struct job *j = job_at(c, i);
+    if (j->state != JOB_running && j->state != JOB_cancelling)
+        return false;
+    if (MUTANT(fence_unchecked))
+        return job_extra(c, j)->worker != 0;
+    const struct session *s = c->request.session;
+    return j->fence == fence && job_extra(c, j)->worker && job_extra(c, j)->worker == s->worker;
+}
+
+static void refuse_stale(struct core *c, uint64_t job, uint64_t fence) {
+    c->stats.stale_fences++;
+    core_tell(c, EVENT_stale_report, job, STR("refused"));
+    say(c, c->request.link, VERB_lost, job, fence, 0);
+}
+
+void on_result(struct core *c, const void *message, struct str payload) {
+    const struct msg_result *m = message;
+    if (c->read_only)
+        return; /* the worker keeps it for the broker's next life */
+    uint32_t i = job_find(c, m->job);
+    if (!i) {
+        refuse_stale(c, m->job, m->fence);
+        return;
+    }
+    struct job *j = job_at(c, i);
+    if (is_current(c, i, m->fence)) {
+        uint64_t pos = take_result(c, i, m, payload);
+        say(c, c->request.link, VERB_result_ack, m->job, m->fence,
+            MUTANT(result_ack_before_commit) ? 0 : pos);
+        return;
+    }
+    bool again = j->fence == m->fence && j->state != JOB_running && j->state != JOB_cancelling;
+    if (again)
+        say(c, c->request.link, VERB_result_ack, m->job, m->fence, j->state_pos);
+    else
+        refuse_stale(c, m->job, m->fence);
+}
+
+void on_returned(struct core *c, const void *message, struct str payload) {
+    const struct msg_attempt_ref *m = message;
+    (void)payload;
+    uint32_t i = job_find(c, m->job);
+    if (!i || !is_current(c, i, m->fence)) {
+        c->stats.stale_fences++;
+        return;
+    }
+    if (job_at(c, i)->state == JOB_cancelling) {
+        attempt_detach(c, i);
+        job_end(c, i, JOB_cancelled, STR(""));
+    } else {
+        attempt_requeue(c, i);
+    }
+}
+
+void on_started(struct core *c, const void *message, struct str payload) {
+    const struct msg_attempt_ref *m = message;
+    (void)payload;
+    uint32_t i = job_find(c, m->job);
+    if (i && is_current(c, i, m->fence))
+        attempt_started(c, i);
+    else
+        refuse_stale(c, m->job, m->fence);
+}
+
+void on_progress(struct core *c, const void *message, struct str payload) {
+    const struct msg_progress *m = message;
+    (void)payload;
+    uint32_t i = job_find(c, m->job);
+    if (!i || !is_current(c, i, m->fence)) {
+        c->stats.stale_fences++;
+        return;
+    }
+    struct extra *x = job_extra(c, job_at(c, i));
+    x->progress = m->done;
+    x->progress_total = m->total;
+}
+
+/* ---- cancel
+ * -----------------------------------------------------------------------------------------------
+ */
+uint64_t job_cancel(struct core *c, uint32_t i, struct str text) {
+    struct job *j = job_at(c, i);
+    ASSERT(!job_state_terminal(j->state));
+    if (j->state == JOB_cancelling)
+        return j->state_pos;
+    job_fail_text(c, i, ERR_CANCELLED, text.len ? text : STR("cancelled"));
+    if (j->state != JOB_running)
+        return job_end(c, i, JOB_cancelled, STR(""));
+    if (job_is(j, JOB_TO_SEND)) { /* the worker never heard of it */
+        attempt_detach(c, i);
+        return job_end(c, i, JOB_cancelled, STR(""));
+    }
+    job_set_state(c, i, JOB_cancelling);
+    uint64_t pos = job_record(c, i, STR(""));
+    attempt_stop(c, i, ERR_CANCELLED, pos);
+    return pos;
+}
+
+void on_cancel_job(struct core *c, const void *message, struct str payload) {
+    const struct msg_cancel_job *m = message;
+    (void)payload;
+    struct reply_item item = {.id = m->id};
+    struct err e = {0};
+    uint64_t after = 0;
+    uint32_t i = job_find(c, m->id);
+    if (!i) {
+        err_set(&e, ERR_NOT_FOUND, "job %s: not known, or past retention", id_show(m->id).at);
+    } else if (job_state_terminal(job_at(c, i)->state)) {
+        after = job_at(c, i)->state_pos;
+        err_set(&e, ERR_ALREADY_DONE, "job %s is %s already", id_show(m->id).at,
+                job_state_name(job_at(c, i)->state));
+    } else {
+        after = job_cancel(c, i, m->text);
+        item.count = 1;
+    }
+    item.code = (uint32_t)e.code;
+    answer(c, &item, e.code ? &e : NULL, after);
+}

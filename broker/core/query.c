@@ -1,0 +1,283 @@
+/* What is known: jobs, queues, workers, pools, the whole. Nothing here changes anything. */
+#include "broker/core/core_int.h"
+#include "common/base/id.h"
+#include "common/base/mem.h"
+
+#include <stdio.h>
+
+#define LIST_DEFAULT 50
+#define LIST_LOOKUPS 200000 /* ids tried for one request: bounds the turn */
+
+/* ---- one job
+ * ------------------------------------------------------------------------------------------ */
+static void fill_slot(const struct core *c, const struct job *j, struct msg_job_info *m) {
+    const struct line *l = line_at(c, j->line);
+    MSG_SET(m, job_info, id, j->id);
+    MSG_SET(m, job_info, state, j->state ? j->state : (uint64_t)JOB_ready);
+    MSG_SET(m, job_info, kind, kind_at(c, l->kind)->row.name);
+    MSG_SET(m, job_info, queue, queue_at(c, l->queue)->row.name);
+    MSG_SET(m, job_info, tenant, job_tenant(c, j)->row.name);
+    MSG_SET(m, job_info, priority, j->priority);
+    MSG_SET(m, job_info, attempts, j->attempts);
+    if (j->fence)
+        MSG_SET(m, job_info, fence, j->fence);
+    if (job_state_terminal(j->state))
+        MSG_SET(m, job_info, ended_ms, j->since_ms);
+}
+
+static void fill_extra(const struct core *c, const struct job *j, const struct extra *x,
+                       struct msg_job_info *m) {
+    if (x->started_ms)
+        MSG_SET(m, job_info, started_ms, x->started_ms);
+    if (x->crashes)
+        MSG_SET(m, job_info, crashes, x->crashes);
+    if (x->progress || x->progress_total) {
+        MSG_SET(m, job_info, progress, x->progress);
+        MSG_SET(m, job_info, progress_total, x->progress_total);
+    }
+    if (x->failure) {
+        MSG_SET(m, job_info, error, (uint64_t)x->failure->code);
+        MSG_SET(m, job_info, text, str_make(x->failure->text, x->failure->len));
+    }
+    if (j->state != JOB_scheduled)
+        return;
+    if (job_is(j, JOB_HAS_RUN_AT))
+        MSG_SET(m, job_info, due_ms, x->run_at_ms);
+    else
+        MSG_SET(m, job_info, due_ms,
+                c->wall.ms + (x->due_ms > c->now.ms ? x->due_ms - c->now.ms : 0));
+}
+
+static void fill_spec(const struct msg_rec_spec *s, struct msg_job_info *m) {
+    MSG_SET(m, job_info, created_ms, s->created_ms);
+    if (s->attempts_max)
+        MSG_SET(m, job_info, attempts_max, s->attempts_max);
+    if (s->key.len)
+        MSG_SET(m, job_info, key, s->key);
+    if (s->unique.len)
+        MSG_SET(m, job_info, unique, s->unique);
+    if (s->trace.len)
+        MSG_SET(m, job_info, trace, s->trace);
+    if (s->ttl_ms)
+        MSG_SET(m, job_info, ttl_ms, s->ttl_ms);
+    if (s->timeout_ms)
+        MSG_SET(m, job_info, timeout_ms, s->timeout_ms);
+    MSG_SET(m, job_info, durability, s->durability);
+}
+
+static void fill_end(const struct msg_rec_state *s, struct msg_job_info *m) {
+    if (s->started_ms)
+        MSG_SET(m, job_info, started_ms, s->started_ms);
+    if (s->crashes)
+        MSG_SET(m, job_info, crashes, s->crashes);
+    if (s->error && s->state != JOB_done) {
+        MSG_SET(m, job_info, error, s->error);
+        MSG_SET(m, job_info, text, s->text);
+    }
+}
+
+static void not_found(struct core *c, uint64_t link, uint64_t sequence, uint64_t id,
+                      const char *why) {
+    char text[128];
+    snprintf(text, sizeof text, "job %s: %s", id_show(id).at, why);
+    struct msg_job_info m = {0};
+    MSG_SET(&m, job_info, code, (uint64_t)ERR_NOT_FOUND);
+    MSG_SET(&m, job_info, id, id);
+    MSG_SET(&m, job_info, text, str_of(text));
+    send_to(c, link, VERB_job_info, sequence, &m, STR(""), 0);
+}
+
+static void send_info(struct core *c, const struct load *l, const struct body *b,
+                      const struct record *end) {
+    uint32_t i = job_find(c, l->job);
+    if (!i) {
+        not_found(c, l->link, l->sequence, l->job, "not known, or past retention");
+        return;
+    }
+    const struct job *j = job_at(c, i);
+    const struct extra *x = job_extra(c, j);
+    struct msg_job_info m = {0};
+    MSG_SET(&m, job_info, code, 0);
+    fill_slot(c, j, &m);
+    char where[400];
+    if (x)
+        fill_extra(c, j, x, &m);
+    if (x && x->worker) {
+        const struct session *s = session_at(c, worker_at(c, x->worker)->session);
+        snprintf(where, sizeof where, STR_FMT " " STR_FMT " %u", STR_ARG(s->name), STR_ARG(s->host),
+                 s->pid);
+        MSG_SET(&m, job_info, worker, str_make(where, strnlen(where, 255)));
+    }
+    fill_spec(&b->spec, &m);
+    struct str payload = l->payload ? b->payload : STR(""), result = STR("");
+    if (end && end->state) {
+        fill_end(end->state, &m);
+        result = l->payload ? end->result : STR("");
+    }
+    if (payload.len)
+        MSG_SET(&m, job_info, size, payload.len);
+    if (result.len)
+        MSG_SET(&m, job_info, result_size, result.len);
+    struct letter out = {.link = l->link,
+                         .verb = VERB_job_info,
+                         .sequence = l->sequence,
+                         .message = &m,
+                         .payload = payload,
+                         .payload2 = result,
+                         .after = j->state_pos < c->durable ? 0 : j->state_pos};
+    c->fx.send(c->fx.ctx, &out);
+}
+
+static void tell_finished(struct core *c, const struct load *l, const struct record *r) {
+    const struct msg_rec_state *s = r->state;
+    struct msg_finished m = {0};
+    MSG_SET(&m, finished, id, l->job);
+    MSG_SET(&m, finished, state, s->state);
+    MSG_SET(&m, finished, attempts, s->attempts);
+    if (r->result.len)
+        MSG_SET(&m, finished, size, r->result.len);
+    if (s->error && s->state != JOB_done) {
+        MSG_SET(&m, finished, error, s->error);
+        MSG_SET(&m, finished, text, s->text);
+    }
+    send_to(c, l->link, VERB_finished, 0, &m, r->result, 0);
+}
+
+void info_loaded(struct core *c, const struct load *l, const struct record *r) {
+    struct load next = *l;
+    uint32_t i = job_find(c, l->job);
+    if (!r || !i) {
+        not_found(c, l->link, l->sequence, l->job,
+                  r ? "past retention" : "its record cannot be read");
+        body_free(&next.body);
+        return;
+    }
+    const struct job *j = job_at(c, i);
+    if (l->what == LOAD_FINISHED) {
+        tell_finished(c, l, r);
+        return;
+    }
+    if (l->what == LOAD_INFO_STATE) {
+        send_info(c, l, l->body, r);
+        body_free(&next.body);
+        return;
+    }
+    next.body = body_new(r->spec, r->payload);
+    if (job_state_terminal(j->state) && j->state_pos != j->body_pos) {
+        next.what = LOAD_INFO_STATE;
+        load_start(c, &next, j->state_pos, j->state_bytes);
+        return;
+    }
+    send_info(c, l, next.body, job_state_terminal(j->state) ? r : NULL);
+    body_free(&next.body);
+}
+
+void on_get_job(struct core *c, const void *message, struct str payload) {
+    const struct msg_get_job *m = message;
+    (void)payload;
+    uint32_t i = job_find(c, m->id);
+    struct load l = {.what = LOAD_INFO_BODY,
+                     .job = m->id,
+                     .link = c->request.link,
+                     .sequence = c->request.sequence,
+                     .payload = m->payload};
+    if (!i) {
+        not_found(c, l.link, l.sequence, m->id, "not known, or past retention");
+        return;
+    }
+    const struct job *j = job_at(c, i);
+    const struct body *b = job_body(c, j);
+    if (b)
+        send_info(c, &l, b, NULL);
+    else
+        load_start(c, &l, j->body_pos, j->body_bytes);
+}
+
+void on_watch_job(struct core *c, const void *message, struct str payload) {
+    const struct msg_get_job *m = message;
+    (void)payload;
+    uint32_t i = job_find(c, m->id);
+    if (!i) {
+        not_found(c, c->request.link, c->request.sequence, m->id, "not known, or past retention");
+        return;
+    }
+    const struct job *j = job_at(c, i);
+    if (!job_state_terminal(j->state)) {
+        watch_add(c, i, c->request.session_index);
+        return;
+    }
+    /* Its end may not be durable yet: then it cannot be read, but it will be told in time. */
+    struct load l = {.what = LOAD_FINISHED, .job = m->id, .link = c->request.link};
+    bool whole = j->state_pos == j->body_pos;
+    load_start(c, &l, j->state_pos, whole ? j->body_bytes : j->state_bytes);
+}
+
+/* ---- lists
+ * ---------------------------------------------------------------------------------------------- */
+struct filter {
+    const struct msg_list_jobs *m;
+    uint32_t queue, tenant, kind;
+    bool nothing;
+};
+
+static struct filter filter_of(const struct core *c, const struct msg_list_jobs *m) {
+    struct filter f = {.m = m};
+    f.queue = m->queue.len ? names_find(&c->queues, m->queue) : 0;
+    f.tenant = m->tenant.len ? names_find(&c->tenants, m->tenant) : 0;
+    f.kind = m->kind.len ? names_find(&c->kinds, m->kind) : 0;
+    f.nothing =
+        (m->queue.len && !f.queue) || (m->tenant.len && !f.tenant) || (m->kind.len && !f.kind);
+    return f;
+}
+
+static bool passes(const struct core *c, const struct filter *f, const struct job *j) {
+    const struct line *l = line_at(c, j->line);
+    uint64_t state = j->state ? j->state : (uint64_t)JOB_ready;
+    return (!f->m->state || f->m->state == state) && (!f->queue || l->queue == f->queue) &&
+           (!f->kind || l->kind == f->kind) && (!f->tenant || j->tenant == f->tenant);
+}
+
+static void list_row(struct core *c, uint32_t i) {
+    const struct job *j = job_at(c, i);
+    struct msg_job_info m = {0};
+    MSG_SET(&m, job_info, code, 0);
+    fill_slot(c, j, &m);
+    if (j->extra)
+        fill_extra(c, j, job_extra(c, j), &m);
+    send_to(c, c->request.link, VERB_job_info, c->request.sequence, &m, STR(""), 0);
+}
+
+/* Ids were given in a row, so walking them down is walking the jobs from the newest to the oldest.
+ */
+static uint64_t walk(struct core *c, const struct filter *f, uint64_t limit) {
+    uint64_t before = f->m->before ? f->m->before : UINT64_MAX, lookups = 0, found = 0;
+    for (uint32_t e = c->n_epochs; e-- > 0;) {
+        struct epoch_range r = c->epochs[e];
+        uint64_t top = id_make(r.epoch, r.epoch == c->epoch ? c->counter : r.counter);
+        if (top >= before)
+            top = before - 1;
+        for (uint64_t id = top; id >= id_make(r.epoch, 1) && id_epoch(id) == r.epoch; id--) {
+            if (++lookups > LIST_LOOKUPS)
+                return id + 1;
+            uint32_t i = job_find(c, id);
+            if (!i || !passes(c, f, job_at(c, i)))
+                continue;
+            list_row(c, i);
+            if (++found == limit)
+                return id;
+        }
+    }
+    return 0;
+}
+
+void on_list_jobs(struct core *c, const void *message, struct str payload) {
+    const struct msg_list_jobs *m = message;
+    (void)payload;
+    struct filter f = filter_of(c, m);
+    uint64_t next = f.nothing ? 0 : walk(c, &f, m->limit ? m->limit : LIST_DEFAULT);
+    struct msg_job_info end = {0};
+    MSG_SET(&end, job_info, code, 0);
+    if (next)
+        MSG_SET(&end, job_info, next, next);
+    send_to(c, c->request.link, VERB_job_info, c->request.sequence, &end, STR(""), 0);
+}

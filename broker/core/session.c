@@ -1,0 +1,436 @@
+/* Peers: who speaks on which link, what they were answered, and what they watch. */
+#include "broker/core/core_int.h"
+#include "common/base/mem.h"
+
+#define REPLY_ITEMS_MAX 65536U /* kept for one peer */
+
+static uint64_t instance_hash_of(const uint8_t *instance) {
+    uint64_t h;
+    memcpy(&h, instance, sizeof h);
+    return hash_mix(h, 0);
+}
+
+static uint64_t instance_hash(const void *ctx, uint32_t i) {
+    return instance_hash_of(session_at(ctx, i)->instance);
+}
+
+static uint32_t *instance_link(const void *ctx, uint32_t i) {
+    return &session_at(ctx, i)->hash_next;
+}
+
+static bool instance_equal(const void *ctx, uint32_t i, const void *key) {
+    return memcmp(session_at(ctx, i)->instance, key, 16) == 0;
+}
+
+static uint64_t link_hash(const void *ctx, uint32_t i) {
+    return hash_mix(session_at(ctx, i)->link, 1);
+}
+
+static uint32_t *link_link(const void *ctx, uint32_t i) {
+    return &session_at(ctx, i)->link_next;
+}
+
+static bool link_equal(const void *ctx, uint32_t i, const void *key) {
+    return session_at(ctx, i)->link == *(const uint64_t *)key;
+}
+
+static const struct lhash_ops instance_ops = {instance_hash, instance_link, instance_equal};
+static const struct lhash_ops link_ops = {link_hash, link_link, link_equal};
+
+void sessions_setup(struct core *c) {
+    slab_init(&c->sessions, sizeof(struct session));
+    slab_init(&c->watches, sizeof(struct watch));
+    slab_init(&c->workers, sizeof(struct worker));
+    lhash_init(&c->instance_index, &instance_ops, c);
+    lhash_init(&c->link_index, &link_ops, c);
+}
+
+uint32_t session_by_link(const struct core *c, uint64_t link) {
+    return lhash_find(&c->link_index, hash_mix(link, 1), &link);
+}
+
+uint32_t session_by_instance(const struct core *c, struct str instance) {
+    if (instance.len != 16)
+        return 0;
+    uint8_t key[16];
+    memcpy(key, instance.at, 16);
+    return lhash_find(&c->instance_index, instance_hash_of(key), key);
+}
+
+/* ---- letters
+ * -------------------------------------------------------------------------------------------- */
+void send_to(struct core *c, uint64_t link, enum verb verb, uint64_t sequence, const void *message,
+             struct str payload, uint64_t after) {
+    struct letter l = {.link = link,
+                       .verb = verb,
+                       .sequence = sequence,
+                       .message = message,
+                       .payload = payload,
+                       .after = after < c->durable ? 0 : after};
+    c->fx.send(c->fx.ctx, &l);
+}
+
+void reply_error(struct core *c, uint64_t link, uint64_t sequence, const struct err *e) {
+    struct msg_error m = {0};
+    MSG_SET(&m, error, code, (uint64_t)e->code);
+    MSG_SET(&m, error, text, str_of(e->text));
+    if (e->retry_after_ms)
+        MSG_SET(&m, error, retry_after_ms, e->retry_after_ms);
+    send_to(c, link, VERB_error, sequence, &m, STR(""), 0);
+}
+
+void tell_supervisors(struct core *c, enum verb verb, const void *message) {
+    for (uint32_t i = 1; i < slab_end(&c->sessions); i++)
+        if (slab_is_used(&c->sessions, i) && session_at(c, i)->supervisor)
+            send_to(c, session_at(c, i)->link, verb, 0, message, STR(""), 0);
+}
+
+/* ---- kept answers
+ * ------------------------------------------------------------------------------------------ */
+static void reply_clear(struct session *s, struct reply *r) {
+    if (r->items)
+        s->reply_items -= r->n;
+    mem_free(r->items);
+    *r = (struct reply){0};
+}
+
+static void materialise(struct session *s, struct reply *r) {
+    if (r->items)
+        return;
+    r->items = mem_alloc((r->n + 1) * sizeof *r->items);
+    for (uint32_t n = 0; n < r->n; n++)
+        r->items[n] = (struct reply_item){.id = r->first_id + n};
+    s->reply_items += r->n;
+}
+
+static void reply_keep(struct session *s, struct reply *r, const struct reply_item *item) {
+    bool plain = item->code == 0 && !item->duplicate && item->count == 0 && item->id &&
+                 (r->n == 0 || item->id == r->first_id + r->n);
+    if (!r->items && plain) {
+        if (r->n++ == 0)
+            r->first_id = item->id;
+        return;
+    }
+    materialise(s, r);
+    r->items = mem_grow(r->items, r->n + 1, sizeof *r->items);
+    r->items[r->n++] = *item;
+    s->reply_items++;
+}
+
+static void send_item(struct core *c, uint64_t link, enum verb verb, uint64_t sequence,
+                      const struct reply_item *item, struct str text, uint64_t retry_after_ms,
+                      uint64_t after) {
+    if (verb == VERB_submit) {
+        struct msg_submitted m = {0};
+        MSG_SET(&m, submitted, code, item->code);
+        if (item->id)
+            MSG_SET(&m, submitted, id, item->id);
+        if (item->duplicate)
+            MSG_SET(&m, submitted, duplicate, true);
+        if (text.len)
+            MSG_SET(&m, submitted, text, text);
+        if (retry_after_ms)
+            MSG_SET(&m, submitted, retry_after_ms, retry_after_ms);
+        send_to(c, link, VERB_submitted, sequence, &m, STR(""), after);
+        return;
+    }
+    struct msg_outcome m = {0};
+    MSG_SET(&m, outcome, code, item->code);
+    MSG_SET(&m, outcome, count, item->count);
+    if (item->id)
+        MSG_SET(&m, outcome, id, item->id);
+    if (text.len)
+        MSG_SET(&m, outcome, text, text);
+    send_to(c, link, VERB_outcome, sequence, &m, STR(""), after);
+}
+
+void answer_session(struct core *c, uint32_t si, uint64_t sequence, enum verb verb,
+                    const struct reply_item *item, const struct err *e, uint64_t after) {
+    struct session *s = session_at(c, si);
+    struct reply *r = s->replies ? &s->replies[sequence % c->config.outstanding_max] : NULL;
+    if (r && r->sequence == sequence) {
+        reply_keep(s, r, item);
+        if (after > r->after)
+            r->after = after;
+    }
+    send_item(c, s->link, verb, sequence, item, e ? str_of(e->text) : STR(""),
+              e ? e->retry_after_ms : 0, after);
+}
+
+void answer(struct core *c, const struct reply_item *item, const struct err *e, uint64_t after) {
+    answer_session(c, c->request.session_index, c->request.sequence, c->request.verb, item, e,
+                   after);
+}
+
+static void answer_again(struct core *c, const struct session *s, const struct reply *r) {
+    for (uint32_t n = 0; n < r->n; n++) {
+        struct reply_item item =
+            r->items ? r->items[n] : (struct reply_item){.id = r->first_id + n};
+        struct str text = item.code ? str_of(err_code_text((enum err_code)item.code)) : STR("");
+        send_item(c, s->link, r->verb, r->sequence, &item, text, 0, r->after);
+    }
+}
+
+/* True: it is a new sequence, work on it. */
+bool reply_open(struct core *c, struct session *s, uint64_t sequence, enum verb verb) {
+    uint32_t most = c->config.outstanding_max;
+    if (!s->replies)
+        s->replies = mem_zalloc(most * sizeof *s->replies);
+    struct reply *r = &s->replies[sequence % most];
+    struct err e = {0};
+    if (sequence == 0) {
+        err_set(&e, ERR_BAD_VALUE, "sequence: 0, at least 1 for a request");
+    } else if (r->sequence == sequence && !MUTANT(repeat_not_known)) {
+        answer_again(c, s, r);
+        return false;
+    } else if (r->sequence > sequence || sequence + most <= s->highest) {
+        err_set(&e, ERR_OLD_SEQUENCE, "sequence: %llu, but %llu was seen and %u answers are kept",
+                (unsigned long long)sequence, (unsigned long long)s->highest, most);
+    }
+    if (e.code) {
+        reply_error(c, s->link, sequence, &e);
+        return false;
+    }
+    reply_clear(s, r);
+    for (uint32_t n = 0; s->reply_items > REPLY_ITEMS_MAX && n < most; n++)
+        reply_clear(s, &s->replies[(sequence + 1 + n) % most]);
+    r->sequence = sequence;
+    r->verb = verb;
+    if (sequence > s->highest)
+        s->highest = sequence;
+    return true;
+}
+
+/* ---- watches
+ * ---------------------------------------------------------------------------------------------- */
+void watch_add(struct core *c, uint32_t i, uint32_t session) {
+    struct extra *x = job_need_extra(c, i);
+    for (uint32_t w = x->watchers; w;) {
+        const struct watch *old = slab_at(&c->watches, w);
+        if (old->session == session)
+            return;
+        w = old->job_next;
+    }
+    uint32_t wi = slab_take(&c->watches);
+    struct watch *w = slab_at(&c->watches, wi);
+    struct session *s = session_at(c, session);
+    *w = (struct watch){
+        .session = session, .job = i, .job_next = x->watchers, .session_next = s->watches};
+    if (s->watches)
+        ((struct watch *)slab_at(&c->watches, s->watches))->session_prev = wi;
+    s->watches = wi;
+    x->watchers = wi;
+}
+
+static void watch_unlink_session(struct core *c, uint32_t wi) {
+    struct watch *w = slab_at(&c->watches, wi);
+    if (w->session_prev)
+        ((struct watch *)slab_at(&c->watches, w->session_prev))->session_next = w->session_next;
+    else
+        session_at(c, w->session)->watches = w->session_next;
+    if (w->session_next)
+        ((struct watch *)slab_at(&c->watches, w->session_next))->session_prev = w->session_prev;
+}
+
+static void watch_unlink_job(struct core *c, uint32_t wi) {
+    struct watch *w = slab_at(&c->watches, wi);
+    uint32_t *at = &job_extra(c, job_at(c, w->job))->watchers;
+    while (*at != wi)
+        at = &((struct watch *)slab_at(&c->watches, *at))->job_next;
+    *at = w->job_next;
+}
+
+void watch_tell(struct core *c, uint32_t i, struct str result, uint64_t after) {
+    const struct job *j = job_at(c, i);
+    struct extra *x = job_extra(c, j);
+    if (!x || !x->watchers)
+        return;
+    struct msg_finished m = {0};
+    MSG_SET(&m, finished, id, j->id);
+    MSG_SET(&m, finished, state, j->state);
+    MSG_SET(&m, finished, attempts, j->attempts);
+    if (result.len)
+        MSG_SET(&m, finished, size, result.len);
+    if (x->failure && j->state != JOB_done) {
+        MSG_SET(&m, finished, error, (uint64_t)x->failure->code);
+        MSG_SET(&m, finished, text, str_make(x->failure->text, x->failure->len));
+    }
+    while (x->watchers) {
+        uint32_t wi = x->watchers;
+        const struct watch *w = slab_at(&c->watches, wi);
+        send_to(c, session_at(c, w->session)->link, VERB_finished, 0, &m, result,
+                MUTANT(finished_before_commit) ? 0 : after);
+        watch_unlink_session(c, wi);
+        x->watchers = w->job_next;
+        slab_give(&c->watches, wi);
+    }
+}
+
+/* ---- coming and going
+ * --------------------------------------------------------------------------------------- */
+void session_end(struct core *c, uint32_t si) {
+    struct session *s = session_at(c, si);
+    ASSERT(!s->worker);
+    while (s->watches) {
+        uint32_t wi = s->watches;
+        watch_unlink_job(c, wi);
+        watch_unlink_session(c, wi);
+        slab_give(&c->watches, wi);
+    }
+    for (uint32_t n = 0; s->replies && n < c->config.outstanding_max; n++)
+        mem_free(s->replies[n].items);
+    mem_free(s->replies);
+    mem_free((void *)(uintptr_t)s->name.at);
+    mem_free((void *)(uintptr_t)s->host.at);
+    lhash_remove(&c->instance_index, si);
+    lhash_remove(&c->link_index, si);
+    slab_give(&c->sessions, si);
+}
+
+void sessions_check(struct core *c) {
+    for (uint32_t i = 1; i < slab_end(&c->sessions); i++) {
+        if (!slab_is_used(&c->sessions, i))
+            continue;
+        const struct session *s = session_at(c, i);
+        if (!s->worker && c->awake_ms - s->heard_ms > c->config.reply_keep_ms)
+            session_end(c, i);
+    }
+}
+
+void sessions_teardown(struct core *c) {
+    for (uint32_t i = 1; i < slab_end(&c->workers); i++)
+        if (slab_is_used(&c->workers, i))
+            mem_free(worker_at(c, i)->kinds);
+    for (uint32_t i = 1; i < slab_end(&c->sessions); i++) {
+        if (!slab_is_used(&c->sessions, i))
+            continue;
+        struct session *s = session_at(c, i);
+        for (uint32_t n = 0; s->replies && n < c->config.outstanding_max; n++)
+            mem_free(s->replies[n].items);
+        mem_free(s->replies);
+        mem_free((void *)(uintptr_t)s->name.at);
+        mem_free((void *)(uintptr_t)s->host.at);
+    }
+    lhash_done(&c->instance_index);
+    lhash_done(&c->link_index);
+    slab_done(&c->sessions);
+    slab_done(&c->watches);
+    slab_done(&c->workers);
+}
+
+/* The peer that has been silent longest makes room. */
+static bool make_room(struct core *c) {
+    uint32_t oldest = 0;
+    if (c->sessions.used < c->config.sessions_max)
+        return true;
+    for (uint32_t i = 1; i < slab_end(&c->sessions); i++)
+        if (slab_is_used(&c->sessions, i) && !session_at(c, i)->worker &&
+            c->awake_ms - session_at(c, i)->heard_ms >
+                c->config.heartbeat_ms * c->config.missed_max &&
+            (!oldest || session_at(c, i)->heard_ms < session_at(c, oldest)->heard_ms))
+            oldest = i;
+    if (!oldest)
+        return false;
+    session_end(c, oldest);
+    return true;
+}
+
+static struct str own(struct str s) {
+    if (!s.len)
+        return (struct str){NULL, 0};
+    return (struct str){memcpy(mem_alloc(s.len), s.at, s.len), s.len};
+}
+
+static uint32_t session_new(struct core *c, const struct msg_hello *m) {
+    uint32_t si = slab_take(&c->sessions);
+    struct session *s = session_at(c, si);
+    memcpy(s->instance, m->instance.at, sizeof s->instance);
+    s->link = c->request.link;
+    s->role = c->request.role;
+    s->name = own(m->name);
+    s->host = own(m->host);
+    s->pid = (uint32_t)m->pid;
+    lhash_add(&c->instance_index, si);
+    lhash_add(&c->link_index, si);
+    return si;
+}
+
+/* A peer that came back on another link; its old one may still say things for a moment. */
+static int rebind(struct core *c, uint32_t si, struct err *e) {
+    struct session *s = session_at(c, si);
+    if (s->link == c->request.link)
+        return 0;
+    if (s->old_link == c->request.link)
+        return err_set(e, ERR_DUPLICATE_INSTANCE,
+                       "another live peer uses this instance since it came after this one");
+    lhash_remove(&c->link_index, si);
+    s->old_link = s->link;
+    s->link = c->request.link;
+    lhash_add(&c->link_index, si);
+    return 0;
+}
+
+static int check_hello(const struct core *c, const struct msg_hello *m, struct err *e) {
+    if (m->version_min > 1 || m->version_max < 1)
+        return err_set(e, ERR_BAD_VERSION, "hello: versions %llu to %llu, the broker speaks 1",
+                       (unsigned long long)m->version_min, (unsigned long long)m->version_max);
+    if (m->role != (uint64_t)c->request.role)
+        return err_set(e, ERR_BAD_ROLE, "hello.role: %llu, this endpoint is for role %d",
+                       (unsigned long long)m->role, (int)c->request.role);
+    if (m->role == ROLE_WORKER && (m->kinds.n == 0 || !m->slots))
+        return err_set(e, ERR_MISSING_FIELD, "hello: a worker names its kinds and slots");
+    if (m->running.n % 2 || m->unacked.n % 2)
+        return err_set(e, ERR_BAD_VALUE, "hello.running and hello.unacked hold pairs");
+    return 0;
+}
+
+static void welcome(struct core *c, uint64_t link) {
+    const struct core_config *k = &c->config;
+    struct msg_welcome m = {0};
+    MSG_SET(&m, welcome, version, 1);
+    MSG_SET(&m, welcome, epoch, c->epoch);
+    MSG_SET(&m, welcome, heartbeat_ms, k->heartbeat_ms);
+    MSG_SET(&m, welcome, missed_max, k->missed_max);
+    MSG_SET(&m, welcome, items_max, k->items_max);
+    MSG_SET(&m, welcome, bytes_max, k->bytes_max);
+    MSG_SET(&m, welcome, body_max, k->body_max);
+    MSG_SET(&m, welcome, result_max, k->result_max);
+    MSG_SET(&m, welcome, outstanding_max, k->outstanding_max);
+    send_to(c, link, VERB_welcome, c->request.sequence, &m, STR(""), 0);
+}
+
+static int hello(struct core *c, const struct msg_hello *m, struct err *e) {
+    if (check_hello(c, m, e) < 0)
+        return -1;
+    uint32_t bound = session_by_link(c, c->request.link);
+    uint32_t si = session_by_instance(c, m->instance);
+    if (bound && bound != si)
+        return err_set(e, ERR_DUPLICATE_INSTANCE, "this connection said hello as another instance");
+    if (si && c->request.sequence < session_at(c, si)->hello_sequence)
+        return 0; /* it came late: a newer one was answered */
+    if (si && session_at(c, si)->role != c->request.role)
+        return err_set(e, ERR_BAD_ROLE, "hello: this instance has another role");
+    if (si && rebind(c, si, e) < 0)
+        return -1;
+    bool is_worker = m->role == ROLE_WORKER;
+    if (!si && !make_room(c))
+        return err_set(e, ERR_BUSY, "%u peers are connected, the bound", c->config.sessions_max);
+    if (is_worker && !(si && session_at(c, si)->worker) && c->workers.used >= c->config.workers_max)
+        return err_set(e, ERR_BUSY, "%u workers are connected, the bound", c->config.workers_max);
+    if (!si)
+        si = session_new(c, m);
+    bool repeated = session_at(c, si)->hello_sequence == c->request.sequence;
+    session_at(c, si)->hello_sequence = c->request.sequence;
+    session_at(c, si)->heard_ms = c->awake_ms;
+    welcome(c, c->request.link);
+    if (is_worker && !(repeated && session_at(c, si)->worker))
+        worker_hello(c, si, m);
+    return 0;
+}
+
+void on_hello(struct core *c, const void *message, struct str payload) {
+    struct err e = {0};
+    (void)payload;
+    if (hello(c, message, &e) < 0)
+        reply_error(c, c->request.link, c->request.sequence, &e);
+}

@@ -1,0 +1,170 @@
+/* The whole in figures: totals, queues, workers, pools. */
+#include "broker/core/core_int.h"
+
+void core_stats(const struct core *c, struct core_stats *out) {
+    *out = c->stats;
+    out->kept = c->kept[0].n + c->kept[1].n;
+    out->kept_dead = c->kept[1].n;
+    out->workers = c->workers.used;
+    out->sessions = c->sessions.used;
+    out->memory_bytes = slab_bytes(&c->jobs) + lhash_bytes(&c->by_id);
+}
+
+void on_get_status(struct core *c, const void *message, struct str payload) {
+    (void)message;
+    (void)payload;
+    struct core_stats s;
+    core_stats(c, &s);
+    const struct core_outside *o = &c->outside;
+    struct msg_status_info m = {0};
+    MSG_SET(&m, status_info, version, str_of(o->version ? o->version : ""));
+    MSG_SET(&m, status_info, epoch, c->epoch);
+    MSG_SET(&m, status_info, uptime_ms, c->now.ms - c->started.ms);
+    MSG_SET(&m, status_info, read_only, c->read_only);
+    MSG_SET(&m, status_info, scheduled, s.by_state[JOB_scheduled]);
+    MSG_SET(&m, status_info, ready, s.by_state[JOB_ready] + s.by_state[JOB_NONE]);
+    MSG_SET(&m, status_info, blocked, s.by_state[JOB_blocked]);
+    MSG_SET(&m, status_info, running, s.by_state[JOB_running] + s.by_state[JOB_cancelling]);
+    MSG_SET(&m, status_info, done, s.ended[JOB_done]);
+    MSG_SET(&m, status_info, dead, s.ended[JOB_dead]);
+    MSG_SET(&m, status_info, cancelled, s.ended[JOB_cancelled]);
+    MSG_SET(&m, status_info, expired, s.ended[JOB_expired]);
+    MSG_SET(&m, status_info, kept, s.kept);
+    MSG_SET(&m, status_info, kept_dead, s.kept_dead);
+    MSG_SET(&m, status_info, workers, s.workers);
+    MSG_SET(&m, status_info, stale_fences, s.stale_fences);
+    MSG_SET(&m, status_info, malformed, s.malformed);
+    MSG_SET(&m, status_info, journal_bytes, o->journal_bytes);
+    MSG_SET(&m, status_info, journal_live_bytes, o->journal_live_bytes);
+    MSG_SET(&m, status_info, commits, o->commits);
+    MSG_SET(&m, status_info, rss_bytes, o->rss_bytes);
+    if (o->trouble.len)
+        MSG_SET(&m, status_info, text, o->trouble);
+    send_to(c, c->request.link, VERB_status_info, c->request.sequence, &m, STR(""), 0);
+}
+
+static bool wanted(const struct msg_get_status *m, struct str name) {
+    return !m->name.len || str_eq(m->name, name);
+}
+
+/* The longest wait among the heads of a queue's lanes. */
+static uint64_t oldest_ms(const struct core *c, uint32_t queue) {
+    uint64_t oldest = c->now.ms;
+    for (uint32_t i = 1; i < slab_end(&c->lanes); i++) {
+        if (!slab_is_used(&c->lanes, i))
+            continue;
+        const struct lane *a = lane_at(c, i);
+        if (line_at(c, a->line)->queue == queue && job_at(c, a->head)->since_ms < oldest)
+            oldest = job_at(c, a->head)->since_ms;
+    }
+    return c->now.ms - oldest;
+}
+
+void on_list_queues(struct core *c, const void *message, struct str payload) {
+    (void)payload;
+    for (uint32_t i = 1; i < slab_end(&c->queues.rows); i++) {
+        if (!slab_is_used(&c->queues.rows, i) || !wanted(message, queue_at(c, i)->row.name))
+            continue;
+        const struct queue *q = queue_at(c, i);
+        struct msg_queue_info m = {0};
+        MSG_SET(&m, queue_info, name, q->row.name);
+        MSG_SET(&m, queue_info, ready, q->by_state[JOB_ready] + q->by_state[JOB_NONE]);
+        MSG_SET(&m, queue_info, scheduled, q->by_state[JOB_scheduled]);
+        MSG_SET(&m, queue_info, blocked, q->by_state[JOB_blocked]);
+        MSG_SET(&m, queue_info, running, q->by_state[JOB_running] + q->by_state[JOB_cancelling]);
+        MSG_SET(&m, queue_info, oldest_ms, oldest_ms(c, i));
+        MSG_SET(&m, queue_info, paused, q->paused);
+        MSG_SET(&m, queue_info, concurrency, q->limit.now.concurrency);
+        MSG_SET(&m, queue_info, rate_count, q->limit.now.rate_count);
+        MSG_SET(&m, queue_info, rate_per_ms, q->limit.now.rate_per_ms);
+        MSG_SET(&m, queue_info, at_run_time, q->limit.is_set || q->pause_is_set);
+        MSG_SET(&m, queue_info, dead, q->kept_dead);
+        send_to(c, c->request.link, VERB_queue_info, c->request.sequence, &m, STR(""), 0);
+    }
+    send_end(c, VERB_queue_info);
+}
+
+static const char *const worker_states[] = {
+    [WORKER_ACTIVE] = "active",
+    [WORKER_DRAINING] = "draining",
+    [WORKER_STUCK] = "stuck",
+};
+
+#define KINDS_SHOWN 64
+
+static void worker_row(struct core *c, const struct worker *w) {
+    const struct session *s = session_at(c, w->session);
+    struct str kinds[KINDS_SHOWN];
+    uint32_t n = 0;
+    for (; n < w->n_kinds && n < KINDS_SHOWN; n++)
+        kinds[n] = kind_at(c, w->kinds[n])->row.name;
+    struct msg_worker_info m = {0};
+    MSG_SET(&m, worker_info, instance, str_make(s->instance, sizeof s->instance));
+    MSG_SET(&m, worker_info, name, s->name);
+    if (w->pool)
+        MSG_SET(&m, worker_info, pool, pool_at(c, w->pool)->row.name);
+    MSG_SET(&m, worker_info, host, s->host);
+    MSG_SET(&m, worker_info, pid, s->pid);
+    MSG_SET(&m, worker_info, slots, w->slots);
+    MSG_SET(&m, worker_info, held, w->held);
+    MSG_SET(&m, worker_info, done, w->done);
+    MSG_SET(&m, worker_info, state, str_of(worker_states[w->state]));
+    MSG_SET(&m, worker_info, silent_ms, c->awake_ms - w->heard_ms);
+    MSG_SET(&m, worker_info, rss_bytes, w->rss_bytes);
+    MSG_SET(&m, worker_info, kinds, ((struct str_list){kinds, n}));
+    send_to(c, c->request.link, VERB_worker_info, c->request.sequence, &m, STR(""), 0);
+}
+
+void on_list_workers(struct core *c, const void *message, struct str payload) {
+    (void)payload;
+    for (uint32_t i = 1; i < slab_end(&c->workers); i++) {
+        if (!slab_is_used(&c->workers, i))
+            continue;
+        const struct worker *w = worker_at(c, i);
+        if (wanted(message, w->pool ? pool_at(c, w->pool)->row.name : STR("")))
+            worker_row(c, w);
+    }
+    send_end(c, VERB_worker_info);
+}
+
+static void pool_row(struct core *c, uint32_t pool) {
+    const struct pool *p = pool_at(c, pool);
+    struct msg_pool_info m = {0};
+    uint64_t alive = 0, slots = 0, held = 0;
+    for (uint32_t i = 1; i < slab_end(&c->workers); i++) {
+        if (!slab_is_used(&c->workers, i) || worker_at(c, i)->pool != pool)
+            continue;
+        alive++;
+        slots += worker_at(c, i)->slots;
+        held += worker_at(c, i)->held;
+    }
+    MSG_SET(&m, pool_info, name, p->row.name);
+    MSG_SET(&m, pool_info, processes, p->wanted);
+    MSG_SET(&m, pool_info, processes_min, p->min);
+    MSG_SET(&m, pool_info, processes_max, p->max);
+    MSG_SET(&m, pool_info, alive, alive);
+    MSG_SET(&m, pool_info, slots, slots);
+    MSG_SET(&m, pool_info, held, held);
+    MSG_SET(&m, pool_info, restarts, p->restarts);
+    MSG_SET(&m, pool_info, at_run_time, p->is_set);
+    if (p->text[0])
+        MSG_SET(&m, pool_info, text, str_of(p->text));
+    send_to(c, c->request.link, VERB_pool_info, c->request.sequence, &m, STR(""), 0);
+}
+
+void on_list_pools(struct core *c, const void *message, struct str payload) {
+    (void)payload;
+    for (uint32_t i = 1; i < slab_end(&c->pools.rows); i++)
+        if (slab_is_used(&c->pools.rows, i) && wanted(message, pool_at(c, i)->row.name))
+            pool_row(c, i);
+    send_end(c, VERB_pool_info);
+}
+
+/* A listing may be empty; its frame must still come. */
+void send_end(struct core *c, enum verb verb) {
+    send_to(c, c->request.link, verb, c->request.sequence, NULL, STR(""), 0);
+}
+
+void core_set_outside(struct core *c, const struct core_outside *o) {
+    c->outside = *o;
+}

@@ -1,0 +1,318 @@
+/* From an offered job to its place in the line. */
+#include "broker/core/core_int.h"
+#include "common/base/id.h"
+
+#define PRIORITY_OPEN 6 /* up to here anybody; above only gateway and operator */
+
+struct offer {
+    const struct msg_submit *m;
+    struct str payload;
+    struct str tenant_name, queue_name;
+    uint32_t kind, queue, tenant;
+    uint64_t durability;
+    uint8_t priority;
+};
+
+static bool trusted(const struct core *c) {
+    return c->request.role == ROLE_GATEWAY || c->request.role == ROLE_OPERATOR;
+}
+
+/* ---- may it come in?
+ * ----------------------------------------------------------------------------- */
+static int check_rights(const struct core *c, struct offer *o, struct err *e) {
+    const struct msg_submit *m = o->m;
+    if (MSG_HAS(m, submit, tenant) && !trusted(c) && !str_eq(m->tenant, STR("default")))
+        return err_set(e, ERR_BAD_ROLE, "submit.tenant: only gateway and operator may name one");
+    o->tenant_name = MSG_HAS(m, submit, tenant) ? m->tenant : STR("default");
+    const struct msg_kind_info *k = &kind_at(c, o->kind)->info;
+    o->priority = (uint8_t)(MSG_HAS(m, submit, priority)      ? m->priority
+                            : MSG_HAS(k, kind_info, priority) ? k->priority
+                                                              : 5);
+    if (MSG_HAS(m, submit, priority) && o->priority > PRIORITY_OPEN && !trusted(c))
+        return err_set(e, ERR_BAD_ROLE,
+                       "submit.priority: %u, at most %u for a client; above is for gateway and "
+                       "operator",
+                       o->priority, PRIORITY_OPEN);
+    return 0;
+}
+
+static int check_volatile(const struct offer *o, struct err *e) {
+    if (o->durability != DURABLE_NONE)
+        return 0;
+    if (MSG_HAS(o->m, submit, window_ms))
+        return err_set(e, ERR_BAD_VALUE, "submit.durability: none is not for a unique window");
+    if (MSG_HAS(o->m, submit, run_at_ms))
+        return err_set(e, ERR_BAD_VALUE, "submit.durability: none is not for run_at");
+    return 0;
+}
+
+static int check_room(const struct core *c, const struct offer *o, struct err *e) {
+    uint64_t live = c->jobs.used - c->kept[0].n - c->kept[1].n;
+    if (live >= c->config.jobs_max)
+        return err_set(e, ERR_BUSY, "%u jobs wait or run, at most %u", (unsigned)live,
+                       c->config.jobs_max);
+    if (o->durability == DURABLE_NONE) {
+        if (c->stats.volatile_bytes + o->payload.len > c->config.volatile_bytes)
+            return err_set(e, ERR_BUSY, "jobs that are never journaled hold %llu bytes, the bound",
+                           (unsigned long long)c->config.volatile_bytes);
+        return 0;
+    }
+    if (c->room != CORE_ROOM)
+        return err_set(e, ERR_DISK_FULL, "the journal keeps what space is left for jobs it has");
+    if (MSG_HAS(o->m, submit, unique) && c->uniques.used >= c->config.windows_max)
+        return err_set(e, ERR_BUSY, "%u unique keys are held, at most that many",
+                       c->config.windows_max);
+    return 0;
+}
+
+static int resolve(struct core *c, struct offer *o, struct err *e) {
+    const struct msg_submit *m = o->m;
+    o->kind = names_find(&c->kinds, m->kind);
+    if (!o->kind || !kind_at(c, o->kind)->declared)
+        return err_set(e, ERR_UNKNOWN_KIND, "submit.kind: no kind '" STR_FMT "' is declared",
+                       STR_ARG(m->kind));
+    const struct msg_kind_info *k = &kind_at(c, o->kind)->info;
+    o->durability = MSG_HAS(m, submit, durability) ? m->durability : k->durability;
+    if (o->payload.len > c->config.body_max)
+        return err_set(e, ERR_TOO_LARGE, "payload: %zu bytes, at most %u", o->payload.len,
+                       c->config.body_max);
+    if (check_rights(c, o, e) < 0 || check_volatile(o, e) < 0 || check_room(c, o, e) < 0)
+        return -1;
+    if (MSG_HAS(m, submit, window_ms) && !MSG_HAS(m, submit, unique))
+        return err_set(e, ERR_BAD_VALUE, "submit.window_ms: needs submit.unique");
+    if (MSG_HAS(m, submit, interval_ms) && !MSG_HAS(m, submit, key))
+        return err_set(e, ERR_BAD_VALUE, "submit.interval_ms: needs submit.key");
+    o->queue_name = MSG_HAS(m, submit, queue) ? m->queue : k->queue.len ? k->queue : m->kind;
+    o->queue = queue_take(c, o->queue_name);
+    if (!o->queue)
+        return err_set(e, ERR_BUSY, "there are %u queues, the bound", c->config.queues_max);
+    o->tenant = tenant_take(c, o->tenant_name);
+    if (!o->tenant)
+        return err_set(e, ERR_BUSY, "there are %u tenants, the bound", c->config.tenants_max);
+    return 0;
+}
+
+/* ---- what it is
+ * ------------------------------------------------------------------------------------ */
+#define PICK(spec, m, k, field)                                                                    \
+    do {                                                                                           \
+        if (MSG_HAS(m, submit, field))                                                             \
+            MSG_SET(spec, rec_spec, field, (m)->field);                                            \
+        else if (MSG_HAS(k, kind_info, field))                                                     \
+            MSG_SET(spec, rec_spec, field, (k)->field);                                            \
+    } while (0)
+#define COPY(spec, m, field)                                                                       \
+    do {                                                                                           \
+        if (MSG_HAS(m, submit, field))                                                             \
+            MSG_SET(spec, rec_spec, field, (m)->field);                                            \
+    } while (0)
+
+static void make_spec(struct core *c, const struct offer *o, struct msg_rec_spec *s) {
+    const struct msg_submit *m = o->m;
+    const struct msg_kind_info *k = &kind_at(c, o->kind)->info;
+    *s = (struct msg_rec_spec){0};
+    MSG_SET(s, rec_spec, kind, m->kind);
+    MSG_SET(s, rec_spec, queue, o->queue_name);
+    MSG_SET(s, rec_spec, tenant, o->tenant_name);
+    MSG_SET(s, rec_spec, priority, o->priority);
+    MSG_SET(s, rec_spec, created_ms, c->wall.ms);
+    if (o->durability)
+        MSG_SET(s, rec_spec, durability, o->durability);
+    COPY(s, m, key);
+    COPY(s, m, interval_ms);
+    COPY(s, m, unique);
+    COPY(s, m, window_ms);
+    COPY(s, m, run_at_ms);
+    COPY(s, m, trace);
+    PICK(s, m, k, ttl_ms);
+    PICK(s, m, k, timeout_ms);
+    PICK(s, m, k, attempts_max);
+    PICK(s, m, k, backoff_ms);
+    PICK(s, m, k, backoff_max_ms);
+}
+
+/* Waits that must be known before the body is, kept in `extra`. */
+static void set_waits(struct core *c, uint32_t i, const struct msg_submit *m,
+                      const struct msg_rec_spec *s) {
+    struct job *j = job_at(c, i);
+    if (MSG_HAS(m, submit, run_at_ms) && m->run_at_ms > c->wall.ms) {
+        job_need_extra(c, i)->run_at_ms = m->run_at_ms;
+        job_mark(j, JOB_HAS_RUN_AT);
+    } else if (MSG_HAS(m, submit, delay_ms) && m->delay_ms) {
+        job_need_extra(c, i)->due_ms = c->now.ms + m->delay_ms;
+    }
+    if (s->ttl_ms)
+        job_need_extra(c, i)->ttl_end_ms = c->now.ms + s->ttl_ms;
+}
+
+static bool may_speculate(const struct core *c, const struct offer *o) {
+    const struct msg_kind_info *k = &kind_at(c, o->kind)->info;
+    const struct limit_config *q = &queue_at(c, o->queue)->limit.now;
+    const struct limit_config *t = &tenant_at(c, o->tenant)->limit.now;
+    return k->speculative && !MSG_HAS(o->m, submit, key) && !MSG_HAS(o->m, submit, unique) &&
+           !q->concurrency && !q->rate_count && !t->concurrency && !t->rate_count;
+}
+
+static uint64_t next_id(struct core *c) {
+    if (MUTANT(id_reused) && c->counter > 3 && rng_below(&c->rng, 64) == 0)
+        return id_make(c->epoch, c->counter);
+    ASSERT(c->counter < ID_COUNTER_MAX);
+    return id_make(c->epoch, ++c->counter);
+}
+
+static uint32_t make_job(struct core *c, const struct offer *o, const struct msg_rec_spec *s) {
+    uint32_t i = job_new(c, next_id(c));
+    struct job *j = job_at(c, i);
+    j->tenant = o->tenant;
+    j->line = line_take(c, o->queue, o->kind);
+    job_queue(c, j)->by_state[JOB_NONE]++;
+    j->priority = o->priority;
+    j->version = 1;
+    j->since_ms = c->now.ms;
+    if (o->durability == DURABLE_NONE)
+        job_mark(j, JOB_IS_VOLATILE);
+    if (o->durability == DURABLE_ASYNC)
+        job_mark(j, JOB_IS_ASYNC);
+    if (may_speculate(c, o))
+        job_mark(j, JOB_SPECULATIVE);
+    set_waits(c, i, o->m, s);
+    return i;
+}
+
+/* The record must say "scheduled" for a job that waits for its time, though it is not placed yet.
+ */
+static void journal_job(struct core *c, uint32_t i, const struct msg_rec_spec *s,
+                        struct str payload) {
+    struct job *j = job_at(c, i);
+    if (job_is(j, JOB_IS_VOLATILE))
+        return;
+    struct extra *x = job_extra(c, j);
+    struct msg_rec_state m;
+    job_state_message(c, i, &m);
+    if (x && x->due_ms) {
+        MSG_SET(&m, rec_state, state, (uint64_t)JOB_scheduled);
+        MSG_SET(&m, rec_state, due_ms, c->wall.ms + (x->due_ms - c->now.ms));
+        MSG_SET(&m, rec_state, wait_ms, x->due_ms - c->now.ms);
+    } else if (job_is(j, JOB_HAS_RUN_AT)) {
+        MSG_SET(&m, rec_state, state, (uint64_t)JOB_scheduled);
+        MSG_SET(&m, rec_state, due_ms, x->run_at_ms);
+    }
+    struct record r = {REC_JOB, &m, s, NULL, payload, STR("")};
+    j->body_pos = j->state_pos = c->fx.append(c->fx.ctx, &r, &j->body_bytes);
+}
+
+/* ---- in
+ * ------------------------------------------------------------------------------------------- */
+static bool duplicate(struct core *c, const struct offer *o, struct reply_item *item,
+                      uint64_t *after) {
+    if (!MSG_HAS(o->m, submit, unique) || MUTANT(unique_ignored))
+        return false;
+    uint32_t n = unique_find(c, o->queue, o->tenant, o->m->unique);
+    if (!n)
+        return false;
+    const struct unique *u = unique_at(c, n);
+    item->id = u->id;
+    item->duplicate = true;
+    *after = MUTANT(duplicate_before_commit) ? 0 : u->pos;
+    c->stats.duplicates++;
+    if (o->m->watch && u->job)
+        watch_add(c, u->job, c->request.session_index);
+    return true;
+}
+
+static void accept(struct core *c, const struct offer *o, struct reply_item *item,
+                   uint64_t *after) {
+    struct msg_rec_spec s;
+    make_spec(c, o, &s);
+    uint32_t i = make_job(c, o, &s);
+    struct job *j = job_at(c, i);
+    c->stats.submitted++;
+    item->id = j->id;
+    journal_job(c, i, &s, o->payload);
+    if (MSG_HAS(o->m, submit, key))
+        key_attach(c, i, o->m->key, o->m->interval_ms);
+    if (MSG_HAS(o->m, submit, unique))
+        unique_take(c, i, o->m->unique, o->m->window_ms, o->m->window_ms);
+    if (o->m->watch)
+        watch_add(c, i, c->request.session_index);
+    if (job_is(j, JOB_IS_VOLATILE) || body_may_stay(c, line_at(c, j->line)))
+        body_put(c, i, &s, o->payload);
+    bool at_once = job_is(j, JOB_IS_VOLATILE | JOB_IS_ASYNC | JOB_SPECULATIVE);
+    *after =
+        job_is(j, JOB_IS_VOLATILE | JOB_IS_ASYNC) || MUTANT(ack_before_commit) ? 0 : j->body_pos;
+    if (at_once || MUTANT(dispatch_before_commit))
+        job_place(c, i);
+    else
+        list_push(c, &c->pending, i);
+}
+
+void on_submit(struct core *c, const void *message, struct str payload) {
+    struct offer o = {.m = message, .payload = payload};
+    struct reply_item item = {0};
+    struct err e = {0};
+    uint64_t after = 0;
+    if (resolve(c, &o, &e) < 0) {
+        item.code = (uint32_t)e.code;
+        c->stats.refused++;
+    } else if (!duplicate(c, &o, &item, &after)) {
+        accept(c, &o, &item, &after);
+    }
+    answer(c, &item, item.code ? &e : NULL, after);
+}
+
+/* ---- its place
+ * -------------------------------------------------------------------------------------- */
+void job_place(struct core *c, uint32_t i) {
+    struct job *j = job_at(c, i);
+    struct extra *x = job_extra(c, j);
+    bool by_wall = job_is(j, JOB_HAS_RUN_AT);
+    if (x && ((by_wall && x->run_at_ms > c->wall.ms) || (!by_wall && x->due_ms > c->now.ms))) {
+        job_set_state(c, i, JOB_scheduled);
+        if (!job_is(j, JOB_IS_VOLATILE))
+            body_drop(c, i);
+        uint64_t ttl = x->ttl_end_ms && !x->tries ? x->ttl_end_ms : UINT64_MAX;
+        if (by_wall)
+            timer_set(c, TIMER_JOB_WALL, i, x->run_at_ms);
+        else
+            timer_set(c, TIMER_JOB_SCHEDULED, i, x->due_ms);
+        if (ttl != UINT64_MAX)
+            timer_set(c, TIMER_JOB_EXTRA, i, ttl);
+        return;
+    }
+    job_due(c, i);
+}
+
+void job_due(struct core *c, uint32_t i) {
+    struct job *j = job_at(c, i);
+    struct extra *x = job_extra(c, j);
+    if (j->state == JOB_scheduled && MUTANT(due_forgotten) && rng_below(&c->rng, 8) == 0)
+        return;
+    job_unmark(j, JOB_BACKOFF | JOB_HAS_RUN_AT);
+    if (x) {
+        x->due_ms = x->run_at_ms = 0;
+        if (x->ttl_end_ms && !x->tries)
+            timer_set(c, TIMER_JOB_EXTRA, i, x->ttl_end_ms);
+    }
+    if (x && x->key)
+        key_enter(c, i);
+    else
+        job_ready(c, i, false);
+}
+
+void job_ready(struct core *c, uint32_t i, bool front) {
+    struct job *j = job_at(c, i);
+    job_set_state(c, i, JOB_ready);
+    j->since_ms = c->now.ms;
+    if (job_is(j, JOB_ISOLATED))
+        list_push(c, &job_kind(c, j)->isolated, i);
+    else
+        lane_push(c, i, front);
+}
+
+void submits_durable(struct core *c) {
+    while (c->pending.head && job_at(c, c->pending.head)->body_pos < c->durable) {
+        uint32_t i = c->pending.head;
+        list_remove(c, &c->pending, i);
+        job_place(c, i);
+    }
+}

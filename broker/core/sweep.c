@@ -1,0 +1,190 @@
+/* Requests that touch many jobs: purge a queue, run dead letters again. Done piece by piece, so
+ * that no turn is long; answered when all of it is durable. */
+#include "broker/core/core_int.h"
+#include "common/base/id.h"
+
+#define STEP_SLOTS   4096 /* looked at in one turn */
+#define STEP_LOADING 64   /* records being read for one sweep */
+
+static uint32_t sweep_new(struct core *c, enum sweep_what what) {
+    uint32_t i = slab_take(&c->sweeps);
+    struct sweep *s = slab_at(&c->sweeps, i);
+    s->what = what;
+    memcpy(s->instance, c->request.session->instance, sizeof s->instance);
+    s->sequence = c->request.sequence;
+    s->id_max = id_make(c->epoch, c->counter);
+    s->at = 1;
+    s->next = c->sweep_head;
+    c->sweep_head = i;
+    return i;
+}
+
+static void sweep_end(struct core *c, uint32_t i) {
+    struct sweep *s = slab_at(&c->sweeps, i);
+    uint32_t *at = &c->sweep_head;
+    while (*at != i)
+        at = &((struct sweep *)slab_at(&c->sweeps, *at))->next;
+    *at = s->next;
+    uint32_t session = session_by_instance(c, str_make(s->instance, sizeof s->instance));
+    if (session) {
+        struct reply_item item = {.code = (uint32_t)s->e.code, .count = (uint32_t)s->count};
+        answer_session(c, session, s->sequence,
+                       s->what == SWEEP_PURGE ? VERB_purge_queue : VERB_retry_job, &item,
+                       s->e.code ? &s->e : NULL, s->after);
+    }
+    slab_give(&c->sweeps, i);
+}
+
+/* ---- running an ended job again
+ * ------------------------------------------------------------------------ */
+static int revive(struct core *c, uint32_t i, const struct record *r, struct err *e) {
+    struct job *j = job_at(c, i);
+    const struct msg_rec_spec *spec = r->spec;
+    uint32_t queue = line_at(c, j->line)->queue;
+    if (MSG_HAS(spec, rec_spec, unique) && unique_find(c, queue, j->tenant, spec->unique))
+        return err_set(e, ERR_CONFLICT, "job %s: its unique key is taken by another job",
+                       id_show(j->id).at);
+    retain_remove(c, i);
+    j->attempts = 0;
+    job_unmark(j, JOB_ISOLATED);
+    j->fence = fence_next(c);
+    struct extra *x = job_need_extra(c, i);
+    x->tries = 1; /* its time to live was for the first start */
+    if (MSG_HAS(spec, rec_spec, key))
+        key_attach(c, i, spec->key, spec->interval_ms);
+    if (MSG_HAS(spec, rec_spec, unique) && !spec->window_ms)
+        unique_take(c, i, spec->unique, 0, 0);
+    if (body_may_stay(c, line_at(c, j->line)))
+        body_put(c, i, spec, r->payload);
+    job_place(c, i);
+    return 0;
+}
+
+void sweep_loaded(struct core *c, const struct load *l, const struct record *r) {
+    struct sweep *s = slab_at(&c->sweeps, l->sweep);
+    uint32_t i = job_find(c, l->job);
+    s->loading--;
+    struct err e = {0};
+    if (!r)
+        err_set(&e, ERR_CORRUPT, "job %s: its record cannot be read", id_show(l->job).at);
+    else if (!i || !job_is(job_at(c, i), JOB_IS_KEPT))
+        err_set(&e, ERR_CONFLICT, "job %s changed meanwhile", id_show(l->job).at);
+    else if (revive(c, i, r, &e) == 0) {
+        s->after = job_record(c, i, STR(""));
+        s->count++;
+    }
+    if (e.code && s->id_max == 0)
+        s->e = e;
+}
+
+static void revive_start(struct core *c, uint32_t sweep, uint32_t i) {
+    const struct job *j = job_at(c, i);
+    struct load l = {.what = LOAD_RETRY, .job = j->id, .sweep = sweep};
+    ((struct sweep *)slab_at(&c->sweeps, sweep))->loading++;
+    load_start(c, &l, j->body_pos, j->body_bytes);
+}
+
+/* ---- steps
+ * -----------------------------------------------------------------------------------------------
+ */
+static bool matches(const struct core *c, const struct sweep *s, const struct job *j) {
+    if (j->id > s->id_max || !j->line)
+        return false;
+    if (s->queue && line_at(c, j->line)->queue != s->queue)
+        return false;
+    if (s->tenant && j->tenant != s->tenant)
+        return false;
+    if (s->what == SWEEP_RETRY)
+        return j->state == JOB_dead && job_is(j, JOB_IS_KEPT);
+    return j->state == JOB_NONE || j->state == JOB_ready || j->state == JOB_scheduled ||
+           j->state == JOB_blocked;
+}
+
+static void visit(struct core *c, uint32_t sweep, uint32_t i) {
+    struct sweep *s = slab_at(&c->sweeps, sweep);
+    if (s->what == SWEEP_RETRY) {
+        revive_start(c, sweep, i);
+        return;
+    }
+    uint64_t pos = job_cancel(c, i, STR("purged"));
+    if (pos > s->after)
+        s->after = pos;
+    s->count++;
+}
+
+static void step(struct core *c, uint32_t sweep) {
+    struct sweep *s = slab_at(&c->sweeps, sweep);
+    for (uint32_t n = 0; !s->walked && n < STEP_SLOTS && s->loading < STEP_LOADING; n++) {
+        if (s->at >= slab_end(&c->jobs)) {
+            s->walked = true;
+            break;
+        }
+        uint32_t i = s->at++;
+        if (slab_is_used(&c->jobs, i) && matches(c, s, job_at(c, i)))
+            visit(c, sweep, i);
+    }
+    if (!s->walked)
+        c->more = true;
+    else if (!s->loading)
+        sweep_end(c, sweep);
+}
+
+void sweeps_step(struct core *c) {
+    for (uint32_t i = c->sweep_head, next; i; i = next) {
+        next = ((struct sweep *)slab_at(&c->sweeps, i))->next;
+        step(c, i);
+    }
+}
+
+/* ---- requests
+ * ---------------------------------------------------------------------------------------------- */
+void on_purge_queue(struct core *c, const void *message, struct str payload) {
+    const struct msg_queue_ref *m = message;
+    (void)payload;
+    uint32_t queue = names_find(&c->queues, m->queue);
+    uint32_t tenant = m->tenant.len ? names_find(&c->tenants, m->tenant) : 0;
+    if (!queue || (m->tenant.len && !tenant)) {
+        struct err e;
+        err_set(&e, ERR_UNKNOWN_QUEUE, "queue '" STR_FMT "'%s: not known", STR_ARG(m->queue),
+                queue ? " with that tenant" : "");
+        answer(c, &(struct reply_item){.code = (uint32_t)e.code}, &e, 0);
+        return;
+    }
+    struct sweep *s = slab_at(&c->sweeps, sweep_new(c, SWEEP_PURGE));
+    s->queue = queue;
+    s->tenant = tenant;
+}
+
+static int retry_one(struct core *c, uint64_t id, struct err *e) {
+    uint32_t i = job_find(c, id);
+    if (!i)
+        return err_set(e, ERR_NOT_FOUND, "job %s: not known, or past retention", id_show(id).at);
+    if (!job_is(job_at(c, i), JOB_IS_KEPT))
+        return err_set(e, ERR_NOT_FINISHED, "job %s is %s", id_show(id).at,
+                       job_state_name(job_at(c, i)->state));
+    uint32_t sweep = sweep_new(c, SWEEP_RETRY);
+    struct sweep *s = slab_at(&c->sweeps, sweep);
+    s->walked = true;
+    s->id_max = 0; /* one job: its error is the answer */
+    revive_start(c, sweep, i);
+    return 0;
+}
+
+void on_retry_job(struct core *c, const void *message, struct str payload) {
+    const struct msg_retry_job *m = message;
+    (void)payload;
+    struct err e = {0};
+    uint32_t queue = m->queue.len ? names_find(&c->queues, m->queue) : 0;
+    if (m->id) {
+        retry_one(c, m->id, &e);
+    } else if (!m->dead) {
+        err_set(&e, ERR_MISSING_FIELD, "retry_job: names neither a job nor all dead ones");
+    } else if (m->queue.len && !queue) {
+        err_set(&e, ERR_UNKNOWN_QUEUE, "queue '" STR_FMT "': not known", STR_ARG(m->queue));
+    } else {
+        struct sweep *s = slab_at(&c->sweeps, sweep_new(c, SWEEP_RETRY));
+        s->queue = queue;
+    }
+    if (e.code)
+        answer(c, &(struct reply_item){.code = (uint32_t)e.code, .id = m->id}, &e, 0);
+}
