@@ -92,8 +92,8 @@ const struct verb_def *verb_named(struct str name);
  * because words that quote a peer must not be able to end this process. */
 int codec_put(struct buf *out, enum msg_id id, const void *msg);
 /* Reads one envelope at the cursor, which moves on success only. A field number that the table does
- * not have is refused; unless `skipped` is given (a higher minor version was agreed): then it is
- * passed over and counted there. The arena may be NULL for messages without lists. */
+ * not have is refused; unless `skipped` is given (the sender knows a higher minor version): then it
+ * is passed over and counted there. The arena may be NULL for messages without lists. */
 int codec_get(struct cursor *in, enum msg_id id, void *msg, struct arena *arena, uint32_t *skipped,
               struct err *e);
 /* The same for a table that does not stand in messages.def. */

@@ -187,6 +187,11 @@ static int check_extents(const struct frame_in *in, struct err *e) {
     return 0;
 }
 
+/* Only a listing of the broker may list nothing. */
+static bool may_be_empty(const struct verb_def *verb) {
+    return verb->roles == ROLE_BIT_BROKER && verb->items_max > 1;
+}
+
 int frame_open(struct frame_in *in, struct str head, struct str body, struct str payloads,
                struct err *e) {
     *in = (struct frame_in){.body = cursor_of(body), .payloads = cursor_of(payloads)};
@@ -205,8 +210,8 @@ int frame_open(struct frame_in *in, struct str head, struct str body, struct str
     if (in->items > verb->items_max)
         return err_set(e, ERR_TOO_LARGE, "%s: %" PRIu32 " items, at most %" PRIu32, verb->name,
                        in->items, verb->items_max);
-    if (verb->items_max == 1 && in->items != 1)
-        return err_set(e, ERR_MALFORMED, "%s: no item, must be 1", verb->name);
+    if (in->items == 0 && !may_be_empty(verb))
+        return err_set(e, ERR_MALFORMED, "%s: no item, at least 1", verb->name);
     return check_extents(in, e);
 }
 
@@ -238,4 +243,17 @@ int frame_next(struct frame_in *in, void *msg, struct arena *arena, struct frame
     bool taken = take_payloads(&in->payloads, &sizes, item);
     ASSERT(taken);
     return 1;
+}
+
+int frame_check_payload(struct str payload, struct err *e) {
+    static const struct msgpack_limits limits = {MSGPACK_DEPTH_MAX, PAYLOAD_VALUES_MAX};
+    if (payload.len == 0)
+        return 0;
+    struct cursor c = cursor_of(payload);
+    if (msgpack_peek(&c) != MSGPACK_MAP)
+        return err_set(e, ERR_MALFORMED, "payload: %s, must be a map",
+                       msgpack_type_name(msgpack_peek(&c)));
+    if (msgpack_check(payload, &limits, e) < 0)
+        return err_add(e, "payload");
+    return 0;
 }

@@ -12,9 +12,10 @@
 
 #include "common/wire/codec.h"
 
-#define FRAME_VERSION   1
-#define FRAME_ITEMS_MAX 1024
-#define FRAME_BYTES_MAX (4U << 20) /* head, body and payloads together */
+#define FRAME_VERSION      1
+#define FRAME_ITEMS_MAX    1024
+#define FRAME_BYTES_MAX    (4U << 20) /* head, body and payloads together */
+#define PAYLOAD_VALUES_MAX (1U << 18)
 
 /* ---- building ------------------------------------------------------------------------------- */
 struct frame_out {
@@ -63,3 +64,5 @@ int frame_open(struct frame_in *in, struct str head, struct str body, struct str
  */
 int frame_next(struct frame_in *in, void *msg, struct arena *arena, struct frame_item *item,
                struct err *e);
+/* Whether a payload or result is what it must be: nothing, or one msgpack map within its limits. */
+int frame_check_payload(struct str payload, struct err *e);

@@ -1,18 +1,12 @@
 /* How long one envelope takes to write and to read, and one item of a whole message. */
 #include "common/base/id.h"
+#include "common/os/clock.h"
 #include "common/wire/frame.h"
 
 #include <stdio.h>
-#include <time.h>
 
 #define ITEMS  1000
 #define ROUNDS 2000
-
-static double now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
 
 static union msg_any an_attempt_ref(void) {
     union msg_any m = {0};
@@ -83,12 +77,12 @@ static const struct {
     {"submitted", VERB_submitted, a_submitted},
 };
 
-static double per_item(double began) {
-    return (now_ns() - began) / ((double)ROUNDS * ITEMS);
+static double per_item(uint64_t began) {
+    return (double)(clock_mono_ns() - began) / ((double)ROUNDS * ITEMS);
 }
 
 static double time_put(const struct verb_def *verb, const union msg_any *m, struct buf *out) {
-    double began = now_ns();
+    uint64_t began = clock_mono_ns();
     for (int round = 0; round < ROUNDS; round++) {
         buf_clear(out);
         for (int i = 0; i < ITEMS; i++)
@@ -100,7 +94,7 @@ static double time_put(const struct verb_def *verb, const union msg_any *m, stru
 static double time_get(const struct verb_def *verb, const struct buf *in) {
     union msg_any back;
     uint64_t seen = 0;
-    double began = now_ns();
+    uint64_t began = clock_mono_ns();
     for (int round = 0; round < ROUNDS; round++) {
         struct cursor c = cursor_of(buf_str(in));
         struct err e;
@@ -117,7 +111,7 @@ static double time_get(const struct verb_def *verb, const struct buf *in) {
 static void time_frame(const struct verb_def *verb, const union msg_any *m, struct str payload,
                        double *build, double *read) {
     AUTO_FRAME_OUT f = FRAME_OUT;
-    double began = now_ns();
+    uint64_t began = clock_mono_ns();
     for (int round = 0; round < ROUNDS; round++) {
         frame_begin(&f, verb->verb, 7);
         for (int i = 0; i < ITEMS; i++)
@@ -128,7 +122,7 @@ static void time_frame(const struct verb_def *verb, const union msg_any *m, stru
     struct frame_in in;
     struct frame_item item;
     struct err e;
-    began = now_ns();
+    began = clock_mono_ns();
     for (int round = 0; round < ROUNDS; round++) {
         if (frame_open(&in, buf_str(&f.head), buf_str(&f.body), buf_str(&f.payloads), &e) < 0)
             fprintf(stderr, "%s\n", e.text);

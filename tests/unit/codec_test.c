@@ -59,7 +59,7 @@ static void verbs_are_found_by_number_and_name(void **state) {
 
 /* ---- both ways ------------------------------------------------------------------------------ */
 /* Every message, thousands of times: written, read, the same, and written again the same. */
-static void what_is_written_is_read_back(void **state) { /* P-9 */
+static void what_is_written_is_read_back(void **state) { /* P-12 */
     (void)state;
     struct rng r = rng_seed(1);
     AUTO_ARENA made = arena_new(ARENA_MAX);
@@ -199,7 +199,7 @@ struct reading {
 };
 
 static const struct reading readings[] = {
-    /* P-10: every form of a number; here job 5 as uint8, uint64, int8, int64. */
+    /* P-12: every form of a number; here job 5 as uint8, uint64, int8, int64. */
     {"82 01 cc 05 02 06", MSG_attempt_ref, ERR_OK, NULL},
     {"82 01 cf 00 00 00 00 00 00 00 05 02 06", MSG_attempt_ref, ERR_OK, NULL},
     {"82 01 d0 05 02 06", MSG_attempt_ref, ERR_OK, NULL},
@@ -207,7 +207,7 @@ static const struct reading readings[] = {
     {"82 cc 01 05 d1 00 02 06", MSG_attempt_ref, ERR_OK, NULL},
     {"de 00 02 01 05 02 06", MSG_attempt_ref, ERR_OK, NULL},
     {"df 00 00 00 02 02 06 01 05", MSG_attempt_ref, ERR_OK, NULL},
-    /* P-11: bytes for text, long forms of text. */
+    /* P-13: bytes for text, long forms of text. */
     {"81 01 c4 04 65 63 68 6f", MSG_submit, ERR_OK, NULL},
     {"81 01 da 00 04 65 63 68 6f", MSG_submit, ERR_OK, NULL},
     {"80", MSG_bye, ERR_OK, NULL},
@@ -265,7 +265,7 @@ static const struct reading readings[] = {
      "hello.running: a negative number, must be a list of numbers that are not negative"},
 };
 
-static void what_others_send(void **state) { /* P-8, P-10, P-11, P-12, P-13, P-15 */
+static void what_others_send(void **state) { /* P-11, P-12, P-13, P-14, P-15 */
     (void)state;
     AUTO_ARENA arena = arena_new(ARENA_MAX);
     for (size_t i = 0; i < sizeof readings / sizeof readings[0]; i++) {
@@ -334,7 +334,7 @@ static void an_arena_that_is_full_is_an_error(void **state) {
     assert_int_equal(e.code, ERR_NO_MEMORY);
 }
 
-static void unknown_fields_are_counted_when_a_higher_minor_was_agreed(void **state) { /* P-16 */
+static void unknown_fields_are_counted_when_a_higher_minor_was_agreed(void **state) { /* P-21 */
     (void)state;
     AUTO_BUF in = BUF(4096);
     hex_read("84 01 05 28 92 c0 81 a1 61 05 02 06 cd 01 00 c3", &in);

@@ -1,5 +1,6 @@
 #include "common/wire/frame.h"
 
+#include "common/base/id.h"
 #include "common/base/mem.h"
 
 #include "tests/support/hex.h"
@@ -7,6 +8,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
@@ -25,7 +27,7 @@ static int open_out(struct frame_in *in, const struct frame_out *f, struct err *
 }
 
 /* ---- building and reading ------------------------------------------------------------------- */
-static void a_message_is_three_frames(void **state) { /* P-3, P-4, P-5 */
+static void a_message_is_three_frames(void **state) { /* P-5, P-6, P-7 */
     (void)state;
     AUTO_FRAME_OUT f = FRAME_OUT;
     frame_begin(&f, VERB_submit, 7);
@@ -67,7 +69,7 @@ static void a_message_may_be_sent_at_any_time(void **state) {
     assert_int_equal(frame_next(&in, &m, NULL, &item, &e), 0);
 }
 
-static void payload_and_result_lie_side_by_side(void **state) { /* P-5 */
+static void payload_and_result_lie_side_by_side(void **state) { /* P-7 */
     (void)state;
     AUTO_FRAME_OUT f = FRAME_OUT;
     frame_begin(&f, VERB_job_info, 1);
@@ -91,7 +93,7 @@ static void payload_and_result_lie_side_by_side(void **state) { /* P-5 */
 }
 
 /* Every verb, random items and payloads: what went in comes out. */
-static void every_verb_goes_both_ways(void **state) { /* P-5, P-9 */
+static void every_verb_goes_both_ways(void **state) { /* P-7, P-12 */
     (void)state;
     struct rng r = rng_seed(5);
     AUTO_ARENA made = arena_new(ARENA_MAX);
@@ -128,7 +130,7 @@ static void every_verb_goes_both_ways(void **state) { /* P-5, P-9 */
 }
 
 /* ---- limits --------------------------------------------------------------------------------- */
-static void a_full_message_takes_no_more(void **state) { /* P-6 */
+static void a_full_message_takes_no_more(void **state) { /* P-8 */
     (void)state;
     AUTO_FRAME_OUT f = FRAME_OUT;
     AUTO_FREE char *mega = mem_zalloc(1U << 20);
@@ -162,7 +164,7 @@ static void a_full_message_takes_no_more(void **state) { /* P-6 */
     assert_true(f.head.len + f.body.len <= 100 && f.items > 3);
 }
 
-static void a_message_over_its_bytes_is_refused(void **state) { /* P-6 */
+static void a_message_over_its_bytes_is_refused(void **state) { /* P-8 */
     (void)state;
     AUTO_FREE char *mega = mem_zalloc(FRAME_BYTES_MAX);
     struct frame_in in;
@@ -176,7 +178,7 @@ static void a_message_over_its_bytes_is_refused(void **state) { /* P-6 */
 }
 
 /* ---- one bad item --------------------------------------------------------------------------- */
-static void one_bad_item_does_not_spoil_the_others(void **state) { /* P-7 */
+static void one_bad_item_does_not_spoil_the_others(void **state) { /* P-10 */
     (void)state;
     AUTO_BUF body = BUF(4096);
     /* kind "a" with 1 byte; priority 12 with 2 bytes; a list; kind "b" with 1 byte */
@@ -200,7 +202,7 @@ static void one_bad_item_does_not_spoil_the_others(void **state) { /* P-7 */
     assert_int_equal(frame_next(&in, &m, NULL, &item, &e), 0);
 }
 
-static void a_payload_over_its_bound_costs_only_its_item(void **state) { /* P-7 */
+static void a_payload_over_its_bound_costs_only_its_item(void **state) { /* P-10 */
     (void)state;
     AUTO_FREE char *mega = mem_zalloc(3U << 20);
     AUTO_BUF body = BUF(4096);
@@ -219,7 +221,7 @@ static void a_payload_over_its_bound_costs_only_its_item(void **state) { /* P-7 
     assert_int_equal(item.payload.len, 1);
 }
 
-static void unknown_fields_are_passed_over_when_told(void **state) { /* P-16 */
+static void unknown_fields_are_passed_over_when_told(void **state) { /* P-21 */
     (void)state;
     AUTO_BUF body = BUF(4096);
     hex_read("92 82 01 a1 61 32 05  81 01 a1 62", &body);
@@ -258,14 +260,17 @@ static const struct refusal refusals[] = {
     {"93 01 0a 07", "", "", 7, ERR_MALFORMED,
      "submit: frame 1: must be a list of items: the input ends within it"},
     {"93 01 0a 07", "80", "", 7, ERR_MALFORMED, "submit: frame 1: must be a list of items"},
-    {"93 01 0a 07", "90 c0", "", 7, ERR_MALFORMED, "submit: frame 1: 1 bytes behind its list"},
+    {"93 01 0a 07", "91 81 01 a1 61 c0", "", 7, ERR_MALFORMED,
+     "submit: frame 1: 1 bytes behind its list"},
     {"93 01 0a 07", "dd 00 00 04 01", "", 7, ERR_MALFORMED,
      "submit: frame 1: must be a list of items: the input ends within it"},
     {"93 01 0a 07", "92 81 01 a1 61 81 01", "", 7, ERR_MALFORMED,
      "submit: item 1: the input ends within it"},
     {"93 01 0a 07", "91 c1", "", 7, ERR_MALFORMED,
      "submit: item 0: byte c1, which msgpack does not have"},
-    {"93 01 01 07", "90", "", 7, ERR_MALFORMED, "hello: no item, must be 1"},
+    {"93 01 01 07", "90", "", 7, ERR_MALFORMED, "hello: no item, at least 1"},
+    {"93 01 0a 07", "90", "", 7, ERR_MALFORMED, "submit: no item, at least 1"},
+    {"93 01 34 00", "dd 00 00 00 00", "", 0, ERR_MALFORMED, "started: no item, at least 1"},
     {"93 01 01 07", "92 80 80", "", 7, ERR_TOO_LARGE, "hello: 2 items, at most 1"},
     /* Payloads must add up exactly. */
     {"93 01 0a 07", "91 82 01 a1 61 02 03", "61 62", 7, ERR_MALFORMED,
@@ -284,7 +289,7 @@ static const struct refusal refusals[] = {
      "job_info: item 0: its payload goes beyond frame 2"},
 };
 
-static void what_is_wrong_as_a_whole_is_refused(void **state) { /* P-3, P-4, P-5, P-6, P-12 */
+static void what_is_wrong_as_a_whole_is_refused(void **state) { /* P-5, P-6, P-7, P-8, P-9, P-15 */
     (void)state;
     for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
         const struct refusal *it = &refusals[i];
@@ -302,6 +307,180 @@ static void what_is_wrong_as_a_whole_is_refused(void **state) { /* P-3, P-4, P-5
     }
 }
 
+/* ---- payloads ------------------------------------------------------------------------------- */
+static void a_payload_is_one_map(void **state) { /* P-16 */
+    (void)state;
+    struct err e = {0};
+    assert_int_equal(frame_check_payload(STR(""), &e), 0);
+    assert_int_equal(frame_check_payload(STR("\x80"), &e), 0);
+    assert_int_equal(frame_check_payload(STR("\x81\xa1n\xd4\x05\x00"), &e), 0);
+    assert_int_equal(frame_check_payload(STR("\x90"), &e), -1);
+    assert_string_equal(e.text, "payload: a list, must be a map");
+    assert_int_equal(frame_check_payload(STR("\x81\xa1n"), &e), -1);
+    assert_string_equal(e.text, "payload: the input ends within it");
+    assert_int_equal(frame_check_payload(STR("\x80\x80"), &e), -1);
+    assert_string_equal(e.text, "payload: 1 bytes behind the value");
+    assert_int_equal(frame_check_payload(STR("\x81\xa1n\xa1\xff"), &e), -1);
+    assert_string_equal(e.text, "payload: text that is not UTF-8");
+    AUTO_BUF many = BUF(FRAME_BYTES_MAX);
+    msgpack_put_map(&many, 1);
+    msgpack_put_text(&many, STR("n"));
+    msgpack_put_list(&many, PAYLOAD_VALUES_MAX - 3);
+    for (uint32_t i = 0; i < PAYLOAD_VALUES_MAX - 3; i++)
+        msgpack_put_nil(&many);
+    assert_int_equal(frame_check_payload(buf_str(&many), &e), 0);
+    many.at[3 + 4]++;
+    msgpack_put_nil(&many);
+    assert_int_equal(frame_check_payload(buf_str(&many), &e), -1);
+    assert_string_equal(e.text, "payload: more than 262144 values");
+}
+
+/* ---- the table ------------------------------------------------------------------------------ */
+static void verbs_keep_to_their_roles_and_numbers(void **state) { /* P-8, P-31, P-70 */
+    (void)state;
+    static const char *const of_workers[] = {"started", "result", "returned", "progress"};
+    for (uint64_t number = 0; number < 128; number++) {
+        const struct verb_def *verb = verb_def(number);
+        assert_true(!verb || number < 80 || number > 119);
+        if (!verb)
+            continue;
+        assert_true(verb->roles != 0 && verb->roles < ROLE_BIT(ROLE_OPERATOR) * 2);
+        assert_in_range(verb->items_max, 1, FRAME_ITEMS_MAX);
+    }
+    for (size_t i = 0; i < sizeof of_workers / sizeof of_workers[0]; i++)
+        assert_int_equal(verb_named(str_of(of_workers[i]))->roles, ROLE_BIT(ROLE_WORKER));
+    assert_int_equal(verb_def(VERB_dispatch)->roles, ROLE_BIT_BROKER);
+    assert_int_equal(verb_def(VERB_purge_queue)->roles, ROLE_BIT(ROLE_OPERATOR));
+    assert_false(verb_def(VERB_cancel_job)->roles & ROLE_BIT(ROLE_WORKER));
+}
+
+/* ---- the examples of docs/protocol.md ------------------------------------------------------- */
+/* The hex of the example `name` ("submit body"), empty if the page has none. */
+static void example_read(struct str page, const char *name, struct buf *out) {
+    char title[80];
+    snprintf(title, sizeof title, "; %s\n", name);
+    bool within = false;
+    for (size_t at = 0; at < page.len;) {
+        const char *line = page.at + at;
+        const char *end = memchr(line, '\n', page.len - at);
+        size_t len = end ? (size_t)(end - line) + 1 : page.len - at;
+        at += len;
+        if (line[0] == ';' || line[0] == '`') {
+            within = str_eq(str_make(line, len), str_of(title));
+            continue;
+        }
+        if (!within)
+            continue;
+        char hex[200] = {0};
+        const char *comment = memchr(line, ';', len);
+        memcpy(hex, line, comment ? (size_t)(comment - line) : len);
+        hex_read(hex, out);
+    }
+}
+
+struct example {
+    struct buf head, body, payloads;
+};
+
+static void example_open(struct example *x, struct str page, const char *name) {
+    static const char *const parts[] = {"head", "body", "payloads"};
+    struct buf *bufs[] = {&x->head, &x->body, &x->payloads};
+    for (int i = 0; i < 3; i++) {
+        char title[64];
+        snprintf(title, sizeof title, "%s %s", name, parts[i]);
+        *bufs[i] = BUF(4096);
+        example_read(page, title, bufs[i]);
+        assert_true(i == 2 || bufs[i]->len > 0);
+    }
+}
+
+/* The page has exactly what our writer writes; ends both. */
+static void example_close(struct example *x, struct frame_out *f) {
+    struct frame_in in;
+    struct frame_item item;
+    union msg_any m;
+    struct err e = {0};
+    if (frame_open(&in, buf_str(&x->head), buf_str(&x->body), buf_str(&x->payloads), &e) < 0)
+        fail_msg("%s", e.text);
+    for (uint32_t i = 0; i < in.items; i++)
+        if (frame_next(&in, &m, NULL, &item, &e) != 1)
+            fail_msg("%s", e.text);
+    assert_true(str_eq(buf_str(&x->head), buf_str(&f->head)));
+    assert_true(str_eq(buf_str(&x->body), buf_str(&f->body)));
+    assert_true(str_eq(buf_str(&x->payloads), buf_str(&f->payloads)));
+    buf_destroy(&x->head);
+    buf_destroy(&x->body);
+    buf_destroy(&x->payloads);
+}
+
+static void add_submits(struct frame_out *f) {
+    struct str text = STR("\x81\xa4text\xa7gr\xc3\xbc\xc3\x9f"
+                          "e");
+    frame_begin(f, VERB_submit, 2);
+    struct msg_submit m = a_submit(STR("echo"), text);
+    assert_int_equal(frame_add_payload(f, &m, text, STR("")), 0);
+    m = a_submit(STR("echo"), STR("\x81\xa1n\x07"));
+    MSG_SET(&m, submit, priority, 9);
+    assert_int_equal(frame_add_payload(f, &m, STR("\x81\xa1n\x07"), STR("")), 0);
+}
+
+static void add_submitted(struct frame_out *f) {
+    frame_begin(f, VERB_submitted, 2);
+    struct msg_submitted m = {0};
+    MSG_SET(&m, submitted, code, ERR_OK);
+    MSG_SET(&m, submitted, id, id_make(3, 7));
+    assert_int_equal(frame_add(f, &m), 0);
+    m = (struct msg_submitted){0};
+    MSG_SET(&m, submitted, code, ERR_BAD_ROLE);
+    MSG_SET(&m, submitted, text, STR("priority"));
+    assert_int_equal(frame_add(f, &m), 0);
+}
+
+static void add_dispatch(struct frame_out *f) {
+    frame_begin(f, VERB_dispatch, 0);
+    struct msg_dispatch m = {0};
+    MSG_SET(&m, dispatch, job, id_make(3, 7));
+    MSG_SET(&m, dispatch, fence, id_make(3, 500));
+    MSG_SET(&m, dispatch, kind, STR("echo"));
+    MSG_SET(&m, dispatch, size, 4);
+    MSG_SET(&m, dispatch, tenant, STR("default"));
+    MSG_SET(&m, dispatch, attempt, 1);
+    MSG_SET(&m, dispatch, timeout_ms, 30000);
+    assert_int_equal(frame_add_payload(f, &m, STR("\x81\xa1n\x07"), STR("")), 0);
+}
+
+static void add_result(struct frame_out *f) {
+    frame_begin(f, VERB_result, 0);
+    struct msg_result m = {0};
+    MSG_SET(&m, result, job, id_make(3, 7));
+    MSG_SET(&m, result, fence, id_make(3, 500));
+    MSG_SET(&m, result, outcome, OUTCOME_DONE);
+    MSG_SET(&m, result, size, 4);
+    assert_int_equal(frame_add_payload(f, &m, STR("\x81\xa1n\x07"), STR("")), 0);
+}
+
+static void the_examples_of_the_page_are_true(void **state) { /* P-5, P-6, P-7, P-46 */
+    (void)state;
+    static const struct {
+        const char *name;
+        void (*add)(struct frame_out *f);
+    } examples[] = {
+        {"submit", add_submits},
+        {"submitted", add_submitted},
+        {"dispatch", add_dispatch},
+        {"result", add_result},
+    };
+    AUTO_BUF page = BUF(1U << 20);
+    file_read(QUERN_SOURCE_DIR "/docs/protocol.md", &page);
+    AUTO_FRAME_OUT f = FRAME_OUT;
+    for (size_t i = 0; i < sizeof examples / sizeof examples[0]; i++) {
+        struct example x;
+        examples[i].add(&f);
+        example_open(&x, buf_str(&page), examples[i].name);
+        example_close(&x, &f);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_message_is_three_frames),
@@ -314,6 +493,9 @@ int main(void) {
         cmocka_unit_test(a_payload_over_its_bound_costs_only_its_item),
         cmocka_unit_test(unknown_fields_are_passed_over_when_told),
         cmocka_unit_test(what_is_wrong_as_a_whole_is_refused),
+        cmocka_unit_test(a_payload_is_one_map),
+        cmocka_unit_test(verbs_keep_to_their_roles_and_numbers),
+        cmocka_unit_test(the_examples_of_the_page_are_true),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -187,7 +187,7 @@ static const struct {
     {"81 a0 01", "{\"\":1}"},
 };
 
-static void values_go_both_ways(void **state) { /* P-18 */
+static void values_go_both_ways(void **state) { /* P-17 */
     (void)state;
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
         AUTO_BUF value = BUF(4096);
@@ -228,7 +228,7 @@ static void other_forms_are_read(void **state) {
     }
 }
 
-static void values_that_json_has_not(void **state) { /* P-18 */
+static void values_that_json_has_not(void **state) { /* P-17 */
     (void)state;
     static const struct {
         const char *hex;
@@ -289,7 +289,7 @@ static void json_that_is_no_value(void **state) {
     }
 }
 
-static void depth_has_the_same_bound_both_ways(void **state) { /* P-17 */
+static void depth_has_the_same_bound_both_ways(void **state) { /* P-16 */
     (void)state;
     char text[80] = {0};
     AUTO_BUF out = BUF(4096);

@@ -33,7 +33,7 @@ static void pair_close(struct pair *p) {
 }
 
 /* Numbers at and beside every power of two. */
-static void numbers_are_written_shortest(void **state) { /* P-9 */
+static void numbers_are_written_shortest(void **state) { /* P-12 */
     (void)state;
     struct pair p;
     pair_open(&p);
@@ -158,7 +158,7 @@ static uint64_t value_of(const struct msgpack_token *t) {
     }
 }
 
-static void tokens_are_read(void **state) { /* P-10, P-12, P-13 */
+static void tokens_are_read(void **state) { /* P-12, P-15 */
     (void)state;
     for (size_t i = 0; i < sizeof tokens / sizeof tokens[0]; i++) {
         const struct token_case *it = &tokens[i];
@@ -223,7 +223,7 @@ static bool msgpack_c_accepts(struct str s) {
     return ok;
 }
 
-static void depth_has_a_bound(void **state) { /* P-17 */
+static void depth_has_a_bound(void **state) { /* P-16 */
     (void)state;
     AUTO_BUF b = BUF(4096);
     struct err e = {0};
@@ -242,7 +242,7 @@ static void depth_has_a_bound(void **state) { /* P-17 */
     assert_int_equal(msgpack_check(STR("\x91\x90"), &(struct msgpack_limits){1, 10}, &e), -1);
 }
 
-static void values_have_a_bound(void **state) { /* P-17 */
+static void values_have_a_bound(void **state) { /* P-16 */
     (void)state;
     AUTO_BUF b = BUF(4096);
     struct err e = {0};
@@ -255,7 +255,7 @@ static void values_have_a_bound(void **state) { /* P-17 */
     assert_string_equal(e.text, "more than 9 values");
 }
 
-static void what_is_not_one_value_is_refused(void **state) { /* P-12, P-13, P-17 */
+static void what_is_not_one_value_is_refused(void **state) { /* P-15, P-16 */
     (void)state;
     static const struct {
         const char *hex;
@@ -306,7 +306,7 @@ static void make_noise(struct rng *r, struct buf *b) {
 }
 
 /* What ours takes, the other implementation takes as well. */
-static void msgpack_c_takes_what_we_take(void **state) { /* P-13 */
+static void msgpack_c_takes_what_we_take(void **state) { /* P-15 */
     (void)state;
     struct rng r = rng_seed(6);
     AUTO_BUF b = BUF(64);
