@@ -152,10 +152,11 @@ enum journal_clean journal_clean_next(struct journal *j,
 /* ---- figures ------------------------------------------------------------------------------- */
 
 struct journal_stats {
-    uint64_t disk_bytes;                             /* of all segment files, spares too */
-    uint64_t live_bytes;                             /* of records not released */
-    uint64_t segments;                               /* that hold the log */
-    uint64_t spares;                                 /* that are ready */
+    uint64_t disk_bytes;    /* of all segment files, spares too */
+    uint64_t live_bytes;    /* of records not released */
+    uint64_t segments;      /* that hold the log */
+    uint64_t first_segment; /* number of the oldest that is not released for good */
+    uint64_t spares;        /* that are ready */
     uint64_t records, commits, syncs, bytes_written; /* since open */
     uint64_t segments_made, segments_recycled, segments_dropped;
     uint64_t records_moved; /* shown by cleaning */

@@ -1,0 +1,316 @@
+/* The journal in files, running. Everything here is the dispatcher's and waits for nothing but
+ * files_flush and files_commit_inline. */
+#include "broker/journal/files_int.h"
+
+#include "common/base/check.h"
+#include "common/base/mem.h"
+#include "common/os/clock.h"
+
+/* ---- put ----------------------------------------------------------------------------------------
+ */
+
+static void follow_cursor(struct files *f) {
+    if (f->cursor.segment != f->tally.last)
+        tally_open(&f->tally, f->cursor.segment, f->cursor.bytes, f->cursor.before);
+}
+
+static uint64_t files_put(struct journal *j, uint8_t type, const struct str *parts, size_t n,
+                          uint32_t *bytes) {
+    struct files *f = files_of(j);
+    uint64_t pos, body = 0;
+    for (size_t i = 0; i < n; i++)
+        body += parts[i].len;
+    ASSERT(body <= f->body_max && f->replayed);
+    *bytes = FORMAT_RECORD_HEAD + (uint32_t)body;
+    char *to = batch_room(f->filling, &f->cursor, *bytes, &pos);
+    follow_cursor(f);
+    tally_put(&f->tally, f->cursor.segment, *bytes);
+    f->records++;
+    format_store32(to + 4, format_word(type, (uint32_t)body));
+    to += FORMAT_RECORD_HEAD;
+    for (size_t i = 0; i < n; i++) {
+        if (parts[i].len)
+            memcpy(to, parts[i].at, parts[i].len);
+        to += parts[i].len;
+    }
+    return pos;
+}
+
+static uint32_t files_body_max(const struct journal *j) {
+    return files_of_const(j)->body_max;
+}
+
+static enum journal_room files_room(const struct journal *j) {
+    const struct files *f = files_of_const(j);
+    const struct spares *s = &f->keeper.spares;
+    if (writer_failed(&f->writer))
+        return JOURNAL_READ_ONLY;
+    if (f->filling->len > f->fill_max)
+        return JOURNAL_BUSY;
+    if (!atomic_load_explicit(&s->no_space, memory_order_relaxed))
+        return JOURNAL_ROOM;
+    int64_t ahead =
+        (int64_t)atomic_load_explicit(&s->ready_through, memory_order_relaxed) - f->cursor.segment;
+    if (ahead > f->reserve)
+        return JOURNAL_ROOM;
+    uint32_t turn = f->cursor.bytes / 2 < JOURNAL_TURN_MAX ? f->cursor.bytes / 2 : JOURNAL_TURN_MAX;
+    bool here = ahead >= 0 && f->cursor.bytes - f->cursor.offset >= turn;
+    return ahead > 0 || here ? JOURNAL_RESERVE : JOURNAL_NONE;
+}
+
+/* ---- commit -------------------------------------------------------------------------------------
+ */
+
+/* The last batch is durable: what it says is released may go. */
+static void settle(struct files *f) {
+    f->handed_settled = true;
+    while (f->tally.kept < f->handed->oldest) {
+        if (!keeper_drop(&f->keeper, f->tally.kept, tally_at(&f->tally, f->tally.kept)->bytes)) {
+            f->handed_settled = false;
+            return;
+        }
+        tally_forget(&f->tally);
+    }
+}
+
+static void drop_dead(struct files *f) {
+    while (!f->cleaning && tally_oldest_dead(&f->tally))
+        tally_drop_oldest(&f->tally);
+}
+
+/* Ready to hand a batch over, or false. After a failure what was put is forgotten here. */
+static bool may_hand(struct files *f) {
+    if (writer_failed(&f->writer)) {
+        batch_clear(f->filling);
+        f->cursor.offset = format_block_up(f->cursor.offset);
+        return false;
+    }
+    if (!f->handed_settled)
+        settle(f);
+    drop_dead(f);
+    return true;
+}
+
+static struct batch *swap(struct files *f) {
+    struct batch *b = f->filling;
+    batch_seal(b, &f->cursor);
+    follow_cursor(f);
+    b->oldest = f->tally.first;
+    b->oldest_before = f->oldest_said;
+    b->sealed_ns = clock_mono_ns();
+    f->oldest_said = b->oldest;
+    f->filling = f->handed;
+    f->handed = b;
+    f->handed_settled = false;
+    f->sealed = (b->flags & FORMAT_CLOSED) != 0;
+    batch_clear(f->filling);
+    return b;
+}
+
+static bool something_to_say(const struct files *f) {
+    return f->filling->n > 0 || f->tally.first > f->oldest_said;
+}
+
+static bool files_commit(struct journal *j) {
+    struct files *f = files_of(j);
+    if (writer_busy(&f->writer))
+        return true;
+    if (may_hand(f) && something_to_say(f))
+        writer_hand(&f->writer, swap(f));
+    return writer_busy(&f->writer);
+}
+
+static bool files_commit_inline(struct journal *j) {
+    struct files *f = files_of(j);
+    if (writer_busy(&f->writer))
+        return true;
+    if (may_hand(f) && something_to_say(f))
+        writer_inline(&f->writer, swap(f));
+    return false;
+}
+
+void files_seal_log(struct files *f) {
+    ASSERT(!writer_busy(&f->writer) && f->filling->n == 0);
+    if (!may_hand(f))
+        return;
+    f->filling->flags = FORMAT_CLOSED;
+    writer_inline(&f->writer, swap(f));
+}
+
+static int files_flush(struct journal *j, struct err *e) {
+    struct files *f = files_of(j);
+    for (;;) {
+        if (writer_busy(&f->writer)) {
+            flag_wait(&f->flag);
+            flag_lower(&f->flag);
+        } else if (writer_failed(&f->writer)) {
+            if (e)
+                *e = f->writer.err;
+            break;
+        } else if (f->filling->n > 0) {
+            files_commit_inline(j);
+        } else {
+            break;
+        }
+    }
+    flag_raise(&f->flag); /* what was lowered here may have told of more than commits */
+    return writer_failed(&f->writer) ? -1 : 0;
+}
+
+static int files_fd(const struct journal *j) {
+    return files_of_const(j)->flag.fd;
+}
+
+static bool files_poll(struct journal *j, uint64_t *durable) {
+    struct files *f = files_of(j);
+    flag_lower(&f->flag);
+    *durable = atomic_load_explicit(&f->writer.durable, memory_order_acquire);
+    if (!f->handed_settled && !writer_busy(&f->writer) && !writer_failed(&f->writer))
+        settle(f);
+    keeper_work(&f->keeper);
+    bool grown = *durable > f->durable;
+    f->durable = *durable;
+    return grown;
+}
+
+static const struct err *files_error(const struct journal *j) {
+    const struct files *f = files_of_const(j);
+    return writer_failed(&f->writer) ? &f->writer.err : NULL;
+}
+
+/* ---- loads --------------------------------------------------------------------------------------
+ */
+
+static int files_load(struct journal *j, uint64_t pos, uint32_t bytes, uint64_t token) {
+    struct files *f = files_of(j);
+    struct loads *l = &f->keeper.loads;
+    struct journal_record r;
+    bool taken;
+    if (batch_find(f->filling, pos, &r) || batch_find(f->handed, pos, &r)) {
+        ASSERT(r.bytes == bytes);
+        taken = loads_know(l, token, &r, NULL);
+    } else if (pos >= atomic_load_explicit(&f->writer.durable, memory_order_acquire)) {
+        ASSERT(writer_failed(&f->writer));
+        struct err gone = {0};
+        err_set(&gone, ERR_READ_ONLY, "this record was put after the journal had failed");
+        taken = loads_know(l, token, NULL, &gone);
+    } else {
+        ASSERT(tally_has(&f->tally, format_segment_of(pos)));
+        taken = loads_ask(l, pos, bytes, token);
+        keeper_ring(&f->keeper);
+        keeper_work(&f->keeper);
+        return taken ? 0 : -1;
+    }
+    if (taken)
+        flag_raise(&f->flag);
+    return taken ? 0 : -1;
+}
+
+static bool files_loaded(struct journal *j, struct journal_load_done *out) {
+    return loads_take(&files_of(j)->keeper.loads, out);
+}
+
+static void files_release(struct journal *j, uint64_t pos, uint32_t bytes) {
+    tally_release(&files_of(j)->tally, format_segment_of(pos), bytes);
+}
+
+/* ---- cleaning -----------------------------------------------------------------------------------
+ */
+
+static bool files_clean_want(const struct journal *j) {
+    const struct files *f = files_of_const(j);
+    if (f->cleaning)
+        return true;
+    enum journal_room room = files_room(j);
+    bool written = f->tally.first < format_segment_of(f->durable);
+    if (!written || tally_oldest_dead(&f->tally) || f->clean_blocked == f->tally.first ||
+        room == JOURNAL_NONE || room == JOURNAL_READ_ONLY)
+        return false;
+    return tally_clean_pays(&f->tally, room == JOURNAL_RESERVE ? 4 : 1);
+}
+
+static void clean_begin(struct files *f) {
+    f->cleaning = true;
+    clean_start(&f->keeper.clean, f->tally.first, tally_at(&f->tally, f->tally.first)->end);
+    keeper_ring(&f->keeper);
+}
+
+static enum journal_clean clean_failed(struct files *f, struct clean_piece *piece) {
+    f->clean_blocked = f->tally.first;
+    f->clean_err = piece->err;
+    f->cleaning = false;
+    clean_give_back(&f->keeper.clean, piece);
+    return JOURNAL_CLEAN_IDLE;
+}
+
+static enum journal_clean files_clean_next(struct journal *j,
+                                           void (*each)(void *ctx, const struct journal_record *r),
+                                           void *ctx) {
+    struct files *f = files_of(j);
+    enum journal_room room = files_room(j);
+    if (!files_clean_want(j))
+        return JOURNAL_CLEAN_IDLE;
+    if (room != JOURNAL_ROOM && room != JOURNAL_RESERVE)
+        return JOURNAL_CLEAN_WAIT;
+    if (!f->cleaning)
+        clean_begin(f);
+    const struct tally_segment *oldest = tally_at(&f->tally, f->tally.first);
+    if (oldest->live == 0)
+        clean_cancel(&f->keeper.clean);
+    keeper_work(&f->keeper);
+    struct clean_piece *piece = clean_take(&f->keeper.clean);
+    if (!piece)
+        return JOURNAL_CLEAN_WAIT;
+    if (piece->err.code != ERR_OK)
+        return clean_failed(f, piece);
+    for (uint32_t i = 0; i < piece->n && tally_at(&f->tally, f->tally.first)->live; i++) {
+        f->moved++;
+        each(ctx, &piece->records[i]);
+    }
+    bool last = piece->last;
+    clean_give_back(&f->keeper.clean, piece);
+    keeper_ring(&f->keeper);
+    if (!last)
+        return JOURNAL_CLEAN_MORE;
+    f->cleaning = false;
+    ASSERT(tally_at(&f->tally, f->tally.first)->live == 0);
+    return JOURNAL_CLEAN_DONE;
+}
+
+/* ---- figures ------------------------------------------------------------------------------------
+ */
+
+static void files_stats(const struct journal *j, struct journal_stats *out) {
+    const struct files *f = files_of_const(j);
+    *out = (struct journal_stats){.live_bytes = f->tally.live,
+                                  .segments = f->tally.last + 1 - f->tally.first,
+                                  .first_segment = f->tally.kept,
+                                  .records = f->records,
+                                  .records_moved = f->moved,
+                                  .room = files_room(j)};
+    writer_stats(&f->writer, out);
+    keeper_stats((struct keeper *)(uintptr_t)&f->keeper, out);
+    if (f->clean_blocked)
+        out->upkeep = f->clean_err;
+}
+
+const struct journal_ops files_ops = {
+    .replay = files_replay,
+    .put = files_put,
+    .body_max = files_body_max,
+    .room = files_room,
+    .commit = files_commit,
+    .commit_inline = files_commit_inline,
+    .flush = files_flush,
+    .fd = files_fd,
+    .poll = files_poll,
+    .error = files_error,
+    .load = files_load,
+    .loaded = files_loaded,
+    .release = files_release,
+    .clean_want = files_clean_want,
+    .clean_next = files_clean_next,
+    .stats = files_stats,
+    .close = files_close,
+    .abandon = files_abandon,
+};

@@ -1,0 +1,281 @@
+#include "broker/journal/keeper.h"
+
+#include "broker/journal/recover.h"
+#include "common/base/check.h"
+#include "common/base/mem.h"
+#include "common/os/clock.h"
+
+/* How long to wait before a spare is tried again that could not be made. */
+#define SPACE_RETRY_MS 1000
+
+static void trouble(struct keeper *k, const struct err *e) {
+    pthread_mutex_lock(&k->upkeep_lock);
+    k->upkeep = *e;
+    pthread_mutex_unlock(&k->upkeep_lock);
+}
+
+/* ---- loads --------------------------------------------------------------------------------------
+ */
+
+static int cached_file(struct keeper *k, uint32_t segment, struct file **out, struct err *e) {
+    struct keeper_file *slot = &k->files[segment % KEEPER_FILES];
+    if (slot->segment != segment)
+        file_close(&slot->file);
+    slot->segment = segment;
+    if (!slot->file &&
+        file_open(k->dir, segment_name(segment).at, FILE_READ_WRITE, &slot->file, e) != 0)
+        return -1;
+    *out = slot->file;
+    return 0;
+}
+
+static void forget_file(struct keeper *k, uint32_t segment) {
+    struct keeper_file *slot = &k->files[segment % KEEPER_FILES];
+    if (slot->segment == segment)
+        file_close(&slot->file);
+}
+
+static int load_record(struct keeper *k, const struct load_request *request,
+                       struct load_answer *answer, struct err *e) {
+    struct file *file;
+    uint32_t segment = format_segment_of(request->pos), offset = format_offset_of(request->pos);
+    if (cached_file(k, segment, &file, e) != 0)
+        return -1;
+    char *at = answer->memory = mem_try(request->bytes);
+    if (!at)
+        return err_set(e, ERR_NO_MEMORY, "no memory for a record of %u bytes", request->bytes);
+    if (file_read(file, at, request->bytes, offset, e) != 0)
+        return -1;
+    uint32_t word = format_load32(at + 4), body = format_word_body(word);
+    if (body + FORMAT_RECORD_HEAD != request->bytes ||
+        format_load32(at) != format_record_crc(format_seed(k->log_id, segment), offset, at))
+        return recover_corrupt(e, k->dir, segment, offset, "a record that was asked for");
+    answer->done.record = (struct journal_record){.pos = request->pos,
+                                                  .bytes = request->bytes,
+                                                  .type = format_word_type(word),
+                                                  .body = {at + FORMAT_RECORD_HEAD, body}};
+    return 0;
+}
+
+static void load_next(struct keeper *k) {
+    struct load_request request;
+    if (!loads_next(&k->loads, &request))
+        return;
+    struct load_answer answer = {.done.token = request.token};
+    if (load_record(k, &request, &answer, &answer.done.err) != 0)
+        MEM_FREE(answer.memory);
+    loads_answer(&k->loads, &answer);
+    flag_raise(k->flag);
+}
+
+/* ---- removals -----------------------------------------------------------------------------------
+ */
+
+static bool drops_waiting(const struct keeper *k) {
+    return atomic_load(&k->drops_head) != atomic_load(&k->drops_tail);
+}
+
+bool keeper_drop(struct keeper *k, uint32_t segment, uint32_t bytes) {
+    unsigned head = atomic_load(&k->drops_head);
+    if (head - atomic_load(&k->drops_tail) == KEEPER_DROPS)
+        return false;
+    k->drops[head % KEEPER_DROPS] = (struct keeper_drop){segment, bytes};
+    atomic_store(&k->drops_head, head + 1);
+    keeper_ring(k);
+    return true;
+}
+
+static void drop_next(struct keeper *k) {
+    struct err e = {0};
+    unsigned tail = atomic_load(&k->drops_tail);
+    struct keeper_drop drop = k->drops[tail % KEEPER_DROPS];
+    forget_file(k, drop.segment);
+    if (spares_drop(&k->spares, drop.segment, drop.bytes, &e) != 0)
+        trouble(k, &e);
+    k->waiting_for_space = false;
+    atomic_store(&k->drops_tail, tail + 1);
+}
+
+/* ---- spares -------------------------------------------------------------------------------------
+ */
+
+static bool spare_due(const struct keeper *k) {
+    return spares_wanted(&k->spares) &&
+           (!k->waiting_for_space || mono_reached(clock_mono(), k->retry_at));
+}
+
+static void make_spare(struct keeper *k) {
+    struct err e = {0};
+    enum spares_step step = spares_step(&k->spares, false, &e);
+    k->waiting_for_space = false;
+    if (step == SPARE_NO_SPACE || step == SPARE_FAILED) {
+        k->waiting_for_space = true;
+        k->retry_at = mono_add(clock_mono(), SPACE_RETRY_MS);
+        trouble(k, &e);
+    }
+}
+
+static bool make_spare_now(struct keeper *k, struct err *e) {
+    enum spares_step step = SPARE_MORE;
+    while (step == SPARE_MORE)
+        step = spares_step(&k->spares, true, e);
+    return step == SPARE_READY;
+}
+
+static void hurry(struct keeper *k) {
+    struct err e = {0};
+    bool made = spares_ready(&k->spares) || make_spare_now(k, &e);
+    k->hurry_err = e;
+    atomic_store(&k->hurry, made ? HURRY_NONE : HURRY_FAILED);
+    bell_ring(&k->writer_bell);
+}
+
+static bool hurry_over(void *ctx) {
+    struct keeper *k = ctx;
+    return spares_ready(&k->spares) || atomic_load(&k->hurry) == HURRY_FAILED;
+}
+
+static int wait_for_spare(struct keeper *k, struct err *e) {
+    if (!k->threads)
+        return make_spare_now(k, e) ? 0 : -1;
+    atomic_store(&k->hurry, HURRY_ASKED);
+    bell_ring(&k->bell);
+    while (!hurry_over(k))
+        bell_wait(&k->writer_bell, -1, hurry_over, k);
+    if (spares_ready(&k->spares))
+        return 0;
+    *e = k->hurry_err;
+    return -1;
+}
+
+int keeper_take_spare(struct keeper *k, uint32_t segment, struct file **out, struct err *e) {
+    struct spare spare;
+    if (!spares_ready(&k->spares) && wait_for_spare(k, e) != 0)
+        return err_add(e, "no file for segment %u", segment);
+    bool taken = spares_take(&k->spares, &spare);
+    ASSERT(taken && spare.segment == segment);
+    *out = spare.file;
+    keeper_ring(k);
+    return 0;
+}
+
+/* ---- the loop -----------------------------------------------------------------------------------
+ */
+
+static bool work_waiting(void *ctx) {
+    struct keeper *k = ctx;
+    return atomic_load(&k->hurry) == HURRY_ASKED || loads_waiting(&k->loads) ||
+           clean_waiting(&k->clean) || drops_waiting(k) || atomic_load(&k->stop) || spare_due(k);
+}
+
+/* One step; false when there was nothing to do. */
+static bool step(struct keeper *k) {
+    /* Looked at before the loads: whatever was asked for before a removal is then seen. */
+    bool drop = drops_waiting(k);
+    if (atomic_load(&k->hurry) == HURRY_ASKED) {
+        hurry(k);
+    } else if (loads_waiting(&k->loads)) {
+        load_next(k);
+    } else if (clean_waiting(&k->clean)) {
+        clean_fill(&k->clean, k->dir, k->log_id);
+        flag_raise(k->flag);
+    } else if (drop) {
+        drop_next(k);
+    } else if (spare_due(k)) {
+        make_spare(k);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static void *run(void *ctx) {
+    struct keeper *k = ctx;
+    while (!atomic_load(&k->stop)) {
+        if (step(k))
+            continue;
+        uint64_t rest_ms = mono_until(clock_mono(), k->retry_at);
+        bell_wait(&k->bell, k->waiting_for_space ? (int)rest_ms : -1, work_waiting, k);
+    }
+    return NULL;
+}
+
+void keeper_work(struct keeper *k) {
+    if (k->threads)
+        return;
+    k->waiting_for_space = false;
+    while (step(k))
+        continue;
+}
+
+void keeper_ring(struct keeper *k) {
+    bell_ring(&k->bell);
+}
+
+/* ---- life ---------------------------------------------------------------------------------------
+ */
+
+static int start(struct keeper *k, bool empty, struct err *e) {
+    enum spares_step made = empty ? SPARE_MORE : SPARE_READY;
+    if (spares_ready(&k->spares))
+        made = SPARE_READY;
+    while (made == SPARE_MORE) {
+        bool past_bounds = !k->spares.file;
+        made = spares_step(&k->spares, past_bounds, e);
+    }
+    if (made == SPARE_NO_SPACE || made == SPARE_FAILED)
+        return -1;
+    if (!k->threads)
+        return 0;
+    int status = pthread_create(&k->thread, NULL, run, k);
+    if (status != 0)
+        return err_set(e, ERR_NO_MEMORY, "cannot start a thread: %d", status);
+    k->running = true;
+    return 0;
+}
+
+int keeper_init(struct keeper *k, const struct keeper_options *options, struct err *e) {
+    *k = (struct keeper){.dir = options->dir,
+                         .log_id = options->log_id,
+                         .flag = options->flag,
+                         .threads = options->threads,
+                         .bell.fd = -1,
+                         .writer_bell.fd = -1};
+    pthread_mutex_init(&k->upkeep_lock, NULL);
+    loads_init(&k->loads, options->loads_max);
+    if (bell_open(&k->bell) != 0 || bell_open(&k->writer_bell) != 0)
+        return err_errno(e, "%s: no descriptor left", k->dir->path);
+    if (spares_init(&k->spares, k->dir, &options->spares, options->spares_next,
+                    options->spares_ready, options->disk_bytes, e) != 0)
+        return -1;
+    return start(k, options->empty, e);
+}
+
+void keeper_clear(struct keeper *k) {
+    if (k->running) {
+        atomic_store(&k->stop, true);
+        bell_ring(&k->bell);
+        pthread_join(k->thread, NULL);
+        k->running = false;
+    }
+    for (size_t i = 0; i < KEEPER_FILES; i++)
+        file_close(&k->files[i].file);
+    spares_clear(&k->spares);
+    loads_clear(&k->loads);
+    clean_clear(&k->clean);
+    bell_close(&k->bell);
+    bell_close(&k->writer_bell);
+    pthread_mutex_destroy(&k->upkeep_lock);
+}
+
+void keeper_stats(struct keeper *k, struct journal_stats *out) {
+    out->spares = atomic_load(&k->spares.head) - atomic_load(&k->spares.tail);
+    out->disk_bytes = atomic_load(&k->spares.disk_bytes);
+    out->segments_made = atomic_load(&k->spares.made);
+    out->segments_recycled = atomic_load(&k->spares.recycled);
+    out->segments_dropped = atomic_load(&k->spares.dropped);
+    out->loads = k->loads.count;
+    pthread_mutex_lock(&k->upkeep_lock);
+    out->upkeep = k->upkeep;
+    pthread_mutex_unlock(&k->upkeep_lock);
+}

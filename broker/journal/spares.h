@@ -1,0 +1,62 @@
+/* Segment files prepared ahead: zero-filled, synced, named and found in the directory, so that a
+ * commit only overwrites blocks that are there. A sync of written-over blocks costs half of one
+ * that has to allocate (docs/decisions/0002-journal-writes.md).
+ *
+ * The keeper makes them and pushes them into a ring, from which the writer takes them in the order
+ * of their numbers. Making one is a run of short steps. Where a spare cannot be made for want of
+ * space, `no_space` stands until one can. A released file that has the right size is recycled. */
+#pragma once
+
+#include "broker/journal/file_layer.h"
+#include "broker/journal/journal.h"
+
+#include <stdatomic.h>
+
+#define SPARES_MAX 16U
+
+struct spare {
+    struct file *file;
+    uint32_t segment;
+};
+
+struct spares_options {
+    uint32_t segment_bytes, reserve;
+    uint64_t disk_min_free, bytes_max;
+};
+
+struct spares {
+    struct file_dir *dir;
+    struct spares_options options;
+    uint32_t target; /* how many shall be ready */
+    uint32_t next;   /* number of the next one */
+    /* The one being made. */
+    struct file *file;
+    uint32_t filled;
+    char *zeros;
+    /* Shared. */
+    struct spare ring[SPARES_MAX];
+    atomic_uint head, tail;
+    atomic_uint ready_through; /* highest segment that has a file */
+    atomic_bool no_space;
+    atomic_ullong disk_bytes;
+    atomic_ullong made, recycled, dropped;
+};
+
+/* The files next - ready .. next - 1 are there already. */
+int spares_init(struct spares *s, struct file_dir *dir, const struct spares_options *options,
+                uint32_t next, uint32_t ready, uint64_t disk_bytes, struct err *e);
+void spares_clear(struct spares *s);
+
+/* ---- keeper -------------------------------------------------------------------------------- */
+bool spares_wanted(const struct spares *s);
+/* One step of making one: SPARE_MORE steps are needed, a spare is READY, there is no SPACE for one
+ * (then `e` says why), or it FAILED. In a hurry the bounds that config sets and the zero-filling
+ * are left out. What has failed is begun anew from nothing by the next step. */
+enum spares_step { SPARE_MORE, SPARE_READY, SPARE_NO_SPACE, SPARE_FAILED };
+enum spares_step spares_step(struct spares *s, bool hurry, struct err *e);
+/* The file of a released segment becomes the next spare or is removed. */
+int spares_drop(struct spares *s, uint32_t segment, uint32_t bytes, struct err *e);
+
+/* ---- writer -------------------------------------------------------------------------------- */
+bool spares_ready(const struct spares *s);
+bool spares_take(struct spares *s, struct spare *out);
