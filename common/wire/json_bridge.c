@@ -303,7 +303,7 @@ static int to_hex(struct reading *r, const json_t *json, struct str *out) {
     for (size_t i = 0; good && i < sizeof bytes; i++) {
         int high = hex_digit(s.at[2 * i]), low = hex_digit(s.at[2 * i + 1]);
         good = high >= 0 && low >= 0;
-        bytes[i] = (char)(high << 4 | low);
+        bytes[i] = good ? (char)(high << 4 | low) : 0;
     }
     if (!good)
         return err_set(r->e, ERR_BAD_VALUE, "%s.%s: must be 32 hex digits", r->def->name,

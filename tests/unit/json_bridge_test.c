@@ -136,6 +136,8 @@ static const struct {
      "get_job.id: a number, must be an id (13 characters)"},
     {MSG_get_job, "{\"id\":\"0000000000000\"}", ERR_BAD_VALUE, "get_job.id: 0, at least 1"},
     {MSG_hello, "{\"instance\":\"00\"}", ERR_BAD_VALUE, "hello.instance: must be 32 hex digits"},
+    {MSG_hello, "{\"instance\":\"001122334455667788r9aabbccddeeff\"}", ERR_BAD_VALUE,
+     "hello.instance: must be 32 hex digits"},
     {MSG_hello, "{\"kinds\":\"echo\"}", ERR_BAD_VALUE, "hello.kinds: text, must be a list"},
     {MSG_hello, "{\"kinds\":[1]}", ERR_BAD_VALUE, "hello.kinds: a number, must be text"},
     {MSG_hello, "{\"running\":[true]}", ERR_BAD_VALUE,
