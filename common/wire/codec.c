@@ -383,31 +383,31 @@ static int read_map(struct reader *r, const struct field_def *f, void *slot) {
     return 0;
 }
 
-/* The head of a list and memory for its elements, which are bounded before any is reserved. */
-static int read_list(struct reader *r, const struct field_def *f, size_t size, uint32_t *n,
-                     void **elements) {
+/* The head of a list and memory for its elements, which are bounded before any is reserved.
+ * NULL on error only. */
+static void *read_list(struct reader *r, const struct field_def *f, size_t size, uint32_t *n) {
     enum msgpack_fault fault = msgpack_get_list(&r->c, n);
-    if (fault)
-        return fault_error(r, f, fault);
-    if (!in_bounds(f, *n))
-        return bound_error(r->def, f, *n, r->e);
-    *elements = NULL;
-    if (*n == 0)
-        return 0;
+    if (fault) {
+        fault_error(r, f, fault);
+        return NULL;
+    }
+    if (!in_bounds(f, *n)) {
+        bound_error(r->def, f, *n, r->e);
+        return NULL;
+    }
     ASSERT(r->arena);
-    *elements = arena_try_array(r->arena, *n, size);
-    if (!*elements)
-        return err_set(r->e, ERR_NO_MEMORY, "%s.%s: no memory for %" PRIu32 " elements",
-                       r->def->name, f->name, *n);
-    return 0;
+    void *elements = arena_try_array(r->arena, *n + 1U, size);
+    if (!elements)
+        err_set(r->e, ERR_NO_MEMORY, "%s.%s: no memory for %" PRIu32 " elements", r->def->name,
+                f->name, *n);
+    return elements;
 }
 
 static int read_names(struct reader *r, const struct field_def *f, void *slot) {
     uint32_t n;
-    void *elements;
-    if (read_list(r, f, sizeof(struct str), &n, &elements) < 0)
+    struct str *at = read_list(r, f, sizeof *at, &n);
+    if (!at)
         return -1;
-    struct str *at = elements;
     for (uint32_t i = 0; i < n; i++) {
         enum msgpack_fault fault = msgpack_get_bytes(&r->c, &at[i]);
         if (fault)
@@ -422,10 +422,9 @@ static int read_names(struct reader *r, const struct field_def *f, void *slot) {
 
 static int read_uints(struct reader *r, const struct field_def *f, void *slot) {
     uint32_t n;
-    void *elements;
-    if (read_list(r, f, sizeof(uint64_t), &n, &elements) < 0)
+    uint64_t *at = read_list(r, f, sizeof *at, &n);
+    if (!at)
         return -1;
-    uint64_t *at = elements;
     for (uint32_t i = 0; i < n; i++) {
         enum msgpack_fault fault = msgpack_get_uint(&r->c, &at[i]);
         if (fault)

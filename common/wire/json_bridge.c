@@ -297,13 +297,14 @@ static int hex_digit(char c) {
 static int to_hex(struct reading *r, const json_t *json, struct str *out) {
     if (!json_is_string(json))
         return wrong(r, json, "32 hex digits");
-    char bytes[16];
+    char bytes[16] = {0};
     struct str s = text_of(json);
     bool good = s.len == 2 * sizeof bytes;
     for (size_t i = 0; good && i < sizeof bytes; i++) {
         int high = hex_digit(s.at[2 * i]), low = hex_digit(s.at[2 * i + 1]);
         good = high >= 0 && low >= 0;
-        bytes[i] = good ? (char)(high << 4 | low) : 0;
+        if (good)
+            bytes[i] = (char)(high << 4 | low);
     }
     if (!good)
         return err_set(r->e, ERR_BAD_VALUE, "%s.%s: must be 32 hex digits", r->def->name,
@@ -320,22 +321,28 @@ static int to_map(struct reading *r, const json_t *json, struct str *out) {
     return copy_text(r, buf_str(&value), out);
 }
 
-static int list_room(struct reading *r, const json_t *json, size_t size, void **at) {
-    if (!json_is_array(json))
-        return wrong(r, json, "a list");
+/* Memory for the elements of a list; NULL on error only. */
+static void *list_room(struct reading *r, const json_t *json, size_t size) {
+    if (!json_is_array(json)) {
+        wrong(r, json, "a list");
+        return NULL;
+    }
     size_t n = json_array_size(json);
-    if (n > r->f->max)
-        return err_set(r->e, ERR_BAD_VALUE, "%s.%s: %zu elements, at most %" PRIu64, r->def->name,
-                       r->f->name, n, r->f->max);
-    *at = arena_try_array(r->arena, n + 1, size);
-    return *at ? 0 : no_room(r);
+    if (n > r->f->max) {
+        err_set(r->e, ERR_BAD_VALUE, "%s.%s: %zu elements, at most %" PRIu64, r->def->name,
+                r->f->name, n, r->f->max);
+        return NULL;
+    }
+    void *room = arena_try_array(r->arena, n + 1, size);
+    if (!room)
+        no_room(r);
+    return room;
 }
 
 static int to_names(struct reading *r, const json_t *json, struct str_list *out) {
-    void *room;
-    if (list_room(r, json, sizeof(struct str), &room) < 0)
+    struct str *at = list_room(r, json, sizeof *at);
+    if (!at)
         return -1;
-    struct str *at = room;
     size_t n = json_array_size(json);
     for (size_t i = 0; i < n; i++)
         if (to_text(r, json_array_get(json, i), &at[i]) < 0)
@@ -345,10 +352,9 @@ static int to_names(struct reading *r, const json_t *json, struct str_list *out)
 }
 
 static int to_uints(struct reading *r, const json_t *json, struct uint_list *out) {
-    void *room;
-    if (list_room(r, json, sizeof(uint64_t), &room) < 0)
+    uint64_t *at = list_room(r, json, sizeof *at);
+    if (!at)
         return -1;
-    uint64_t *at = room;
     size_t n = json_array_size(json);
     for (size_t i = 0; i < n; i++)
         if (to_number(r, json_array_get(json, i), &at[i]) < 0)

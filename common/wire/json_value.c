@@ -63,61 +63,56 @@ static json_t *tag_uint(uint64_t v) {
 }
 
 /* ---- msgpack to JSON ------------------------------------------------------------------------ */
-static json_t *of_next(struct cursor *c, struct err *e);
+/* A value on its way: the containers that are open, each already in the one around it. */
+struct showing {
+    struct cursor c;
+    struct buf key; /* of the next value, in a map */
+    json_t *root;
+    struct {
+        json_t *json;
+        uint32_t left; /* elements or pairs to come */
+    } open[MSGPACK_DEPTH_MAX];
+    uint32_t depth;
+};
 
-static json_t *no_memory(struct err *e) {
-    err_set(e, ERR_NO_MEMORY, "no memory for JSON");
-    return NULL;
+static int no_memory(struct err *e) {
+    return err_set(e, ERR_NO_MEMORY, "no memory for JSON");
 }
 
-/* A key as JSON has it. */
-static int read_key(struct cursor *c, struct buf *key, struct err *e) {
-    struct str s;
-    if (msgpack_get_bytes(c, &s))
+static int read_key(struct showing *s, struct err *e) {
+    struct str key;
+    if (msgpack_get_bytes(&s->c, &key))
         return err_set(e, ERR_BAD_VALUE, "%s as a key of a map, JSON has text only",
-                       msgpack_type_name(msgpack_peek(c)));
-    if (!str_is_utf8(s) || (s.len && memchr(s.at, '\0', s.len)))
+                       msgpack_type_name(msgpack_peek(&s->c)));
+    if (!str_is_utf8(key) || (key.len && memchr(key.at, '\0', key.len)))
         return err_set(e, ERR_BAD_VALUE, "a key of a map that is not text for JSON");
-    buf_clear(key);
-    if (tag_signs(s) && buf_putc(key, '$') < 0)
-        return no_memory(e), -1;
-    return buf_put_str(key, s) == 0 ? 0 : (no_memory(e), -1);
+    buf_clear(&s->key);
+    if ((tag_signs(key) && buf_putc(&s->key, '$') < 0) || buf_put_str(&s->key, key) < 0)
+        return no_memory(e);
+    return 0;
 }
 
-static json_t *of_map(struct cursor *c, uint32_t pairs, struct err *e) {
-    json_auto_t *object = json_object();
-    AUTO_BUF key = BUF(BYTES_MAX);
-    for (; pairs; pairs--) {
-        if (read_key(c, &key, e) < 0)
-            return NULL;
-        const char *at = key.len ? key.at : "";
-        if (json_object_getn(object, at, key.len)) {
-            err_set(e, ERR_BAD_VALUE, "key '" STR_FMT "' of a map stands twice",
-                    STR_ARG(buf_str(&key)));
-            return NULL;
-        }
-        json_t *value = of_next(c, e);
-        if (!value)
-            return NULL;
-        if (json_object_setn_new(object, at, key.len, value) < 0)
-            return no_memory(e);
+/* Takes the value, in every case, and puts it where it belongs. */
+static int place(struct showing *s, json_t *value, struct err *e) {
+    if (!value)
+        return no_memory(e);
+    if (s->depth == 0) {
+        s->root = value;
+        return 0;
     }
-    return json_incref(object);
-}
-
-static json_t *of_list(struct cursor *c, uint32_t n, struct err *e) {
-    json_auto_t *list = json_array();
-    for (; n; n--) {
-        json_t *value = of_next(c, e);
-        if (!value)
-            return NULL;
-        if (json_array_append_new(list, value) < 0)
-            return no_memory(e);
+    json_t *around = s->open[s->depth - 1].json;
+    if (json_is_array(around))
+        return json_array_append_new(around, value) == 0 ? 0 : no_memory(e);
+    const char *at = s->key.len ? s->key.at : "";
+    if (json_object_getn(around, at, s->key.len)) {
+        json_decref(value);
+        return err_set(e, ERR_BAD_VALUE, "key '" STR_FMT "' of a map stands twice",
+                       STR_ARG(buf_str(&s->key)));
     }
-    return json_incref(list);
+    return json_object_setn_new(around, at, s->key.len, value) == 0 ? 0 : no_memory(e);
 }
 
-static json_t *of_scalar(const struct msgpack_token *t) {
+static json_t *of_token(const struct msgpack_token *t) {
     switch (t->type) {
     case MSGPACK_NIL:
         return json_null();
@@ -135,39 +130,58 @@ static json_t *of_scalar(const struct msgpack_token *t) {
         return tag_bytes(t->bytes);
     case MSGPACK_EXT:
         return tag_ext(t->ext, t->bytes);
-    default:
-        UNREACHABLE();
+    case MSGPACK_LIST:
+        return json_array();
+    case MSGPACK_MAP:
+        return json_object();
+    case MSGPACK_NONE:
+        break;
     }
+    UNREACHABLE();
 }
 
-/* The value at the cursor, which msgpack_check has passed: so deep and no deeper. */
-static json_t *of_next(struct cursor *c, struct err *e) {
-    struct msgpack_token t;
-    enum msgpack_fault fault = msgpack_next(c, &t);
-    ASSERT(!fault);
-    if (t.type == MSGPACK_MAP)
-        return of_map(c, t.count, e);
-    if (t.type == MSGPACK_LIST)
-        return of_list(c, t.count, e);
-    if (t.type == MSGPACK_FLOAT && !isfinite(t.real)) {
-        err_set(e, ERR_BAD_VALUE, "a float that is infinite or not a number, JSON has none");
-        return NULL;
+/* The next value, which msgpack_check has passed: it is whole, and not too deep. */
+static int show_next(struct showing *s, struct err *e) {
+    if (s->depth) {
+        s->open[s->depth - 1].left--;
+        if (json_is_object(s->open[s->depth - 1].json) && read_key(s, e) < 0)
+            return -1;
     }
-    json_t *json = of_scalar(&t);
-    return json ? json : no_memory(e);
+    struct msgpack_token t;
+    enum msgpack_fault fault = msgpack_next(&s->c, &t);
+    ASSERT(!fault);
+    if (t.type == MSGPACK_FLOAT && !isfinite(t.real))
+        return err_set(e, ERR_BAD_VALUE, "a float that is infinite or not a number, JSON has none");
+    json_t *json = of_token(&t);
+    if (place(s, json, e) < 0)
+        return -1;
+    if (t.type == MSGPACK_LIST || t.type == MSGPACK_MAP) {
+        ASSERT(s->depth < MSGPACK_DEPTH_MAX);
+        s->open[s->depth].json = json;
+        s->open[s->depth++].left = t.count;
+    }
+    return 0;
 }
 
 json_t *json_bridge_of_value(struct str value, struct err *e) {
     static const struct msgpack_limits limits = {MSGPACK_DEPTH_MAX, UINT32_MAX};
     if (msgpack_check(value, &limits, e) < 0)
         return NULL;
-    struct cursor c = cursor_of(value);
-    return of_next(&c, e);
+    struct showing s = {.c = cursor_of(value), .key = BUF(BYTES_MAX)};
+    int rc;
+    do {
+        rc = show_next(&s, e);
+        while (s.depth && s.open[s.depth - 1].left == 0)
+            s.depth--;
+    } while (rc == 0 && s.depth);
+    buf_destroy(&s.key);
+    if (rc == 0)
+        return s.root;
+    json_decref(s.root);
+    return NULL;
 }
 
 /* ---- JSON to msgpack ------------------------------------------------------------------------ */
-static int put_json(struct buf *out, const json_t *json, unsigned depth, struct err *e);
-
 static int full(struct err *e) {
     return err_set(e, ERR_TOO_LARGE, "more than fits");
 }
@@ -212,38 +226,16 @@ static bool is_tagged(const json_t *object) {
            json_object_get(object, "$uint");
 }
 
-static int put_object(struct buf *out, const json_t *json, unsigned depth, struct err *e) {
-    if (is_tagged(json))
-        return put_tagged(out, json, e);
-    if (depth == MSGPACK_DEPTH_MAX)
-        return err_set(e, ERR_TOO_LARGE, "nested deeper than %d", MSGPACK_DEPTH_MAX);
-    if (json_object_size(json) > UINT32_MAX ||
-        msgpack_put_map(out, (uint32_t)json_object_size(json)) < 0)
-        return full(e);
-    json_t *object = (json_t *)(uintptr_t)json; /* jansson's iterators take no const */
-    for (void *at = json_object_iter(object); at; at = json_object_iter_next(object, at)) {
-        struct str key = {json_object_iter_key(at), json_object_iter_key_len(at)};
-        if (tag_signs(key) > 1)
-            key = (struct str){key.at + 1, key.len - 1};
-        if (msgpack_put_text(out, key) < 0)
-            return full(e);
-        if (put_json(out, json_object_iter_value(at), depth + 1, e) < 0)
-            return -1;
-    }
-    return 0;
-}
-
-static int put_array(struct buf *out, const json_t *json, unsigned depth, struct err *e) {
-    if (depth == MSGPACK_DEPTH_MAX)
-        return err_set(e, ERR_TOO_LARGE, "nested deeper than %d", MSGPACK_DEPTH_MAX);
-    size_t n = json_array_size(json);
-    if (n > UINT32_MAX || msgpack_put_list(out, (uint32_t)n) < 0)
-        return full(e);
-    for (size_t i = 0; i < n; i++)
-        if (put_json(out, json_array_get(json, i), depth + 1, e) < 0)
-            return -1;
-    return 0;
-}
+/* The containers that are open, and what of each comes next. */
+struct writing {
+    struct buf *out;
+    struct {
+        json_t *json;
+        void *pair;   /* of an object; NULL behind its last */
+        size_t index; /* of an array */
+    } open[MSGPACK_DEPTH_MAX];
+    uint32_t depth;
+};
 
 static int put_scalar(struct buf *out, const json_t *json) {
     switch (json_typeof(json)) {
@@ -260,18 +252,60 @@ static int put_scalar(struct buf *out, const json_t *json) {
     }
 }
 
-static int put_json(struct buf *out, const json_t *json, unsigned depth, struct err *e) {
-    if (json_is_object(json))
-        return put_object(out, json, depth, e);
+static int put_container(struct writing *w, json_t *json, struct err *e) {
+    bool map = json_is_object(json);
+    size_t n = map ? json_object_size(json) : json_array_size(json);
+    if (w->depth == MSGPACK_DEPTH_MAX)
+        return err_set(e, ERR_TOO_LARGE, "nested deeper than %d", MSGPACK_DEPTH_MAX);
+    if (n > UINT32_MAX ||
+        (map ? msgpack_put_map(w->out, (uint32_t)n) : msgpack_put_list(w->out, (uint32_t)n)) < 0)
+        return full(e);
+    w->open[w->depth].json = json;
+    w->open[w->depth].pair = map ? json_object_iter(json) : NULL;
+    w->open[w->depth++].index = 0;
+    return 0;
+}
+
+static int put_next(struct writing *w, json_t *json, struct err *e) {
+    if (json_is_object(json) && is_tagged(json))
+        return put_tagged(w->out, json, e);
+    if (json_is_object(json) || json_is_array(json))
+        return put_container(w, json, e);
+    return put_scalar(w->out, json) == 0 ? 0 : full(e);
+}
+
+static int put_key(struct buf *out, void *pair, struct err *e) {
+    struct str key = {json_object_iter_key(pair), json_object_iter_key_len(pair)};
+    if (tag_signs(key) > 1)
+        key = (struct str){key.at + 1, key.len - 1};
+    return msgpack_put_text(out, key) == 0 ? 0 : full(e);
+}
+
+/* What comes next in the innermost container, its key written; NULL at its end and on errors. */
+static json_t *take_next(struct writing *w, int *rc, struct err *e) {
+    json_t *json = w->open[w->depth - 1].json;
     if (json_is_array(json))
-        return put_array(out, json, depth, e);
-    return put_scalar(out, json) == 0 ? 0 : full(e);
+        return json_array_get(json, w->open[w->depth - 1].index++);
+    void *pair = w->open[w->depth - 1].pair;
+    if (!pair)
+        return NULL;
+    w->open[w->depth - 1].pair = json_object_iter_next(json, pair);
+    *rc = put_key(w->out, pair, e);
+    return *rc == 0 ? json_object_iter_value(pair) : NULL;
 }
 
 int json_bridge_to_value(const json_t *json, struct buf *out, struct err *e) {
     size_t start = out->len;
-    if (put_json(out, json, 0, e) == 0)
-        return 0;
-    out->len = start;
-    return -1;
+    struct writing w = {.out = out};
+    int rc = put_next(&w, (json_t *)(uintptr_t)json, e); /* jansson's iterators take no const */
+    while (rc == 0 && w.depth) {
+        json_t *next = take_next(&w, &rc, e);
+        if (next)
+            rc = put_next(&w, next, e);
+        else
+            w.depth--;
+    }
+    if (rc < 0)
+        out->len = start;
+    return rc;
 }

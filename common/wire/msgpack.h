@@ -88,7 +88,7 @@ enum msgpack_fault msgpack_get_map(struct cursor *c, uint32_t *count);
 /* Passes one value with all it contains. */
 enum msgpack_fault msgpack_skip(struct cursor *c);
 /* As msgpack_skip, but text must be UTF-8 and the limits hold. */
-enum msgpack_fault msgpack_pass(struct cursor *c, const struct msgpack_limits *limits);
+enum msgpack_fault msgpack_pass(struct cursor *in, const struct msgpack_limits *limits);
 /* Whether `value` is one whole value within the limits and nothing behind it. */
 int msgpack_check(struct str value, const struct msgpack_limits *limits, struct err *e);
 
