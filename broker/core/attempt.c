@@ -49,6 +49,8 @@ void attempt_attach(struct core *c, uint32_t i, uint32_t worker) {
     if (worker) {
         struct worker *w = worker_at(c, worker);
         w->held++;
+        if (job_is(job_at(c, i), JOB_ISOLATED) && !MUTANT(isolation_ignored))
+            w->alone = i;
         if (w->started < w->slots) {
             job_mark(job_at(c, i), JOB_STARTED);
             w->started++;

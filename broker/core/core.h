@@ -31,6 +31,9 @@
 
 struct core;
 
+/* One item of a message. Letters of one request that have its sequence are the items of one answer, in
+ * order; a repeated request is answered by letters of its own, so the driver must not join what
+ * different calls of core_request have sent. */
 struct letter {
     uint64_t link;
     enum verb verb;

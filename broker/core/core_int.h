@@ -366,7 +366,9 @@ struct core {
     uint32_t active;                     /* lines with something to dispatch: one of the ring */
     uint32_t release_head, release_tail; /* keys that wait for a commit */
     uint32_t sweep_head, hello_mark;
-    uint64_t pass, dispatches;
+    uint64_t pass;
+    uint32_t since_aged; /* dispatches since one went to the class that waited longest */
+    bool chose_aged;
     uint64_t check_ms;
 
     struct request request;

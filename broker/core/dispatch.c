@@ -131,7 +131,6 @@ static void dispatch_isolated(struct core *c, uint32_t kind) {
         }
         unreserve(c, k);
         list_remove(c, &k->isolated, i);
-        worker_at(c, w)->alone = MUTANT(isolation_ignored) ? 0 : i;
         give(c, i, w);
     }
     if (!k->isolated.n)

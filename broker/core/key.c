@@ -52,9 +52,9 @@ static uint32_t key_take(struct core *c, uint32_t queue, uint32_t tenant, struct
     memcpy(copy, text.at, text.len);
     *k =
         (struct key){.hash = name.hash, .queue = queue, .tenant = tenant, .text = {copy, text.len}};
-    if (c->highest_epoch) { /* there was a life before this one */
+    if (c->replaying || c->highest_epoch) { /* there was a life before this one */
         k->started = true;
-        k->last_start_ms = c->started.ms;
+        k->last_start_ms = c->replaying ? c->now.ms : c->started.ms;
     }
     lhash_add(&c->key_index, i);
     return i;

@@ -10,6 +10,8 @@
  * whose queue is at a limit is passed over. */
 #include "broker/core/core_int.h"
 
+#define LOOK_AGAIN 4 /* dispatches until a search that found nobody is repeated */
+
 struct lane_name {
     uint32_t line, tenant;
     uint8_t priority;
@@ -289,11 +291,16 @@ static struct choice longest_waiting(const struct core *c) {
     return best;
 }
 
-static struct choice choose_class(const struct core *c) {
-    if ((c->dispatches + 1) % c->config.aging_share == 0 && !MUTANT(no_aging)) {
+/* The share is owed, not tied to every n-th turn: a class whose queue is seldom open by its rate gets
+ * it at the moment when it is. */
+static struct choice choose_class(struct core *c) {
+    c->chose_aged = false;
+    if (c->since_aged + 1 >= c->config.aging_share && !MUTANT(no_aging)) {
         struct choice aged = longest_waiting(c);
+        c->chose_aged = aged.line != 0;
         if (aged.line)
             return aged;
+        c->since_aged -= c->since_aged < LOOK_AGAIN ? c->since_aged : LOOK_AGAIN;
     }
     return highest(c);
 }
@@ -322,6 +329,6 @@ void lane_served(struct core *c, uint32_t i) {
     if (--a->credit == 0 && !MUTANT(unfair_ring))
         l->class[a->priority].ring = a->next;
     c->active = l->active_next;
-    c->dispatches++;
+    c->since_aged = c->chose_aged ? 0 : c->since_aged + 1;
     lane_remove(c, i);
 }

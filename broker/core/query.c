@@ -128,7 +128,8 @@ static void send_info(struct core *c, const struct load *l, const struct body *b
     c->fx.send(c->fx.ctx, &out);
 }
 
-static void tell_finished(struct core *c, const struct load *l, const struct record *r) {
+static void tell_finished(struct core *c, const struct load *l, const struct record *r,
+                          uint64_t after) {
     const struct msg_rec_state *s = r->state;
     struct msg_finished m = {0};
     MSG_SET(&m, finished, id, l->job);
@@ -140,7 +141,7 @@ static void tell_finished(struct core *c, const struct load *l, const struct rec
         MSG_SET(&m, finished, error, s->error);
         MSG_SET(&m, finished, text, s->text);
     }
-    send_to(c, l->link, VERB_finished, 0, &m, r->result, 0);
+    send_to(c, l->link, VERB_finished, 0, &m, r->result, after);
 }
 
 void info_loaded(struct core *c, const struct load *l, const struct record *r) {
@@ -154,7 +155,7 @@ void info_loaded(struct core *c, const struct load *l, const struct record *r) {
     }
     const struct job *j = job_at(c, i);
     if (l->what == LOAD_FINISHED) {
-        tell_finished(c, l, r);
+        tell_finished(c, l, r, j->state_pos);
         return;
     }
     if (l->what == LOAD_INFO_STATE) {
@@ -206,7 +207,6 @@ void on_watch_job(struct core *c, const void *message, struct str payload) {
         watch_add(c, i, c->request.session_index);
         return;
     }
-    /* Its end may not be durable yet: then it cannot be read, but it will be told in time. */
     struct load l = {.what = LOAD_FINISHED, .job = m->id, .link = c->request.link};
     bool whole = j->state_pos == j->body_pos;
     load_start(c, &l, j->state_pos, whole ? j->body_bytes : j->state_bytes);

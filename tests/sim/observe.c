@@ -1,0 +1,586 @@
+/* What must hold, seen from outside: from the records that are written, the letters that leave, and
+ * what the clients were told. One row a job; a crash takes back what was not durable. */
+#include "tests/sim/sim.h"
+
+#include "common/base/id.h"
+#include "common/base/mem.h"
+
+#include <stdio.h>
+
+#define ROWS_MAX  4096
+#define LEASE_MS  600
+#define CRASHES   3
+#define STREAKS   64
+
+struct row {
+    uint64_t id;
+    struct plan plan;
+    char key[16], unique[16], queue[16], tenant[16];
+    uint64_t window_ms, interval_ms, epoch, body_pos, made_at, steps;
+    uint64_t state_pos, fence, result_fence, ended_pos, ended_at, before_pos;
+    uint64_t state, ended_state, before_state, attempts_max;
+    uint64_t durability;
+    bool delayed, speculative, acked, told, revived, orphan;
+};
+
+struct done_row {
+    uint64_t pos;
+    uint32_t row;
+};
+
+struct last_start {
+    uint32_t queue, tenant;
+    char key[16];
+    uint64_t at;
+};
+
+struct streak {
+    uint32_t line, tenant;
+    int priority;
+    uint32_t n;
+};
+
+struct observer {
+    struct row rows[ROWS_MAX];
+    uint32_t n;
+    struct done_row dones[ROWS_MAX];
+    uint32_t dones_n;
+    struct last_start starts[64];
+    uint32_t starts_n;
+    struct streak streaks[STREAKS];
+    uint32_t streaks_n;
+    uint64_t fence_max, slow_tat_us;
+    uint64_t steps, froze_at, slept_ms;
+    int64_t wall_step;
+    const struct msg_result *result; /* being worked on */
+    uint64_t starved;
+    uint32_t starved_dispatches;
+};
+
+void observe_start(struct sim *s) {
+    s->eye = MEM_NEW(struct observer);
+}
+
+void observe_done(struct sim *s) {
+    MEM_FREE(s->eye);
+}
+
+static struct row *find(struct observer *o, uint64_t id) {
+    for (uint32_t k = o->n; k-- > 0;)
+        if (o->rows[k].id == id)
+            return &o->rows[k];
+    return NULL;
+}
+
+static void copy_text(char to[16], struct str s) {
+    snprintf(to, 16, STR_FMT, STR_ARG(s));
+}
+
+/* ---- a job appears ------------------------------------------------------------------------------------- */
+static void check_new(struct sim *s, const struct row *r) {
+    struct observer *o = s->eye;
+    for (uint32_t k = 0; k < o->n; k++) {
+        const struct row *old = &o->rows[k];
+        bool same_offer = old->plan.client == r->plan.client &&
+                          old->plan.sequence == r->plan.sequence && old->plan.item == r->plan.item;
+        if (same_offer && old->epoch == r->epoch)
+            sim_fail(s, "one offer became two jobs");
+        bool same_unique = r->unique[0] && strcmp(old->unique, r->unique) == 0 &&
+                           strcmp(old->queue, r->queue) == 0 && strcmp(old->tenant, r->tenant) == 0;
+        if (!same_unique)
+            continue;
+        if (!old->window_ms && !old->ended_state)
+            sim_fail(s, "a unique key of a living job was given to another");
+        if (old->window_ms && old->steps == o->steps && s->now < old->made_at + old->window_ms)
+            sim_fail(s, "a unique key was given to another within its window");
+    }
+}
+
+static void see_job(struct sim *s, const struct record *r, uint64_t pos) {
+    struct observer *o = s->eye;
+    const struct msg_rec_spec *p = r->spec;
+    struct row *old = find(o, r->state->id);
+    struct plan plan;
+    memcpy(&plan, r->payload.at, sizeof plan);
+    if (old) {
+        if (memcmp(&old->plan, &plan, sizeof plan) != 0 || r->state->version == 1)
+            if (old->body_pos == 0 || memcmp(&old->plan, &plan, sizeof plan) != 0)
+                sim_fail(s, "an id was given twice: %s", id_show(r->state->id).at);
+        return; /* cleaning has copied it */
+    }
+    if (o->n == ROWS_MAX)
+        sim_fail(s, "the observer has no room for another job");
+    struct row row = {.id = r->state->id, .plan = plan, .window_ms = p->window_ms,
+                      .interval_ms = p->interval_ms, .epoch = s->broker.core->epoch,
+                      .body_pos = pos, .state_pos = pos, .made_at = s->now, .steps = o->steps,
+                      .durability = p->durability,
+                      .attempts_max = p->attempts_max ? p->attempts_max : 4};
+    row.delayed = r->state->state == JOB_scheduled || p->run_at_ms;
+    row.state = JOB_ready;
+    copy_text(row.key, p->key);
+    copy_text(row.unique, p->unique);
+    copy_text(row.queue, p->queue);
+    copy_text(row.tenant, p->tenant);
+    row.speculative = str_eq(p->kind, STR("quick")) && !row.key[0] && !row.unique[0];
+    check_new(s, &row);
+    o->rows[o->n++] = row;
+}
+
+/* ---- a job is dispatched ----------------------------------------------------------------------------------- */
+static void check_order(struct sim *s, const struct core *c, const struct job *j) {
+    const struct line *l = line_at(c, j->line);
+    int highest = l->mask ? 31 - __builtin_clz((unsigned)l->mask) : -1;
+    if (highest > j->priority && !job_is(j, JOB_ISOLATED) &&
+        c->now.ms - j->since_ms < c->config.aging_wait_ms) {
+        const struct lane *a = lane_at(c, l->class[highest].ring);
+        if (tenant_may_start(c, tenant_at(c, a->tenant)))
+            sim_fail(s, "priority %u was dispatched before %d", j->priority, highest);
+    }
+}
+
+/* The head that has waited longest, if over the bound, is dispatched within a few shares. */
+static void check_aging(struct sim *s, const struct core *c, const struct job *j) {
+    struct observer *o = s->eye;
+    if (job_is(j, JOB_ISOLATED))
+        return;
+    uint64_t oldest = 0, longest = c->config.aging_wait_ms;
+    for (uint32_t i = 1; i < slab_end(&c->lines); i++) {
+        if (!slab_is_used(&c->lines, i))
+            continue;
+        const struct line *l = line_at(c, i);
+        for (int p = 0; p < PRIORITIES && queue_may_start(c, queue_at(c, l->queue)); p++) {
+            if (!(l->mask & (1U << p)))
+                continue;
+            const struct lane *a = lane_at(c, l->class[p].ring);
+            uint64_t waited = c->now.ms - job_at(c, a->head)->since_ms;
+            if (waited <= longest || !tenant_may_start(c, tenant_at(c, a->tenant)))
+                continue;
+            longest = waited;
+            oldest = job_at(c, a->head)->id;
+        }
+    }
+    o->starved_dispatches = oldest && oldest == o->starved ? o->starved_dispatches + 1 : 0;
+    o->starved = oldest;
+    if (o->starved_dispatches > 10 * c->config.aging_share)
+        sim_fail(s, "job %s has waited longest of all and starves", id_show(oldest).at);
+}
+
+static void check_fairness(struct sim *s, const struct core *c, const struct job *j) {
+    struct observer *o = s->eye;
+    const struct class *k = &line_at(c, j->line)->class[j->priority];
+    struct streak *t = NULL;
+    for (uint32_t n = 0; n < o->streaks_n; n++)
+        if (o->streaks[n].line == j->line && o->streaks[n].priority == j->priority)
+            t = &o->streaks[n];
+    if (!t && o->streaks_n < STREAKS) {
+        t = &o->streaks[o->streaks_n++];
+        *t = (struct streak){.line = j->line, .priority = j->priority};
+    }
+    if (!t)
+        return;
+    bool others = false;
+    if (k->ring) {
+        uint32_t a = k->ring;
+        do {
+            others |= lane_at(c, a)->tenant != j->tenant &&
+                      tenant_may_start(c, tenant_at(c, lane_at(c, a)->tenant));
+            a = lane_at(c, a)->next;
+        } while (a != k->ring);
+    }
+    bool goes_on = others && t->tenant == j->tenant && t->n && !job_is(j, JOB_ISOLATED);
+    t->tenant = j->tenant;
+    t->n = goes_on ? t->n + 1 : others ? 1 : 0;
+    if (t->n > 2 * tenant_at(c, j->tenant)->limit.now.weight + 2)
+        sim_fail(s, "one tenant was served %u times in a row while another waited", t->n);
+}
+
+static void check_bounds(struct sim *s, const struct core *c, const struct job *j) {
+    const struct queue *q = job_queue(c, j);
+    const struct tenant *t = job_tenant(c, j);
+    const struct worker *w = worker_at(c, job_extra(c, j)->worker);
+    if (q->limit.now.concurrency && q->limit.running > q->limit.now.concurrency)
+        sim_fail(s, "queue " STR_FMT " runs %u jobs, at most %u", STR_ARG(q->row.name),
+                 q->limit.running, q->limit.now.concurrency);
+    if (t->limit.now.concurrency && t->limit.running > t->limit.now.concurrency)
+        sim_fail(s, "tenant " STR_FMT " runs %u jobs, at most %u", STR_ARG(t->row.name),
+                 t->limit.running, t->limit.now.concurrency);
+    if (q->paused)
+        sim_fail(s, "a paused queue was dispatched from");
+    if (w->held > w->slots + w->prefetch)
+        sim_fail(s, "a worker holds %u jobs, its credit is %u", w->held, w->slots + w->prefetch);
+    for (uint32_t i = w->run.head; i; i = job_extra(c, job_at(c, i))->run_next)
+        if (job_is(job_at(c, i), JOB_ISOLATED) && w->held > 1)
+            sim_fail(s, "a suspect job does not run alone");
+}
+
+/* The same bucket as the core's, kept by another hand. */
+static void check_rate(struct sim *s, const struct core *c, const struct job *j) {
+    struct observer *o = s->eye;
+    if (!str_eq(job_queue(c, j)->row.name, STR("slow")))
+        return;
+    uint64_t now_us = c->now.ms * 1000, cell = 100000, tolerance = 200000;
+    if (o->slow_tat_us > now_us + tolerance)
+        sim_fail(s, "queue slow starts jobs faster than its rate");
+    o->slow_tat_us = (o->slow_tat_us > now_us ? o->slow_tat_us : now_us) + cell;
+}
+
+static void check_interval(struct sim *s, const struct core *c, const struct job *j,
+                           const struct row *r) {
+    struct observer *o = s->eye;
+    if (!r->interval_ms)
+        return;
+    uint32_t queue = line_at(c, j->line)->queue;
+    for (uint32_t n = 0; n < o->starts_n; n++) {
+        struct last_start *l = &o->starts[n];
+        if (strcmp(job_queue(c, j)->row.name.at, r->queue) != 0 || l->queue != queue ||
+            l->tenant != j->tenant || strcmp(l->key, r->key) != 0)
+            continue;
+        if (s->now - l->at < r->interval_ms)
+            sim_fail(s, "key %s was started %llu ms after its last start, at least %llu", r->key,
+                     (unsigned long long)(s->now - l->at), (unsigned long long)r->interval_ms);
+        l->at = s->now;
+        return;
+    }
+    if (o->starts_n == 64)
+        return;
+    struct last_start *l = &o->starts[o->starts_n++];
+    *l = (struct last_start){.queue = queue, .tenant = j->tenant, .at = s->now};
+    memcpy(l->key, r->key, sizeof l->key);
+}
+
+/* Its worker lives, holds it, and was not heard yet: nobody may have taken it away. */
+static void check_orphan(struct sim *s, const struct row *r, uint64_t old_fence) {
+    if (!r->orphan || s->now >= s->broker.started_at + LEASE_MS)
+        return;
+    for (uint32_t i = 0; i < SIM_WORKERS; i++) {
+        const struct worker_sim *w = &s->workers[i];
+        if (!w->alive || w->delivered_at >= s->broker.started_at ||
+            w->born_at >= s->broker.started_at)
+            continue;
+        for (uint32_t k = 0; k < w->n; k++)
+            if (w->held[k].job == r->id && w->held[k].fence == old_fence)
+                sim_fail(s, "a running job was given to another within a lease of the restart");
+    }
+}
+
+static void see_dispatch(struct sim *s, struct row *r, const struct msg_rec_state *m) {
+    struct observer *o = s->eye;
+    const struct core *c = s->broker.core;
+    const struct job *j = job_at(c, job_find(c, m->id));
+    if (id_epoch(m->fence) < c->epoch)
+        return; /* an attempt of an earlier life that is recorded now */
+    if (m->fence <= o->fence_max)
+        sim_fail(s, "a fence was given twice or out of order");
+    o->fence_max = m->fence;
+    if (r->body_pos >= disk_durable_pos(&s->disk) && r->durability == DURABLE_SYNC &&
+        !r->speculative)
+        sim_fail(s, "a job was dispatched before its submission was durable");
+    if (r->told && !r->revived)
+        sim_fail(s, "job %s was dispatched after its client was told of its end",
+                 id_show(r->id).at);
+    check_bounds(s, c, j);
+    check_order(s, c, j);
+    check_fairness(s, c, j);
+    check_aging(s, c, j);
+    check_rate(s, c, j);
+    check_interval(s, c, j, r);
+    check_orphan(s, r, r->fence);
+    r->orphan = false;
+}
+
+/* ---- a job changes ------------------------------------------------------------------------------------------ */
+static void see_end(struct sim *s, struct row *r, const struct msg_rec_state *m, uint64_t pos) {
+    struct observer *o = s->eye;
+    if (r->ended_state && r->state == r->ended_state && !r->revived)
+        sim_fail(s, "job %s ended twice", id_show(r->id).at);
+    if (r->state == JOB_cancelling && m->state != JOB_cancelled)
+        sim_fail(s, "a cancelled job ended as %s", job_state_name(m->state));
+    if (m->state == JOB_done && o->result && o->result->job == r->id &&
+        (o->result->fence != m->fence || (r->state == JOB_running && r->fence != m->fence)))
+        sim_fail(s, "a report with a stale fence ended a job");
+    r->ended_state = m->state;
+    r->ended_pos = pos;
+    r->ended_at = s->now;
+    if (m->state == JOB_done && r->key[0] && !r->delayed && !r->revived &&
+        r->durability == DURABLE_SYNC && o->dones_n < ROWS_MAX)
+        o->dones[o->dones_n++] = (struct done_row){pos, (uint32_t)(r - o->rows)};
+}
+
+/* Only because somebody asked for it. */
+static void come_back(struct sim *s, struct row *r) {
+    bool asked = false;
+    for (uint32_t i = 0; i < SIM_CLIENTS; i++)
+        for (uint32_t n = 0; n < s->clients[i].n; n++)
+            asked |= s->clients[i].offers[n].id == r->id && s->clients[i].offers[n].revived;
+    if (!asked)
+        sim_fail(s, "job %s came back after its end", id_show(r->id).at);
+    r->revived = true;
+    r->before_state = r->ended_state;
+    r->before_pos = r->ended_pos;
+    r->ended_state = 0;
+}
+
+static void see_state(struct sim *s, const struct record *rec, uint64_t pos) {
+    struct observer *o = s->eye;
+    const struct msg_rec_state *m = rec->state;
+    struct row *r = find(o, m->id);
+    if (!r)
+        sim_fail(s, "a state of a job that was never accepted");
+    if (job_state_terminal((enum job_state)r->state) && m->state == r->state &&
+        m->fence == r->fence) { /* cleaning has copied it */
+        r->state_pos = r->ended_pos = pos;
+        return;
+    }
+    if (m->attempts > r->attempts_max)
+        sim_fail(s, "a job was tried %u times, at most %u", (unsigned)m->attempts,
+                 (unsigned)r->attempts_max);
+    if (m->crashes > CRASHES)
+        sim_fail(s, "a job ended %u processes, at most %d", (unsigned)m->crashes, CRASHES);
+    if (m->state == JOB_running)
+        see_dispatch(s, r, m);
+    if (job_state_terminal((enum job_state)m->state))
+        see_end(s, r, m, pos);
+    else if (r->ended_state)
+        come_back(s, r);
+    if (o->result && o->result->job == m->id && m->state != JOB_running)
+        r->result_fence = o->result->fence;
+    r->state = m->state;
+    r->fence = m->fence;
+    r->state_pos = pos;
+}
+
+void observe_append(struct sim *s, const struct record *r, uint64_t pos) {
+    if (r->type == REC_JOB)
+        see_job(s, r, pos);
+    else if (r->type == REC_STATE)
+        see_state(s, r, pos);
+}
+
+void observe_result(struct sim *s, const struct msg_result *m) {
+    s->eye->result = m;
+}
+
+/* ---- what leaves ---------------------------------------------------------------------------------------------- */
+static void see_ack(struct sim *s, const struct letter *l) {
+    const struct msg_attempt_ref *m = l->message;
+    const struct row *r = find(s->eye, m->job);
+    if (!r)
+        return; /* volatile */
+    if (r->result_fence != m->fence)
+        sim_fail(s, "a result was acknowledged that was not recorded");
+    if (!l->after && r->state_pos >= disk_durable_pos(&s->disk))
+        sim_fail(s, "a result was acknowledged before it was durable");
+}
+
+static void see_submitted(struct sim *s, const struct letter *l) {
+    const struct msg_submitted *m = l->message;
+    const struct row *r = m->id ? find(s->eye, m->id) : NULL;
+    if (r && !l->after && r->durability == DURABLE_SYNC &&
+        r->body_pos >= disk_durable_pos(&s->disk))
+        sim_fail(s, "a submission was acknowledged before it was durable");
+}
+
+static void see_finished(struct sim *s, const struct letter *l) {
+    const struct msg_finished *m = l->message;
+    const struct row *r = find(s->eye, m->id);
+    if (r && !l->after && r->state_pos >= disk_durable_pos(&s->disk))
+        sim_fail(s, "an end was told before it was durable");
+}
+
+void observe_letter(struct sim *s, const struct letter *l) {
+    if (!l->message)
+        return;
+    switch (l->verb) {
+    case VERB_result_ack:
+        see_ack(s, l);
+        return;
+    case VERB_submitted:
+        see_submitted(s, l);
+        return;
+    case VERB_finished:
+        see_finished(s, l);
+        return;
+    case VERB_kill_worker:
+        supervisor_kill(s,
+                        (const uint8_t *)((const struct msg_kill_worker *)l->message)->instance.at);
+        return;
+    default:
+        return;
+    }
+}
+
+/* ---- what clients were told --------------------------------------------------------------------------------------- */
+void observe_acked(struct sim *s, struct offer_row *o) {
+    struct row *r = find(s->eye, o->id);
+    if (!r)
+        return;
+    r->acked = true;
+    if (o->duplicate && r->ended_state && !r->window_ms && !r->revived &&
+        r->ended_at + 1 < o->first_sent && !MSG_HAS(&o->m, submit, window_ms))
+        sim_fail(s, "a unique key was held after its job had ended");
+}
+
+void observe_finished(struct sim *s, struct offer_row *o, uint64_t state) {
+    struct row *r = find(s->eye, o->id);
+    if (!r)
+        return;
+    if (o->revived)
+        r->revived = true;
+    if (!r->revived && r->ended_state && r->ended_state != state)
+        sim_fail(s, "a client was told %s of a job that is %s", job_state_name(state),
+                 job_state_name(r->ended_state));
+    if (o->cancel_ok && !r->revived && state != JOB_cancelled)
+        sim_fail(s, "a job that was cancelled is %s", job_state_name(state));
+    if (o->finished && !r->revived && o->state != state)
+        sim_fail(s, "a client was told two different ends");
+    o->finished = true;
+    o->state = state;
+    r->told = true;
+}
+
+/* ---- leases ----------------------------------------------------------------------------------------------------------- */
+void observe_freeze(struct sim *s, bool begins) {
+    struct observer *o = s->eye;
+    if (begins)
+        o->froze_at = s->now;
+    else
+        o->slept_ms = s->now - o->froze_at;
+}
+
+void observe_lost_worker(struct sim *s, struct str text) {
+    struct observer *o = s->eye;
+    if (!str_eq(text, STR("the worker was silent for a lease")))
+        return;
+    /* Somebody must really have been silent: without our own sleep, for a lease. */
+    uint64_t slept = o->froze_at && s->now - o->froze_at < o->slept_ms + LEASE_MS ? o->slept_ms : 0;
+    const struct core *c = s->broker.core;
+    for (uint32_t i = 1; i < slab_end(&c->workers); i++) {
+        if (!slab_is_used(&c->workers, i) || worker_at(c, i)->state != WORKER_STUCK ||
+            worker_at(c, i)->n_kinds)
+            continue;
+        const uint8_t *instance = session_at(c, worker_at(c, i)->session)->instance;
+        for (uint32_t k = 0; k < SIM_WORKERS; k++)
+            if (memcmp(s->workers[k].instance, instance, 16) == 0 && s->workers[k].delivered_at &&
+                s->now - s->workers[k].delivered_at + 1 < LEASE_MS - 200 + slept)
+                sim_fail(s, "a worker that was heard %llu ms ago was given up as silent",
+                         (unsigned long long)(s->now - s->workers[k].delivered_at));
+    }
+}
+
+/* ---- restart ------------------------------------------------------------------------------------------------------------ */
+/* What was not durable at the crash has not happened. */
+static void roll_back(struct sim *s, struct row *r, uint64_t end) {
+    if (r->state_pos >= end) {
+        r->result_fence = 0;
+        r->state_pos = r->body_pos;
+    }
+    if (r->ended_state && r->ended_pos >= end) {
+        if (r->told && !r->revived)
+            sim_fail(s, "an end that a client was told of was lost");
+        r->ended_state = r->before_state;
+        r->ended_pos = r->before_pos;
+        r->before_state = 0;
+    }
+}
+
+static void learn_again(const struct core *c, struct row *r) {
+    uint32_t i = job_find(c, r->id);
+    if (!i)
+        return;
+    const struct job *j = job_at(c, i);
+    r->state = j->state;
+    r->fence = j->fence;
+    r->orphan = j->state == JOB_running;
+    if (!job_state_terminal(j->state) && r->ended_state) {
+        r->before_state = r->ended_state;
+        r->before_pos = r->ended_pos;
+        r->ended_state = 0;
+    }
+}
+
+void observe_restart(struct sim *s) {
+    struct observer *o = s->eye;
+    const struct core *c = s->broker.core;
+    uint64_t end = s->disk.cut_pos;
+    uint32_t kept = 0;
+    for (uint32_t k = 0; k < o->n; k++) {
+        struct row *r = &o->rows[k];
+        if (r->epoch < c->epoch && r->body_pos >= end) {
+            if (r->acked && r->durability == DURABLE_SYNC)
+                sim_fail(s, "job %s was acknowledged and lost", id_show(r->id).at);
+            continue;
+        }
+        roll_back(s, r, end);
+        if (!job_find(c, r->id) && !r->ended_state)
+            sim_fail(s, "job %s, which has not ended, is not there after a restart",
+                     id_show(r->id).at);
+        learn_again(c, r);
+        r->told = r->told && r->ended_state;
+        for (uint32_t n = 0; n < o->dones_n; n++)
+            if (o->dones[n].row == k)
+                o->dones[n].row = kept;
+        o->rows[kept++] = *r;
+    }
+    o->n = kept;
+    uint32_t dones = 0;
+    for (uint32_t n = 0; n < o->dones_n; n++)
+        if (o->dones[n].pos < end)
+            o->dones[dones++] = o->dones[n];
+    o->dones_n = dones;
+    o->slow_tat_us = 0;
+    o->streaks_n = 0;
+    o->froze_at = 0;
+    o->starved_dispatches = 0;
+}
+
+void observe_turn(struct sim *s) {
+    struct observer *o = s->eye;
+    o->result = NULL;
+    if (o->wall_step != s->wall_step) {
+        o->wall_step = s->wall_step;
+        o->steps++;
+    }
+}
+
+/* ---- the end -------------------------------------------------------------------------------------------------------------- */
+void observe_stuck(struct sim *s) {
+    const struct core *c = s->broker.core;
+    for (uint32_t i = 1; c && i < slab_end(&c->jobs); i++)
+        if (slab_is_used(&c->jobs, i) && !job_state_terminal(job_at(c, i)->state))
+            sim_fail(s, "job %s is still %s: nothing moves any more", id_show(job_at(c, i)->id).at,
+                     job_state_name(job_at(c, i)->state));
+    sim_fail(s, "a client still waits for an answer");
+}
+
+static void check_key_order(struct sim *s) {
+    const struct observer *o = s->eye;
+    for (uint32_t n = 0; n < o->dones_n; n++) {
+        const struct row *a = &o->rows[o->dones[n].row];
+        for (uint32_t m = n + 1; m < o->dones_n; m++) {
+            const struct row *b = &o->rows[o->dones[m].row];
+            if (strcmp(a->key, b->key) == 0 && strcmp(a->queue, b->queue) == 0 &&
+                strcmp(a->tenant, b->tenant) == 0 && a->id > b->id && !a->revived && !b->revived)
+                sim_fail(s, "key %s: job %s ended after job %s", a->key, id_show(b->id).at,
+                         id_show(a->id).at);
+        }
+    }
+}
+
+void observe_end(struct sim *s) {
+    const struct core *c = s->broker.core;
+    check_key_order(s);
+    for (uint32_t i = 0; i < SIM_CLIENTS; i++) {
+        for (uint32_t n = 0; n < s->clients[i].n; n++) {
+            const struct offer_row *f = &s->clients[i].offers[n];
+            const struct row *r = f->fate == FATE_acked ? find(s->eye, f->id) : NULL;
+            if (f->fate != FATE_acked || f->m.durability != DURABLE_SYNC)
+                continue;
+            if (!r || !r->ended_state)
+                sim_fail(s, "job %s was accepted and has not ended", id_show(f->id).at);
+            uint32_t at = job_find(c, f->id);
+            if (at && job_at(c, at)->state != r->ended_state)
+                sim_fail(s, "job %s is %s, its record says %s", id_show(f->id).at,
+                         job_state_name(job_at(c, at)->state), job_state_name(r->ended_state));
+        }
+    }
+}
