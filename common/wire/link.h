@@ -2,9 +2,9 @@
  *
  * A link connects, says HELLO, shows that it lives at every `heartbeat_ms` of the WELCOME, and when
  * the broker was silent for `missed_max` of those it takes a new socket (that is a new routing id)
- * after a jittered wait of at most 5 s and says HELLO again, with the same instance. It says HELLO
- * again too when the broker has a new epoch or asks for it. What to say when is decided by
- * link_core.h, which has neither clock nor socket; here is the rest.
+ * and says HELLO again, with the same instance; if that brings nothing, again after a jittered wait
+ * of up to 5 s more. It says HELLO again too when the broker has a new epoch or asks for it. What
+ * to say when is decided by link_core.h, which has neither clock nor socket; here is the rest.
  *
  * Vocabulary
  *   up        the last HELLO was answered by WELCOME; only then may anything else be sent
@@ -88,6 +88,8 @@ struct mono link_next(const struct link *l);
 
 /* The next sequence; each is given once. */
 uint64_t link_sequence(struct link *l);
+/* What link_sequence will give, if no HELLO comes between. */
+uint64_t link_sequence_next(const struct link *l);
 /* -1: UNREACHABLE_BROKER when not up, BUSY when LINK_QUEUE_MAX messages wait. The frames are
  * copied. */
 int link_send(struct link *l, const struct frame_out *f, struct err *e);
