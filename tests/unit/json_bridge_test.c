@@ -114,6 +114,8 @@ static const struct {
     {MSG_submit, "{\"attempt_max\":3}", ERR_UNKNOWN_FIELD,
      "submit: no field 'attempt_max'; did you mean 'attempts_max'?"},
     {MSG_submit, "{\"x\":3}", ERR_UNKNOWN_FIELD, "submit: no field 'x'"},
+    {MSG_submit, "{\"a key of more than forty characters, which is cut\":3}", ERR_UNKNOWN_FIELD,
+     "submit: no field 'a key of more than forty characters, whi'"},
     {MSG_submit, "{}", ERR_MISSING_FIELD, "submit.kind: must be there"},
     {MSG_submit, "{\"kind\":5}", ERR_BAD_VALUE, "submit.kind: a number, must be text"},
     {MSG_submit, "{\"kind\":\"a b\"}", ERR_BAD_VALUE,
@@ -156,6 +158,75 @@ static void what_is_wrong_is_named(void **state) {
         assert_string_equal(e.text, bad_messages[i].text);
         assert_int_equal(e.code, bad_messages[i].code);
     }
+}
+
+static void lists_and_text_keep_their_bounds(void **state) { /* P-14 */
+    (void)state;
+    AUTO_ARENA arena = arena_new(ARENA_MAX);
+    AUTO_ARENA small = arena_new(32);
+    json_auto_t *hello = parse("{\"version_min\":1,\"version_max\":1,\"role\":1,"
+                               "\"instance\":\"00112233445566778899aabbccddeeff\"}");
+    json_t *kinds = json_array();
+    json_object_set_new(hello, "kinds", kinds);
+    json_array_append_new(kinds, json_string("not a name"));
+    union msg_any m;
+    struct err e = {0};
+    const struct msg_def *def = msg_def(MSG_hello);
+    assert_int_equal(json_bridge_to_message(def, hello, &m, arena, &e), -1);
+    assert_true(str_starts(str_of(e.text), STR("hello.kinds: not a name")));
+    for (int i = 0; i < 256; i++)
+        json_array_append_new(kinds, json_string("a"));
+    assert_int_equal(json_bridge_to_message(def, hello, &m, arena, &e), -1);
+    assert_string_equal(e.text, "hello.kinds: 257 elements, at most 256");
+    json_array_remove(kinds, 0);
+    assert_int_equal(json_bridge_to_message(def, hello, &m, arena, &e), 0);
+    assert_int_equal(m.hello.kinds.n, 256);
+    assert_int_equal(json_bridge_to_message(def, hello, &m, small, &e), -1);
+    assert_int_equal(e.code, ERR_NO_MEMORY);
+    json_auto_t *bye = json_object();
+    json_object_set_new(bye, "text", json_stringn(memset((char[300]){0}, 'x', 300), 300));
+    assert_int_equal(json_bridge_to_message(msg_def(MSG_bye), bye, &m, arena, &e), -1);
+    assert_string_equal(e.text, "bye.text: 300 bytes, at most 255");
+}
+
+/* ---- field types that no message uses yet --------------------------------------------------- */
+struct extra {
+    uint64_t has;
+    struct str raw, map;
+};
+static const struct field_def extra_fields[] = {
+    {1, FIELD_BYTES, false, offsetof(struct extra, raw), 1, 40, "raw", ""},
+    {2, FIELD_MAP, false, offsetof(struct extra, map), 1, 64, "map", ""},
+};
+static const struct msg_def extra_def = {
+    .name = "extra", .fields = extra_fields, .n = 2, .size = sizeof(struct extra), .at = {0, 1, 2}};
+
+static void bytes_and_maps(void **state) {
+    (void)state;
+    AUTO_ARENA arena = arena_new(ARENA_MAX);
+    struct extra a = {6, STR("\x00\xff\xc1"), STR("\x81\xa1k\x93\x01\xc3\xa1v")}, b;
+    struct err e = {0};
+    json_auto_t *json = json_bridge_of_message(&extra_def, &a, &e);
+    assert_prints(json, "{\"raw\":\"AP/B\",\"map\":{\"k\":[1,true,\"v\"]}}");
+    assert_int_equal(json_bridge_to_message(&extra_def, json, &b, arena, &e), 0);
+    message_assert_equal(&extra_def, &a, &b);
+    static const struct {
+        const char *json, *text;
+    } bad[] = {
+        {"{\"raw\":5}", "extra.raw: a number, must be base64 with padding"},
+        {"{\"raw\":\"A\"}", "extra.raw: text, must be base64 with padding"},
+        {"{\"raw\":\"\"}", "extra.raw: 0 bytes, at least 1"},
+        {"{\"map\":[]}", "extra.map: a list, must be an object"},
+        {"{\"map\":{\"k\":{\"$bin\":1}}}", "extra.map: \"$bin\" must be base64 with padding"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        json_auto_t *wrong = parse(bad[i].json);
+        assert_int_equal(json_bridge_to_message(&extra_def, wrong, &b, arena, &e), -1);
+        assert_string_equal(e.text, bad[i].text);
+    }
+    a.map = STR("\x81\x01\x02");
+    assert_null(json_bridge_of_message(&extra_def, &a, &e));
+    assert_string_equal(e.text, "extra.map: a number as a key of a map, JSON has text only");
 }
 
 /* ---- values --------------------------------------------------------------------------------- */
@@ -373,6 +444,8 @@ int main(void) {
         cmocka_unit_test(numbers_without_a_word),
         cmocka_unit_test(every_message_goes_both_ways),
         cmocka_unit_test(what_is_wrong_is_named),
+        cmocka_unit_test(lists_and_text_keep_their_bounds),
+        cmocka_unit_test(bytes_and_maps),
         cmocka_unit_test(values_go_both_ways),
         cmocka_unit_test(other_forms_are_read),
         cmocka_unit_test(values_that_json_has_not),
