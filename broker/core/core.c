@@ -34,6 +34,7 @@ struct core_config core_config_default(void) {
         .window_jobs = 4096,
         .window_bytes = 32ULL << 20,
         .volatile_bytes = 256ULL << 20,
+        .priority = 5,
         .attempts_max = 5,
         .backoff_ms = 1000,
         .backoff_max_ms = 600000,
@@ -120,6 +121,35 @@ void core_set_pool(struct core *c, struct str name, uint32_t min, uint32_t max) 
         p->wanted = min;
     else if (p->wanted > max)
         p->wanted = max;
+}
+
+void core_reconfigure(struct core *c, const struct core_config *config) {
+    struct core_config *k = &c->config;
+    k->workers_max = config->workers_max;
+    k->sessions_max = config->sessions_max;
+    k->jobs_max = config->jobs_max;
+    k->windows_max = config->windows_max;
+    k->reply_keep_ms = config->reply_keep_ms;
+    k->aging_wait_ms = config->aging_wait_ms;
+    k->aging_share = config->aging_share;
+    k->cancel_grace_ms = config->cancel_grace_ms;
+    k->kill_grace_ms = config->kill_grace_ms;
+    k->crashes_max = config->crashes_max;
+    k->done_age_ms = config->done_age_ms;
+    k->done_bytes = config->done_bytes;
+    k->done_jobs = config->done_jobs;
+    k->dead_age_ms = config->dead_age_ms;
+    k->dead_bytes = config->dead_bytes;
+    k->dead_jobs = config->dead_jobs;
+    k->window_jobs = config->window_jobs;
+    k->window_bytes = config->window_bytes;
+    k->volatile_bytes = config->volatile_bytes;
+    k->priority = config->priority;
+    k->attempts_max = config->attempts_max;
+    k->backoff_ms = config->backoff_ms;
+    k->backoff_max_ms = config->backoff_max_ms;
+    k->timeout_ms = config->timeout_ms;
+    k->ttl_ms = config->ttl_ms;
 }
 
 /* ---- start

@@ -96,8 +96,9 @@ struct core_config {
     uint32_t window_jobs;    /* payloads kept in memory for each line */
     uint64_t window_bytes;   /* and in all */
     uint64_t volatile_bytes; /* payloads of jobs that are never journaled */
-    uint32_t attempts_max;
-    uint64_t backoff_ms, backoff_max_ms, timeout_ms;
+    /* Of a job, where neither its submission nor its kind says otherwise. */
+    uint32_t priority, attempts_max;
+    uint64_t backoff_ms, backoff_max_ms, timeout_ms, ttl_ms; /* ttl_ms 0: it never expires */
     uint64_t seed; /* of jitter and hash tables */
 };
 
@@ -112,6 +113,9 @@ void core_set_kind(struct core *c, const struct msg_kind_info *kind);
 void core_set_queue(struct core *c, struct str name, const struct limit_config *limit, bool paused);
 void core_set_tenant(struct core *c, struct str name, const struct limit_config *limit);
 void core_set_pool(struct core *c, struct str name, uint32_t min, uint32_t max);
+/* Takes over what may change while the core runs: bounds of how many there are, graces, retention,
+ * windows and the defaults of jobs. The rest of `config` is not looked at. */
+void core_reconfigure(struct core *c, const struct core_config *config);
 
 /* ---- start ---------------------------------------------------------------------------------- */
 /* Every record of the journal, in any order of the versions of a job. core_begin comes first: waits
@@ -149,6 +153,8 @@ bool core_request(struct core *c, uint64_t link, enum role role, enum verb verb,
 /* One item of it: the verb's message and payload, or why it could not be read. */
 void core_item(struct core *c, const void *message, struct str payload, const struct err *bad);
 void core_request_end(struct core *c);
+/* Says BYE to every peer: the driver is about to stop. */
+void core_farewell(struct core *c, struct str why);
 /* The driver refused a message as a whole: counted here, answered there. */
 void core_count_malformed(struct core *c);
 

@@ -85,6 +85,14 @@ void tell_supervisors(struct core *c, enum verb verb, const void *message) {
             send_to(c, session_at(c, i)->link, verb, 0, message, STR(""), 0);
 }
 
+void core_farewell(struct core *c, struct str why) {
+    struct msg_bye m = {0};
+    MSG_SET(&m, bye, text, why);
+    for (uint32_t i = 1; i < slab_end(&c->sessions); i++)
+        if (slab_is_used(&c->sessions, i))
+            send_to(c, session_at(c, i)->link, VERB_bye, 0, &m, STR(""), 0);
+}
+
 /* ---- kept answers
  * ------------------------------------------------------------------------------------------ */
 static void reply_clear(struct session *s, struct reply *r) {

@@ -27,7 +27,7 @@ static int check_rights(const struct core *c, struct offer *o, struct err *e) {
     const struct msg_kind_info *k = &kind_at(c, o->kind)->info;
     o->priority = (uint8_t)(MSG_HAS(m, submit, priority)      ? m->priority
                             : MSG_HAS(k, kind_info, priority) ? k->priority
-                                                              : 5);
+                                                              : c->config.priority);
     if (MSG_HAS(m, submit, priority) && o->priority > PRIORITY_OPEN && !trusted(c))
         return err_set(e, ERR_BAD_ROLE,
                        "submit.priority: %u, at most %u for a client; above is for gateway and "
@@ -125,6 +125,8 @@ static void make_spec(struct core *c, const struct offer *o, struct msg_rec_spec
     COPY(s, m, run_at_ms);
     COPY(s, m, trace);
     PICK(s, m, k, ttl_ms);
+    if (!MSG_HAS(s, rec_spec, ttl_ms) && c->config.ttl_ms)
+        MSG_SET(s, rec_spec, ttl_ms, c->config.ttl_ms);
     PICK(s, m, k, timeout_ms);
     PICK(s, m, k, attempts_max);
     PICK(s, m, k, backoff_ms);
