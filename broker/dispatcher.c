@@ -1,0 +1,266 @@
+#include "broker/dispatcher_int.h"
+
+#include "broker/records.h"
+#include "common/log/log.h"
+#include "common/os/clock.h"
+
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#define TURN_MESSAGES 256U
+#define TURN_ITEMS    4096U
+#define TURN_BYTES    (8U << 20)
+#define BURST         16U /* messages of one socket before the next one has its turn */
+
+/* ---- the journal ---------------------------------------------------------------------------- */
+static void hear_loads(struct dispatcher *d) {
+    struct journal_load_done done;
+    while (journal_loaded(d->journal, &done)) {
+        struct record_room room;
+        struct record record;
+        struct err e = done.err;
+        bool ok =
+            !e.code && record_open(done.record.type, done.record.body, &room, &record, &e) == 0;
+        if (ok)
+            core_loaded(d->core, done.token, &record);
+        else
+            core_load_failed(d->core, done.token, &e);
+        outbox_cut(d->outbox);
+    }
+    effects_ask(&d->effects);
+}
+
+/* Answers leave at once; the core hears of it in its turn. */
+static void hear_durable(struct dispatcher *d) {
+    uint64_t durable;
+    if (!journal_poll(d->journal, &durable))
+        return;
+    d->durable = durable;
+    d->durable_news = true;
+    outbox_durable(d->outbox, durable);
+}
+
+static void hear_failure(struct dispatcher *d) {
+    const struct err *e = journal_error(d->journal);
+    if (!e || d->failed)
+        return;
+    d->failed = true;
+    core_write_failed(d->core, e);
+    outbox_failed(d->outbox, e);
+}
+
+void dispatcher_hear(struct dispatcher *d) {
+    hear_durable(d);
+    if (d->durable_news)
+        core_durable(d->core, d->durable);
+    d->durable_news = false;
+    hear_failure(d);
+    hear_loads(d);
+}
+
+static void clean_record(void *ctx, const struct journal_record *r) {
+    struct dispatcher *d = ctx;
+    struct record_room room;
+    struct record record;
+    struct err e = {0};
+    if (record_open(r->type, r->body, &room, &record, &e) < 0)
+        log_event(LOG_journal_record, log_u64("position", r->pos), LOG_WHY(&e));
+    else
+        core_clean(d->core, r->pos, &record);
+}
+
+/* One piece a turn, about 256 KiB. */
+static void clean(struct dispatcher *d) {
+    if (d->failed || effects_loads_wait(&d->effects) || !journal_clean_want(d->journal))
+        return;
+    enum journal_clean done = journal_clean_next(d->journal, clean_record, d);
+    if (done == JOURNAL_CLEAN_MORE || done == JOURNAL_CLEAN_DONE)
+        d->again = true;
+}
+
+static void commit(struct dispatcher *d) {
+    journal_commit(d->journal);
+}
+
+/* ---- messages ------------------------------------------------------------------------------- */
+static void note_room(struct dispatcher *d, enum journal_room room) {
+    static const enum core_room core_rooms[] = {[JOURNAL_ROOM] = CORE_ROOM,
+                                                [JOURNAL_BUSY] = CORE_ROOM,
+                                                [JOURNAL_RESERVE] = CORE_RESERVE,
+                                                [JOURNAL_NONE] = CORE_FULL,
+                                                [JOURNAL_READ_ONLY] = CORE_ROOM};
+    static const char *const names[] = {"enough", "enough", "reserve", "none", "read only"};
+    if (room == JOURNAL_BUSY || room == d->room)
+        return;
+    d->room = room;
+    d->receiver.full = room == JOURNAL_NONE;
+    core_set_room(d->core, core_rooms[room]);
+    log_event(LOG_journal_room, log_text("room", names[room]));
+}
+
+/* Asked before each message: there is room for what it may put and for what will be answered. */
+static bool may_take(struct dispatcher *d) {
+    enum journal_room room = journal_room(d->journal);
+    note_room(d, room);
+    return room != JOURNAL_BUSY && !outbox_full(d->outbox);
+}
+
+struct budget {
+    uint32_t messages, items;
+    size_t bytes;
+};
+
+static bool budget_left(const struct budget *b) {
+    return b->messages < TURN_MESSAGES && b->items < TURN_ITEMS && b->bytes < TURN_BYTES;
+}
+
+enum took { TOOK_ALL, TOOK_BURST, TOOK_ENOUGH };
+
+static enum took take_from(struct dispatcher *d, enum role role, struct budget *b) {
+    for (unsigned n = 0; n < BURST; n++) {
+        struct parcel in;
+        if (!budget_left(b) || !may_take(d))
+            return TOOK_ENOUGH;
+        if (!peers_take(d->peers, role, &in))
+            return TOOK_ALL;
+        b->messages++;
+        b->bytes += parcel_bytes(&in);
+        b->items += receive_message(&d->receiver, &in);
+        outbox_cut(d->outbox);
+        parcel_done(&in);
+    }
+    return TOOK_BURST;
+}
+
+/* True if each socket was empty at some moment. */
+static bool take_messages(struct dispatcher *d) {
+    struct budget spent = {0};
+    bool empty[PEERS_ROLES] = {false};
+    bool enough = false;
+    unsigned left = PEERS_ROLES;
+    for (unsigned n = 0; left && !enough; n = (n + 1) % PEERS_ROLES) {
+        if (empty[n])
+            continue;
+        enum role role = (enum role)(1 + ((unsigned)d->first - 1 + n) % PEERS_ROLES);
+        enum took took = take_from(d, role, &spent);
+        enough = took == TOOK_ENOUGH;
+        empty[n] = took == TOOK_ALL;
+        left -= took == TOOK_ALL;
+    }
+    d->first = (enum role)(1 + (unsigned)d->first % PEERS_ROLES);
+    d->taken = spent.messages;
+    if (enough && !budget_left(&spent))
+        d->again = true;
+    return left == 0;
+}
+
+/* ---- a turn --------------------------------------------------------------------------------- */
+static void note_late(struct dispatcher *d, struct mono now) {
+    uint64_t late = d->due.ms ? mono_until(d->due, now) : 0;
+    if (late > d->config.heartbeat_ms)
+        log_event(LOG_broker_late, log_u64("late_ms", late));
+}
+
+static void turn(struct dispatcher *d) {
+    struct mono now = clock_mono();
+    note_late(d, now);
+    d->again = false;
+    core_begin(d->core, now, clock_wall());
+    dispatcher_hear(d);
+    bool drained = take_messages(d);
+    clean(d);
+    figures_refresh(d, now);
+    core_end(d->core, drained);
+    outbox_flush(d->outbox);
+    commit(d);
+}
+
+/* ---- signals -------------------------------------------------------------------------------- */
+static void reload(struct dispatcher *d) {
+    extern char **environ;
+    struct settings *fresh = NULL;
+    struct err_list errors = {0};
+    if (settings_load(d->config_path, environ, &fresh, &errors) < 0) {
+        for (size_t i = 0; i < errors.count; i++)
+            log_event(LOG_config_refused, LOG_WHY(&errors.at[i]));
+        return;
+    }
+    configure_again(d->core, d->settings, fresh);
+    settings_destroy(&d->settings);
+    d->settings = fresh;
+    d->again = true;
+}
+
+static void hear_signals(struct dispatcher *d) {
+    struct signalfd_siginfo info;
+    while (read(d->signals, &info, sizeof info) == (ssize_t)sizeof info) {
+        if (info.ssi_signo == SIGHUP) {
+            reload(d);
+            continue;
+        }
+        log_event(LOG_broker_stopping,
+                  log_text("signal", info.ssi_signo == SIGINT ? "INT" : "TERM"),
+                  log_u64("from_pid", info.ssi_pid));
+        d->stop = true;
+    }
+}
+
+/* ---- waiting -------------------------------------------------------------------------------- */
+static void wait_for_work(struct dispatcher *d) {
+    zmq_pollitem_t items[2 + PEERS_ROLES] = {
+        {.fd = d->signals, .events = ZMQ_POLLIN},
+        {.fd = journal_fd(d->journal), .events = ZMQ_POLLIN},
+    };
+    int n = 2;
+    if (may_take(d))
+        for (enum role role = ROLE_CLIENT; role <= ROLE_OPERATOR; role++)
+            items[n++] =
+                (zmq_pollitem_t){.socket = peers_socket(d->peers, role), .events = ZMQ_POLLIN};
+    else if (outbox_held(d->outbox))
+        log_event(LOG_turn_held, log_u64("messages", outbox_held(d->outbox)));
+    d->due = d->again ? clock_mono() : core_next(d->core);
+    uint64_t ms = mono_until(clock_mono(), d->due);
+    zmq_poll(items, n, ms > 60000 ? 60000 : (long)ms);
+    if (items[0].revents)
+        hear_signals(d);
+}
+
+/* ---- the end -------------------------------------------------------------------------------- */
+/* From here on a second signal ends the process, whatever it waits for. */
+static void let_signals_kill(void) {
+    sigset_t set;
+    signal(SIGTERM, SIG_DFL);
+    signal(SIGINT, SIG_DFL);
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
+static void stop(struct dispatcher *d) {
+    struct err e = {0};
+    let_signals_kill();
+    if (!d->failed && journal_flush(d->journal, &e) < 0)
+        log_event(LOG_journal_read_only, LOG_WHY(&e));
+    hear_durable(d);
+    hear_failure(d);
+    core_farewell(d->core, STR("the broker stops"));
+    outbox_flush(d->outbox);
+}
+
+int dispatcher_run(const struct dispatcher_options *options, struct err *e) {
+    struct dispatcher d;
+    if (dispatcher_start(&d, options, e) < 0) {
+        dispatcher_close(&d);
+        return -1;
+    }
+    while (!d.stop) {
+        turn(&d);
+        wait_for_work(&d);
+    }
+    stop(&d);
+    dispatcher_close(&d);
+    log_event(LOG_broker_stopped);
+    return 0;
+}

@@ -1,0 +1,49 @@
+/* What the dispatcher's files share. */
+#pragma once
+
+#include "broker/configure.h"
+#include "broker/data_dir.h"
+#include "broker/dispatcher.h"
+#include "broker/effects.h"
+#include "broker/receive.h"
+
+struct dispatcher {
+    const char *config_path, *version;
+    int ready_fd;
+    struct settings *settings;
+    struct data_dir dir;
+    struct core_config config;
+
+    struct core *core;
+    struct journal *journal;
+    struct peers *peers;
+    struct outbox *outbox;
+    struct effects_context effects;
+    struct receiver receiver;
+    int signals; /* signalfd */
+
+    uint64_t durable;
+    bool durable_news; /* the core was not told yet */
+    bool failed;       /* the journal is READ_ONLY, and everybody knows */
+    enum journal_room room;
+
+    enum role first; /* whose socket comes first in the next turn */
+    uint32_t taken;  /* messages of this turn */
+    bool again;      /* the next turn must not wait */
+    bool stop;
+    struct mono due;    /* when this turn should have begun at the latest */
+    uint64_t active_ns; /* when a message came last */
+
+    struct mono figures_due;
+    struct peers_stats told; /* of dropped letters */
+    struct err upkeep;       /* the journal's last trouble that was logged */
+    char trouble[ERR_TEXT_MAX];
+};
+
+/* start.c */
+int dispatcher_start(struct dispatcher *d, const struct dispatcher_options *o, struct err *e);
+void dispatcher_close(struct dispatcher *d);
+/* figures.c */
+void figures_refresh(struct dispatcher *d, struct mono now);
+/* dispatcher.c: for start.c */
+void dispatcher_hear(struct dispatcher *d);

@@ -1,0 +1,102 @@
+#include "broker/effects.h"
+
+#include "broker/records.h"
+#include "common/base/mem.h"
+#include "common/log/log.h"
+
+#define SCRATCH_BYTES (64U << 10) /* more than the largest envelopes of a record */
+
+/* ---- records -------------------------------------------------------------------------------- */
+static uint64_t append(void *ctx, const struct record *r, uint32_t *bytes) {
+    struct effects_context *x = ctx;
+    struct str parts[RECORD_PARTS];
+    size_t n = record_parts(r, &x->scratch, parts);
+    return journal_put(x->journal, (uint8_t)r->type, parts, n, bytes);
+}
+
+static struct load_ask *ask_at(const struct effects_context *x, uint32_t n) {
+    return &x->asks[(x->asks_first + n) & (x->asks_size - 1)];
+}
+
+static void release(void *ctx, uint64_t position, uint32_t bytes) {
+    struct effects_context *x = ctx;
+    for (uint32_t n = 0; n < x->asks_n; n++) {
+        struct load_ask *a = ask_at(x, n);
+        if (a->position == position && !a->released) {
+            a->released = true;
+            return;
+        }
+    }
+    journal_release(x->journal, position, bytes);
+}
+
+/* ---- loads ---------------------------------------------------------------------------------- */
+static void ask_later(struct effects_context *x, const struct load_ask *ask) {
+    if (x->asks_n == x->asks_size) {
+        uint32_t size = x->asks_size ? x->asks_size * 2 : 64;
+        struct load_ask *ring = mem_grow(NULL, size, sizeof *ring);
+        for (uint32_t n = 0; n < x->asks_n; n++)
+            ring[n] = *ask_at(x, n);
+        mem_free(x->asks);
+        x->asks = ring;
+        x->asks_size = size;
+        x->asks_first = 0;
+    }
+    *ask_at(x, x->asks_n++) = *ask;
+}
+
+static void load(void *ctx, uint64_t position, uint32_t bytes, uint64_t token) {
+    struct effects_context *x = ctx;
+    if (x->asks_n || journal_load(x->journal, position, bytes, token) < 0)
+        ask_later(x, &(struct load_ask){.position = position, .token = token, .bytes = bytes});
+}
+
+bool effects_loads_wait(const struct effects_context *x) {
+    return x->asks_n > 0;
+}
+
+void effects_ask(struct effects_context *x) {
+    while (x->asks_n) {
+        const struct load_ask *a = ask_at(x, 0);
+        if (journal_load(x->journal, a->position, a->bytes, a->token) < 0)
+            return;
+        if (a->released)
+            journal_release(x->journal, a->position, a->bytes);
+        x->asks_first = (x->asks_first + 1) & (x->asks_size - 1);
+        x->asks_n--;
+    }
+}
+
+/* ---- letters and events --------------------------------------------------------------------- */
+static void send(void *ctx, const struct letter *l) {
+    struct effects_context *x = ctx;
+    outbox_put(x->outbox, l);
+}
+
+static const enum log_id log_ids[] = {
+    [EVENT_job_ended] = LOG_job_ended,         [EVENT_attempt_failed] = LOG_attempt_failed,
+    [EVENT_worker_joined] = LOG_worker_joined, [EVENT_worker_lost] = LOG_worker_lost,
+    [EVENT_stale_report] = LOG_stale_report,   [EVENT_read_only] = LOG_journal_read_only,
+    [EVENT_load_failed] = LOG_journal_record,  [EVENT_bad_record] = LOG_journal_record,
+};
+
+static void event(void *ctx, const struct event *e) {
+    (void)ctx;
+    log_event(log_ids[e->what], log_id("job", e->job), log_str("what", e->text));
+}
+
+/* ---- life ----------------------------------------------------------------------------------- */
+void effects_init(struct effects_context *x, struct journal *journal, struct outbox *outbox) {
+    *x = (struct effects_context){
+        .journal = journal, .outbox = outbox, .scratch = BUF(SCRATCH_BYTES)};
+}
+
+void effects_done(struct effects_context *x) {
+    buf_destroy(&x->scratch);
+    MEM_FREE(x->asks);
+}
+
+struct effects effects_of(struct effects_context *x) {
+    return (struct effects){
+        .ctx = x, .append = append, .release = release, .load = load, .send = send, .event = event};
+}

@@ -1,0 +1,32 @@
+/* What the core does to the world: its `struct effects` over journal, outbox and log.
+ *
+ * Loads that the journal has no room for wait here, in order. A record that was released meanwhile
+ * stays live until its load was asked for, so nothing may be cleaned while loads wait
+ * (effects_loads_wait). One thread. */
+#pragma once
+
+#include "broker/core/core.h"
+#include "broker/journal/journal.h"
+#include "broker/outbox.h"
+
+struct load_ask {
+    uint64_t position, token;
+    uint32_t bytes;
+    bool released;
+};
+
+struct effects_context {
+    struct journal *journal;
+    struct outbox *outbox;
+    struct buf scratch; /* envelopes of the record that is being put */
+    struct load_ask *asks;
+    uint32_t asks_size, asks_first, asks_n; /* a ring */
+};
+
+void effects_init(struct effects_context *x, struct journal *journal, struct outbox *outbox);
+void effects_done(struct effects_context *x);
+struct effects effects_of(struct effects_context *x);
+
+bool effects_loads_wait(const struct effects_context *x);
+/* Asks for as many of the loads that wait as the journal takes now. */
+void effects_ask(struct effects_context *x);

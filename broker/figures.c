@@ -1,0 +1,73 @@
+/* What the broker knows of itself and the core does not: figures for the status, trouble for
+ * people. Once a second at most. */
+#include "broker/dispatcher_int.h"
+#include "common/log/log.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define REFRESH_MS 1000
+
+/* Resident memory: the second number of statm, in pages. */
+static uint64_t read_rss(void) {
+    char text[128];
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    ssize_t n = read(fd, text, sizeof text);
+    close(fd);
+    struct str rest = str_make(text, n > 0 ? (size_t)n : 0);
+    const char *blank = rest.len ? memchr(rest.at, ' ', rest.len) : NULL;
+    if (!blank)
+        return 0;
+    rest = str_make(blank + 1, rest.len - (size_t)(blank + 1 - rest.at));
+    const char *end = memchr(rest.at, ' ', rest.len);
+    uint64_t pages;
+    if (!end || !str_to_u64(str_make(rest.at, (size_t)(end - rest.at)), UINT32_MAX, &pages))
+        return 0;
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static void tell_dropped(struct dispatcher *d) {
+    struct peers_stats now = peers_stats(d->peers);
+    if (now.dropped != d->told.dropped)
+        log_event(LOG_letters_dropped, log_u64("messages", now.dropped - d->told.dropped));
+    d->told = now;
+}
+
+static void tell_upkeep(struct dispatcher *d, const struct err *e) {
+    if (e->code && strcmp(e->text, d->upkeep.text) != 0)
+        log_event(LOG_journal_upkeep, LOG_WHY(e));
+    d->upkeep = *e;
+}
+
+static void write_trouble(struct dispatcher *d, const struct journal_stats *s) {
+    const struct err *failed = journal_error(d->journal);
+    const char *text = "";
+    if (failed)
+        text = failed->text;
+    else if (s->room == JOURNAL_RESERVE || s->room == JOURNAL_NONE)
+        text = "no space is left on disk for new jobs";
+    else if (s->upkeep.code)
+        text = s->upkeep.text;
+    snprintf(d->trouble, sizeof d->trouble, "%s", text);
+}
+
+void figures_refresh(struct dispatcher *d, struct mono now) {
+    if (!mono_reached(now, d->figures_due))
+        return;
+    d->figures_due = mono_add(now, REFRESH_MS);
+    struct journal_stats s;
+    journal_stats(d->journal, &s);
+    tell_dropped(d);
+    tell_upkeep(d, &s.upkeep);
+    write_trouble(d, &s);
+    struct core_outside o = {.journal_bytes = s.disk_bytes,
+                             .journal_live_bytes = s.live_bytes,
+                             .commits = s.commits,
+                             .rss_bytes = read_rss(),
+                             .version = d->version,
+                             .trouble = str_of(d->trouble)};
+    core_set_outside(d->core, &o);
+}

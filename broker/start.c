@@ -1,0 +1,167 @@
+/* From an empty process to one that serves, and back. */
+#include "broker/dispatcher_int.h"
+#include "broker/journal/file_layer.h"
+#include "broker/records.h"
+#include "common/log/log.h"
+#include "common/os/clock.h"
+
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#define STARTING_MS       20  /* how often peers are answered while the journal is read */
+#define STARTING_MESSAGES 256 /* at a time */
+#define STARTING_LOOK     256 /* records between two looks at the clock */
+
+/* ---- reading the journal -------------------------------------------------------------------- */
+struct replay {
+    struct dispatcher *d;
+    uint64_t records;
+    struct mono answer_due;
+};
+
+/* Who comes while the broker starts is told so (P-18). */
+static void answer_starting(struct dispatcher *d) {
+    for (enum role role = ROLE_CLIENT; role <= ROLE_OPERATOR; role++) {
+        struct parcel in;
+        for (unsigned n = 0; n < STARTING_MESSAGES && peers_take(d->peers, role, &in); n++) {
+            receive_message(&d->receiver, &in);
+            outbox_cut(d->outbox);
+            parcel_done(&in);
+        }
+    }
+    outbox_flush(d->outbox);
+}
+
+static int replay_record(void *ctx, const struct journal_record *r, struct err *e) {
+    struct replay *p = ctx;
+    struct record_room room;
+    struct record record;
+    if (record_open(r->type, r->body, &room, &record, e) < 0)
+        return err_add(e, "journal: record at %u:%u", (unsigned)(r->pos >> 32),
+                       (unsigned)(r->pos & UINT32_MAX));
+    core_replay(p->d->core, r->pos, r->bytes, &record);
+    if (++p->records % STARTING_LOOK == 0 && mono_reached(clock_mono(), p->answer_due)) {
+        answer_starting(p->d);
+        p->answer_due = mono_add(clock_mono(), STARTING_MS);
+    }
+    return 0;
+}
+
+static int read_journal(struct dispatcher *d, struct err *e) {
+    struct replay replay = {.d = d, .answer_due = mono_add(clock_mono(), STARTING_MS)};
+    struct journal_replayed stats;
+    struct mono began = clock_mono();
+    core_begin(d->core, began, clock_wall());
+    if (journal_replay(d->journal, replay_record, &replay, &stats, e) < 0)
+        return -1;
+    core_start(d->core, began, clock_wall());
+    log_event(LOG_broker_replayed, log_u64("records", stats.records), log_u64("bytes", stats.bytes),
+              log_u64("cut_bytes", stats.cut_bytes), log_bool("clean", stats.closed),
+              log_u64("ms", mono_until(began, clock_mono())));
+    return 0;
+}
+
+/* Nothing is accepted before the new epoch is on disk. */
+static int open_core(struct dispatcher *d, struct err *e) {
+    while (!core_open(d->core)) {
+        journal_commit_inline(d->journal);
+        dispatcher_hear(d);
+        if (journal_error(d->journal)) {
+            *e = *journal_error(d->journal);
+            return err_add(e, "cannot write the journal");
+        }
+        answer_starting(d);
+    }
+    return 0;
+}
+
+/* ---- parts ---------------------------------------------------------------------------------- */
+static int open_journal(struct dispatcher *d, struct err *e) {
+    struct journal_options options = configure_journal(d->settings, d->dir.journal);
+    if (journal_open(&d->journal, &options, &file_layer_real, e) < 0)
+        return e->code == ERR_LOCKED ? err_add(e, "another broker serves this data folder") : -1;
+    return configure_check(&d->config, journal_body_max(d->journal), e);
+}
+
+static void open_parts(struct dispatcher *d) {
+    d->outbox = outbox_new(d->peers, d->config.items_max, d->config.bytes_max);
+    effects_init(&d->effects, d->journal, d->outbox);
+    struct effects effects = effects_of(&d->effects);
+    d->core = core_new(&d->config, &effects);
+    configure_names(d->core, d->settings);
+    receiver_init(&d->receiver, d->core, d->peers, d->outbox, &d->config);
+}
+
+static int open_signals(struct dispatcher *d, struct err *e) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    sigprocmask(SIG_BLOCK, &set, NULL); /* before any thread is started: all have it so */
+    signal(SIGPIPE, SIG_IGN);
+    d->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    return d->signals >= 0 ? 0 : err_errno(e, "signals");
+}
+
+static void tell_ready(struct dispatcher *d) {
+    struct core_stats s;
+    core_stats(d->core, &s);
+    log_event(LOG_broker_ready, log_text("data", d->dir.path),
+              log_u64("epoch", core_epoch(d->core)), log_text("version", d->version),
+              log_u64("ready", s.by_state[JOB_ready]),
+              log_u64("scheduled", s.by_state[JOB_scheduled]),
+              log_u64("running", s.by_state[JOB_running] + s.by_state[JOB_cancelling]),
+              log_text("tcp_client", peers_tcp(d->peers, ROLE_CLIENT)),
+              log_text("tcp_worker", peers_tcp(d->peers, ROLE_WORKER)),
+              log_text("tcp_gateway", peers_tcp(d->peers, ROLE_GATEWAY)),
+              log_text("tcp_operator", peers_tcp(d->peers, ROLE_OPERATOR)));
+    if (d->ready_fd < 0)
+        return;
+    ssize_t n = write(d->ready_fd, "1", 1);
+    (void)n; /* whoever waits for it sees the end otherwise */
+    close(d->ready_fd);
+    d->ready_fd = -1;
+}
+
+int dispatcher_start(struct dispatcher *d, const struct dispatcher_options *o, struct err *e) {
+    *d = (struct dispatcher){.config_path = o->config,
+                             .version = o->version,
+                             .ready_fd = o->ready_fd,
+                             .settings = *o->settings,
+                             .signals = -1,
+                             .first = ROLE_CLIENT};
+    *o->settings = NULL;
+    uint64_t seed;
+    random_bytes(&seed, sizeof seed);
+    d->config = configure_core(d->settings, seed);
+    struct peers_options peers = configure_peers(d->settings);
+    if (open_signals(d, e) < 0 || data_dir_open(&d->dir, o->data, e) < 0 ||
+        open_journal(d, e) < 0 || data_dir_enter(&d->dir, e) < 0 || data_dir_write_pid(e) < 0 ||
+        peers_open(&d->peers, &peers, e) < 0)
+        return -1;
+    log_event(LOG_broker_starting, log_text("data", d->dir.path));
+    open_parts(d);
+    if (read_journal(d, e) < 0 || open_core(d, e) < 0)
+        return -1;
+    tell_ready(d);
+    return 0;
+}
+
+void dispatcher_close(struct dispatcher *d) {
+    bool entered = d->peers != NULL;
+    peers_close(&d->peers); /* waits for the last answers to leave */
+    struct err e = {0};
+    if (d->journal && journal_close(&d->journal, &e) < 0)
+        log_event(LOG_journal_read_only, LOG_WHY(&e));
+    receiver_done(&d->receiver);
+    core_destroy(&d->core);
+    effects_done(&d->effects);
+    outbox_destroy(&d->outbox);
+    if (entered)
+        data_dir_remove_pid();
+    if (d->signals >= 0)
+        close(d->signals);
+    settings_destroy(&d->settings);
+}
