@@ -49,6 +49,7 @@ void attempt_attach(struct core *c, uint32_t i, uint32_t worker) {
     if (worker) {
         struct worker *w = worker_at(c, worker);
         w->held++;
+        w->mismatch_ms = 0;
         if (job_is(job_at(c, i), JOB_ISOLATED) && !MUTANT(isolation_ignored))
             w->alone = i;
         if (w->started < w->slots) {
@@ -74,6 +75,14 @@ void attempt_begin(struct core *c, uint32_t i, uint32_t worker, uint64_t fence) 
     key_started(c, i);
 }
 
+/* Adopted after a restart, one worker may hold two of them. */
+static uint32_t another_suspect(const struct core *c, const struct worker *w) {
+    uint32_t i = w->run.head;
+    while (i && !job_is(job_at(c, i), JOB_ISOLATED))
+        i = job_extra(c, job_at(c, i))->run_next;
+    return i;
+}
+
 /* Off its worker, without touching the limits: it goes to another list of the same kind. */
 static void unhand(struct core *c, uint32_t i) {
     struct job *j = job_at(c, i);
@@ -82,10 +91,11 @@ static void unhand(struct core *c, uint32_t i) {
     if (x->worker) {
         struct worker *w = worker_at(c, x->worker);
         w->held--;
+        w->mismatch_ms = 0;
         if (job_is(j, JOB_STARTED))
             w->started--;
         if (w->alone == i)
-            w->alone = 0;
+            w->alone = another_suspect(c, w);
     }
     x->worker = 0;
     x->asked_ms = 0;
@@ -122,6 +132,23 @@ void attempt_started(struct core *c, uint32_t i) {
     worker_at(c, x->worker)->started++;
     if (x->timeout_ms && !x->asked_ms)
         timer_set(c, TIMER_JOB_EXTRA, i, c->now.ms + x->timeout_ms);
+}
+
+/* What its end will need is in its body; attempts_max is at least 1 once it was learned. */
+void attempt_learn(struct core *c, uint32_t i) {
+    struct extra *x = job_extra(c, job_at(c, i));
+    const struct msg_rec_spec *s = &x->body->spec;
+    const struct core_config *k = &c->config;
+    x->timeout_ms = MSG_HAS(s, rec_spec, timeout_ms) ? s->timeout_ms : k->timeout_ms;
+    x->attempts_max =
+        (uint32_t)(MSG_HAS(s, rec_spec, attempts_max) ? s->attempts_max : k->attempts_max);
+    x->backoff_ms = MSG_HAS(s, rec_spec, backoff_ms) ? s->backoff_ms : k->backoff_ms;
+    x->backoff_max_ms =
+        MSG_HAS(s, rec_spec, backoff_max_ms) ? s->backoff_max_ms : k->backoff_max_ms;
+}
+
+bool attempt_learned(const struct core *c, uint32_t i) {
+    return job_extra(c, job_at(c, i))->attempts_max != 0;
 }
 
 /* ---- back in line
@@ -173,9 +200,9 @@ uint64_t attempt_failed(struct core *c, uint32_t i, enum err_code code, struct s
         j->attempts++;
     job_fail_text(c, i, code, text);
     core_tell(c, EVENT_attempt_failed, j->id, text);
-    uint32_t most = x->attempts_max ? x->attempts_max : c->config.attempts_max;
+    ASSERT(attempt_learned(c, i));
     if (err_code_class(code) == ERR_CLASS_PERM ||
-        (j->attempts >= most && !MUTANT(attempts_unbounded))) {
+        (j->attempts >= x->attempts_max && !MUTANT(attempts_unbounded))) {
         attempt_detach(c, i);
         return job_end(c, i, JOB_dead, STR(""));
     }

@@ -111,6 +111,8 @@ static void body_arrived(struct core *c, uint32_t i, const struct record *r) {
         body_put(c, i, r->spec, r->payload);
     if (job_is(j, JOB_TO_SEND))
         dispatch_send(c, i);
+    else if (j->state == JOB_running || j->state == JOB_cancelling)
+        attempt_learn(c, i);
 }
 
 void core_loaded(struct core *c, uint64_t token, const struct record *r) {

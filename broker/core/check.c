@@ -36,9 +36,8 @@ static void check_job(const struct core *c, uint32_t i, struct tally *t) {
 }
 
 static void check_jobs(const struct core *c, struct tally *t) {
-    for (uint32_t i = 1; i < slab_end(&c->jobs); i++)
-        if (slab_is_used(&c->jobs, i))
-            check_job(c, i, t);
+    SLAB_EACH(i, &c->jobs)
+    check_job(c, i, t);
     for (int s = 0; s < JOB_STATES; s++)
         ASSERT(t->by_state[s] == c->stats.by_state[s]);
     ASSERT(t->kept == c->kept[0].n + c->kept[1].n);
@@ -79,13 +78,10 @@ static void check_lane(const struct core *c, uint32_t i, uint32_t *jobs) {
 
 static void check_lanes(const struct core *c, const struct tally *t) {
     uint32_t jobs = 0;
-    for (uint32_t i = 1; i < slab_end(&c->lanes); i++)
-        if (slab_is_used(&c->lanes, i))
-            check_lane(c, i, &jobs);
+    SLAB_EACH(i, &c->lanes)
+    check_lane(c, i, &jobs);
     ASSERT(jobs == t->in_lanes);
-    for (uint32_t i = 1; i < slab_end(&c->lines); i++) {
-        if (!slab_is_used(&c->lines, i))
-            continue;
+    SLAB_EACH(i, &c->lines) {
         const struct line *l = line_at(c, i);
         ASSERT((l->mask != 0) == (l->active_next != 0));
         for (int p = 0; p < PRIORITIES; p++)
@@ -113,7 +109,6 @@ static void check_worker(const struct core *c, uint32_t i) {
     for (uint32_t k = w->run.head; k; k = job_extra(c, job_at(c, k))->run_next) {
         const struct job *j = job_at(c, k);
         started += job_is(j, JOB_STARTED);
-        ASSERT(!job_is(j, JOB_ISOLATED) || w->alone != k || w->held == 1);
     }
     ASSERT(started == w->started && w->held == w->run.n);
     ASSERT(session_at(c, w->session)->worker == i);
@@ -121,9 +116,7 @@ static void check_worker(const struct core *c, uint32_t i) {
 
 static void check_workers(const struct core *c, const struct tally *t) {
     uint32_t n = check_run(c, &c->orphans, 0);
-    for (uint32_t i = 1; i < slab_end(&c->workers); i++) {
-        if (!slab_is_used(&c->workers, i))
-            continue;
+    SLAB_EACH(i, &c->workers) {
         n += check_run(c, &worker_at(c, i)->run, i);
         check_worker(c, i);
     }
@@ -134,24 +127,19 @@ static void check_workers(const struct core *c, const struct tally *t) {
 static void check_limits(const struct core *c) {
     uint64_t queues = 0, tenants = 0;
     uint64_t runs = c->stats.by_state[JOB_running] + c->stats.by_state[JOB_cancelling];
-    for (uint32_t i = 1; i < slab_end(&c->queues.rows); i++) {
-        if (!slab_is_used(&c->queues.rows, i))
-            continue;
+    SLAB_EACH(i, &c->queues.rows) {
         const struct queue *q = queue_at(c, i);
         queues += q->limit.running;
         ASSERT(q->limit.running == q->by_state[JOB_running] + q->by_state[JOB_cancelling]);
     }
-    for (uint32_t i = 1; i < slab_end(&c->tenants.rows); i++)
-        if (slab_is_used(&c->tenants.rows, i))
-            tenants += tenant_at(c, i)->limit.running;
+    SLAB_EACH(i, &c->tenants.rows)
+    tenants += tenant_at(c, i)->limit.running;
     ASSERT(queues == runs && tenants == runs);
 }
 
 /* 6. A key has at most one job in lanes or running, and that is its holder. */
 static void check_keys(const struct core *c) {
-    for (uint32_t i = 1; i < slab_end(&c->jobs); i++) {
-        if (!slab_is_used(&c->jobs, i))
-            continue;
+    SLAB_EACH(i, &c->jobs) {
         const struct job *j = job_at(c, i);
         const struct extra *x = job_extra(c, j);
         if (!x || !x->key)
@@ -160,14 +148,12 @@ static void check_keys(const struct core *c) {
             j->state == JOB_ready || j->state == JOB_running || j->state == JOB_cancelling;
         ASSERT(!through || key_at(c, x->key)->holder == i);
     }
-    for (uint32_t i = 1; i < slab_end(&c->keys); i++) {
-        if (!slab_is_used(&c->keys, i))
-            continue;
+    SLAB_EACH(i, &c->keys) {
         const struct key *k = key_at(c, i);
         uint32_t live = 0;
         for (uint32_t n = 0; n < k->heap_n; n++) {
             ASSERT(n == 0 || k->heap[(n - 1) / 2].id <= k->heap[n].id);
-            live += key_waits(c, i, &k->heap[n]) && k->heap[n].job != k->holder;
+            live += key_waits(c, i, &k->heap[n]);
         }
         ASSERT(live == k->waiting);
     }

@@ -96,9 +96,8 @@ static void too_many(struct core *c, const char *what, uint32_t max) {
 /* ---- pause and limits
  * ---------------------------------------------------------------------------------------- */
 static void recall_all(struct core *c, uint32_t queue) {
-    for (uint32_t w = 1; w < slab_end(&c->workers); w++)
-        if (slab_is_used(&c->workers, w))
-            worker_recall(c, w, queue);
+    SLAB_EACH(w, &c->workers)
+    worker_recall(c, w, queue);
 }
 
 static void set_pause(struct core *c, const struct msg_queue_ref *m, bool paused) {

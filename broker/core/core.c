@@ -64,9 +64,8 @@ void core_destroy(struct core **cp) {
     struct core *c = *cp;
     if (!c)
         return;
-    for (uint32_t i = 1; i < slab_end(&c->loads); i++)
-        if (slab_is_used(&c->loads, i))
-            body_free(&((struct load *)slab_at(&c->loads, i))->body);
+    SLAB_EACH(i, &c->loads)
+    body_free(&((struct load *)slab_at(&c->loads, i))->body);
     sessions_teardown(c);
     keys_teardown(c);
     uniques_teardown(c);
@@ -265,9 +264,7 @@ void core_write_failed(struct core *c, const struct err *e) {
         return;
     c->read_only = true;
     core_tell(c, EVENT_read_only, 0, str_of(e->text));
-    for (uint32_t w = 1; w < slab_end(&c->workers); w++) {
-        if (!slab_is_used(&c->workers, w))
-            continue;
+    SLAB_EACH(w, &c->workers) {
         for (uint32_t i = worker_at(c, w)->run.head; i; i = job_extra(c, job_at(c, i))->run_next)
             if (job_at(c, i)->body_pos >= c->durable)
                 attempt_stop(c, i, ERR_READ_ONLY, 0);

@@ -31,8 +31,8 @@
 
 struct core;
 
-/* One item of a message. Letters of one request that have its sequence are the items of one answer, in
- * order; a repeated request is answered by letters of its own, so the driver must not join what
+/* One item of a message. Letters of one request that have its sequence are the items of one answer,
+ * in order; a repeated request is answered by letters of its own, so the driver must not join what
  * different calls of core_request have sent. */
 struct letter {
     uint64_t link;
@@ -99,7 +99,7 @@ struct core_config {
     /* Of a job, where neither its submission nor its kind says otherwise. */
     uint32_t priority, attempts_max;
     uint64_t backoff_ms, backoff_max_ms, timeout_ms, ttl_ms; /* ttl_ms 0: it never expires */
-    uint64_t seed; /* of jitter and hash tables */
+    uint64_t seed;                                           /* of jitter and hash tables */
 };
 
 /* Sane values for everything; the driver overwrites what its settings say. */

@@ -90,7 +90,7 @@ struct extra {
     uint64_t timeout_ms, backoff_ms, backoff_max_ms; /* from the body, at dispatch */
     uint64_t asked_ms; /* monotone: when the attempt was told to stop */
     uint32_t worker, run_next, run_prev;
-    uint32_t key, unique, watchers, timer;
+    uint32_t key, ticket, unique, watchers, timer;
     uint32_t tries, attempts_max;
     uint32_t seen; /* the hello that last named it */
     uint16_t crashes;
@@ -179,7 +179,7 @@ struct lane {
 
 struct waiter {
     uint64_t id;
-    uint32_t job;
+    uint32_t job, ticket; /* of its extra: a job that left and came again has another */
 };
 
 struct key {
@@ -189,6 +189,7 @@ struct key {
     uint32_t holder;     /* the job that may be in a lane, run or wait to be tried again */
     uint32_t refs;       /* jobs that name it, those not yet due with them */
     uint32_t waiting;    /* live ones in the heap */
+    uint32_t tickets;
     struct waiter *heap; /* by id; may hold jobs that have left */
     uint32_t heap_n, heap_size;
     uint32_t timer;
@@ -530,7 +531,7 @@ void key_hold(struct core *c, uint32_t i); /* at replay: a running or tried job 
 /* unique.c */
 void uniques_setup(struct core *c);
 void uniques_teardown(struct core *c);
-void unique_drop(struct core *c, uint32_t u);
+void unique_let_go(struct core *c, uint32_t i);
 uint32_t unique_find(const struct core *c, uint32_t queue, uint32_t tenant, struct str text);
 void unique_take(struct core *c, uint32_t i, struct str text, uint64_t window_ms, uint64_t rest_ms);
 void unique_job_ended(struct core *c, uint32_t i);
@@ -553,6 +554,8 @@ void attempt_begin(struct core *c, uint32_t i, uint32_t worker, uint64_t fence);
 void attempt_attach(struct core *c, uint32_t i, uint32_t worker);
 void attempt_detach(struct core *c, uint32_t i);
 void attempt_started(struct core *c, uint32_t i);
+void attempt_learn(struct core *c, uint32_t i);
+bool attempt_learned(const struct core *c, uint32_t i);
 void attempt_adopt(struct core *c, uint32_t i, uint32_t worker);
 uint64_t attempt_held(struct core *c, uint32_t i, uint64_t wait_ms, struct str text);
 /* Back to the front of its line at no cost; the old fence is worth nothing from now on. */

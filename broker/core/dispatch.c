@@ -30,22 +30,12 @@ static uint32_t least_loaded(const struct core *c, const struct kind *k) {
 
 /* ---- what the worker is told
  * ----------------------------------------------------------------------- */
-static void learn_from_body(struct core *c, struct extra *x) {
-    const struct msg_rec_spec *s = &x->body->spec;
-    x->timeout_ms = MSG_HAS(s, rec_spec, timeout_ms) ? s->timeout_ms : c->config.timeout_ms;
-    x->attempts_max =
-        MSG_HAS(s, rec_spec, attempts_max) ? (uint32_t)s->attempts_max : c->config.attempts_max;
-    x->backoff_ms = MSG_HAS(s, rec_spec, backoff_ms) ? s->backoff_ms : c->config.backoff_ms;
-    x->backoff_max_ms =
-        MSG_HAS(s, rec_spec, backoff_max_ms) ? s->backoff_max_ms : c->config.backoff_max_ms;
-}
-
 void dispatch_send(struct core *c, uint32_t i) {
     struct job *j = job_at(c, i);
     struct extra *x = job_extra(c, j);
     const struct body *b = x->body;
     job_unmark(j, JOB_TO_SEND);
-    learn_from_body(c, x);
+    attempt_learn(c, i);
     struct msg_dispatch m = {0};
     MSG_SET(&m, dispatch, job, j->id);
     MSG_SET(&m, dispatch, fence, j->fence);

@@ -159,6 +159,9 @@ void on_result(struct core *c, const void *message, struct str payload) {
     }
     struct job *j = job_at(c, i);
     if (is_current(c, i, m->fence)) {
+        /* Adopted a moment ago, its record still being read: the worker will offer this again. */
+        if (!attempt_learned(c, i))
+            return;
         uint64_t pos = take_result(c, i, m, payload);
         say(c, c->request.link, VERB_result_ack, m->job, m->fence,
             MUTANT(result_ack_before_commit) ? 0 : pos);

@@ -25,9 +25,7 @@ void jobs_setup(struct core *c) {
 }
 
 void jobs_teardown(struct core *c) {
-    for (uint32_t i = 1; i < slab_end(&c->extras); i++) {
-        if (!slab_is_used(&c->extras, i))
-            continue;
+    SLAB_EACH(i, &c->extras) {
         struct extra *x = extra_at(c, i);
         body_free(&x->body);
         mem_free(x->failure);

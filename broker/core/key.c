@@ -98,7 +98,8 @@ bool key_waits(const struct core *c, uint32_t i, const struct waiter *w) {
     if (!slab_is_used(&c->jobs, w->job))
         return false;
     const struct job *j = job_at(c, w->job);
-    return j->id == w->id && j->state == JOB_blocked && j->extra && extra_at(c, j->extra)->key == i;
+    const struct extra *x = job_extra(c, j);
+    return j->id == w->id && j->state == JOB_blocked && x && x->key == i && x->ticket == w->ticket;
 }
 
 static void heap_push(struct key *k, struct waiter w) {
@@ -154,7 +155,9 @@ static void make_wait(struct core *c, uint32_t i, uint32_t key) {
     struct key *k = key_at(c, key);
     job_set_state(c, i, JOB_blocked);
     j->since_ms = c->now.ms;
-    heap_push(k, (struct waiter){j->id, i});
+    uint32_t ticket = ++k->tickets;
+    job_extra(c, j)->ticket = ticket;
+    heap_push(k, (struct waiter){j->id, i, ticket});
     k->waiting++;
     if (!body_may_stay(c, line_at(c, j->line)) && !job_is(j, JOB_IS_VOLATILE))
         body_drop(c, i);
@@ -187,6 +190,7 @@ static void admit(struct core *c, uint32_t i) {
     uint32_t job = k->heap[0].job;
     heap_pop(k);
     k->waiting--;
+    job_extra(c, job_at(c, job))->ticket = 0;
     k->holder = job;
     job_ready(c, job, false);
 }
@@ -241,6 +245,7 @@ bool key_grab(struct core *c, uint32_t i) {
     }
     if (j->state == JOB_blocked)
         k->waiting--;
+    job_extra(c, j)->ticket = 0;
     k->holder = i;
     return true;
 }
@@ -307,9 +312,7 @@ void key_timer(struct core *c, uint32_t i) {
 }
 
 void keys_teardown(struct core *c) {
-    for (uint32_t i = 1; i < slab_end(&c->keys); i++) {
-        if (!slab_is_used(&c->keys, i))
-            continue;
+    SLAB_EACH(i, &c->keys) {
         mem_free((void *)(uintptr_t)key_at(c, i)->text.at);
         mem_free(key_at(c, i)->heap);
     }

@@ -291,18 +291,15 @@ static struct choice longest_waiting(const struct core *c) {
     return best;
 }
 
-/* The share is owed, not tied to every n-th turn: a class whose queue is seldom open by its rate gets
- * it at the moment when it is. */
+/* The share is owed, not tied to every n-th turn: a class whose queue is seldom open by its rate
+ * gets it at the moment when it is. */
 static struct choice choose_class(struct core *c) {
     c->chose_aged = false;
-    if (c->since_aged + 1 >= c->config.aging_share && !MUTANT(no_aging)) {
-        struct choice aged = longest_waiting(c);
-        c->chose_aged = aged.line != 0;
-        if (aged.line)
-            return aged;
-        c->since_aged -= c->since_aged < LOOK_AGAIN ? c->since_aged : LOOK_AGAIN;
-    }
-    return highest(c);
+    if (c->since_aged + 1 < c->config.aging_share || MUTANT(no_aging))
+        return highest(c);
+    struct choice aged = longest_waiting(c);
+    c->chose_aged = aged.line != 0;
+    return aged.line ? aged : highest(c);
 }
 
 uint32_t lane_choose(struct core *c) {
@@ -319,6 +316,17 @@ uint32_t lane_choose(struct core *c) {
     return 0;
 }
 
+/* Only a dispatch counts: what found no worker owes its share still. */
+static void count_share(struct core *c) {
+    uint32_t share = c->config.aging_share;
+    if (c->chose_aged)
+        c->since_aged = 0;
+    else if (c->since_aged + 1 < share)
+        c->since_aged++;
+    else /* nobody has waited so long: look again in a while, not each time */
+        c->since_aged = share > LOOK_AGAIN ? share - LOOK_AGAIN : 0;
+}
+
 void lane_served(struct core *c, uint32_t i) {
     struct job *j = job_at(c, i);
     uint32_t lane = lane_of(c, j);
@@ -329,6 +337,6 @@ void lane_served(struct core *c, uint32_t i) {
     if (--a->credit == 0 && !MUTANT(unfair_ring))
         l->class[a->priority].ring = a->next;
     c->active = l->active_next;
-    c->since_aged = c->chose_aged ? 0 : c->since_aged + 1;
+    count_share(c);
     lane_remove(c, i);
 }

@@ -62,12 +62,12 @@ void limit_set(struct core *c, struct limit *l, const struct limit_config *set) 
 }
 
 void limits_after_restart(struct core *c) {
-    for (uint32_t i = 1; i < slab_end(&c->queues.rows); i++)
-        if (slab_is_used(&c->queues.rows, i) && queue_at(c, i)->limit.now.rate_count)
-            queue_at(c, i)->limit.tat_us = core_now_us(c) + tolerance_us(&queue_at(c, i)->limit);
-    for (uint32_t i = 1; i < slab_end(&c->tenants.rows); i++)
-        if (slab_is_used(&c->tenants.rows, i) && tenant_at(c, i)->limit.now.rate_count)
-            tenant_at(c, i)->limit.tat_us = core_now_us(c) + tolerance_us(&tenant_at(c, i)->limit);
+    SLAB_EACH(i, &c->queues.rows)
+    if (queue_at(c, i)->limit.now.rate_count)
+        queue_at(c, i)->limit.tat_us = core_now_us(c) + tolerance_us(&queue_at(c, i)->limit);
+    SLAB_EACH(i, &c->tenants.rows)
+    if (tenant_at(c, i)->limit.now.rate_count)
+        tenant_at(c, i)->limit.tat_us = core_now_us(c) + tolerance_us(&tenant_at(c, i)->limit);
 }
 
 bool queue_may_start(const struct core *c, const struct queue *q) {

@@ -27,9 +27,7 @@ void names_init(struct names *n, size_t item_bytes, uint32_t max) {
 }
 
 void names_done(struct names *n) {
-    for (uint32_t i = 1; i < slab_end(&n->rows); i++) {
-        if (!slab_is_used(&n->rows, i))
-            continue;
+    SLAB_EACH(i, &n->rows) {
         struct name_row *row = slab_at(&n->rows, i);
         mem_free((void *)(uintptr_t)row->name.at);
     }
@@ -105,9 +103,7 @@ void names_setup(struct core *c) {
 }
 
 void names_teardown(struct core *c) {
-    for (uint32_t i = 1; i < slab_end(&c->kinds.rows); i++) {
-        if (!slab_is_used(&c->kinds.rows, i))
-            continue;
+    SLAB_EACH(i, &c->kinds.rows) {
         mem_free(kind_at(c, i)->text);
         mem_free(kind_at(c, i)->workers);
     }

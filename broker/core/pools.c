@@ -26,9 +26,7 @@ static void plan_message(const struct pool *p, struct msg_pool_plan *m) {
 
 static uint32_t count_active(const struct core *c, uint32_t pool, uint32_t *least_held) {
     uint32_t n = 0, best = 0;
-    for (uint32_t i = 1; i < slab_end(&c->workers); i++) {
-        if (!slab_is_used(&c->workers, i))
-            continue;
+    SLAB_EACH(i, &c->workers) {
         const struct worker *w = worker_at(c, i);
         if (w->pool != pool || w->state != WORKER_ACTIVE)
             continue;
@@ -111,8 +109,8 @@ void on_drain(struct core *c, const void *message, struct str payload) {
     const struct msg_drain *m = message;
     (void)payload;
     struct reply_item item = {0};
-    for (uint32_t w = 1; w < slab_end(&c->workers); w++) {
-        if (!slab_is_used(&c->workers, w) || !is_named(c, w, m->name))
+    SLAB_EACH(w, &c->workers) {
+        if (!is_named(c, w, m->name))
             continue;
         worker_drain(c, w);
         item.count++;

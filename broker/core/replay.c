@@ -35,8 +35,7 @@ static void strip(struct core *c, uint32_t i) {
     if (!x)
         return;
     key_leave(c, i, JOB_NONE, 0);
-    if (x->unique) /* a window that goes on has a record of its own */
-        unique_drop(c, x->unique);
+    unique_let_go(c, i);
     MEM_FREE(x->failure);
     *x = (struct extra){0};
     job_drop_extra(c, i);
@@ -307,9 +306,7 @@ static void drop_bodiless(struct core *c, uint32_t i) {
 
 static uint32_t collect(struct core *c, struct by_id *rows, bool ended) {
     uint32_t n = 0;
-    for (uint32_t i = 1; i < slab_end(&c->jobs); i++) {
-        if (!slab_is_used(&c->jobs, i))
-            continue;
+    SLAB_EACH(i, &c->jobs) {
         struct job *j = job_at(c, i);
         if (!j->body_pos) {
             drop_bodiless(c, i);
@@ -324,9 +321,7 @@ static uint32_t collect(struct core *c, struct by_id *rows, bool ended) {
 
 static void count_states(struct core *c) {
     memset(c->stats.by_state, 0, sizeof c->stats.by_state);
-    for (uint32_t i = 1; i < slab_end(&c->jobs); i++) {
-        if (!slab_is_used(&c->jobs, i))
-            continue;
+    SLAB_EACH(i, &c->jobs) {
         struct job *j = job_at(c, i);
         c->stats.by_state[j->state]++;
         job_queue(c, j)->by_state[j->state]++;
@@ -342,6 +337,7 @@ static void resume_running(struct core *c, uint32_t i) {
     limit_take(&job_queue(c, j)->limit, core_now_us(c));
     limit_take(&job_tenant(c, j)->limit, core_now_us(c));
     attempt_attach(c, i, 0);
+    body_fetch(c, i);
 }
 
 /* Back through the front door. */

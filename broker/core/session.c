@@ -80,17 +80,16 @@ void reply_error(struct core *c, uint64_t link, uint64_t sequence, const struct 
 }
 
 void tell_supervisors(struct core *c, enum verb verb, const void *message) {
-    for (uint32_t i = 1; i < slab_end(&c->sessions); i++)
-        if (slab_is_used(&c->sessions, i) && session_at(c, i)->supervisor)
-            send_to(c, session_at(c, i)->link, verb, 0, message, STR(""), 0);
+    SLAB_EACH(i, &c->sessions)
+    if (session_at(c, i)->supervisor)
+        send_to(c, session_at(c, i)->link, verb, 0, message, STR(""), 0);
 }
 
 void core_farewell(struct core *c, struct str why) {
     struct msg_bye m = {0};
     MSG_SET(&m, bye, text, why);
-    for (uint32_t i = 1; i < slab_end(&c->sessions); i++)
-        if (slab_is_used(&c->sessions, i))
-            send_to(c, session_at(c, i)->link, VERB_bye, 0, &m, STR(""), 0);
+    SLAB_EACH(i, &c->sessions)
+    send_to(c, session_at(c, i)->link, VERB_bye, 0, &m, STR(""), 0);
 }
 
 /* ---- kept answers
@@ -296,9 +295,7 @@ void session_end(struct core *c, uint32_t si) {
 }
 
 void sessions_check(struct core *c) {
-    for (uint32_t i = 1; i < slab_end(&c->sessions); i++) {
-        if (!slab_is_used(&c->sessions, i))
-            continue;
+    SLAB_EACH(i, &c->sessions) {
         const struct session *s = session_at(c, i);
         if (!s->worker && c->awake_ms - s->heard_ms > c->config.reply_keep_ms)
             session_end(c, i);
@@ -306,12 +303,9 @@ void sessions_check(struct core *c) {
 }
 
 void sessions_teardown(struct core *c) {
-    for (uint32_t i = 1; i < slab_end(&c->workers); i++)
-        if (slab_is_used(&c->workers, i))
-            mem_free(worker_at(c, i)->kinds);
-    for (uint32_t i = 1; i < slab_end(&c->sessions); i++) {
-        if (!slab_is_used(&c->sessions, i))
-            continue;
+    SLAB_EACH(i, &c->workers)
+    mem_free(worker_at(c, i)->kinds);
+    SLAB_EACH(i, &c->sessions) {
         struct session *s = session_at(c, i);
         for (uint32_t n = 0; s->replies && n < c->config.outstanding_max; n++)
             mem_free(s->replies[n].items);
@@ -331,12 +325,11 @@ static bool make_room(struct core *c) {
     uint32_t oldest = 0;
     if (c->sessions.used < c->config.sessions_max)
         return true;
-    for (uint32_t i = 1; i < slab_end(&c->sessions); i++)
-        if (slab_is_used(&c->sessions, i) && !session_at(c, i)->worker &&
-            c->awake_ms - session_at(c, i)->heard_ms >
-                c->config.heartbeat_ms * c->config.missed_max &&
-            (!oldest || session_at(c, i)->heard_ms < session_at(c, oldest)->heard_ms))
-            oldest = i;
+    SLAB_EACH(i, &c->sessions)
+    if (!session_at(c, i)->worker &&
+        c->awake_ms - session_at(c, i)->heard_ms > c->config.heartbeat_ms * c->config.missed_max &&
+        (!oldest || session_at(c, i)->heard_ms < session_at(c, oldest)->heard_ms))
+        oldest = i;
     if (!oldest)
         return false;
     session_end(c, oldest);

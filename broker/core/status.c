@@ -50,9 +50,7 @@ static bool wanted(const struct msg_get_status *m, struct str name) {
 /* The longest wait among the heads of a queue's lanes. */
 static uint64_t oldest_ms(const struct core *c, uint32_t queue) {
     uint64_t oldest = c->now.ms;
-    for (uint32_t i = 1; i < slab_end(&c->lanes); i++) {
-        if (!slab_is_used(&c->lanes, i))
-            continue;
+    SLAB_EACH(i, &c->lanes) {
         const struct lane *a = lane_at(c, i);
         if (line_at(c, a->line)->queue == queue && job_at(c, a->head)->since_ms < oldest)
             oldest = job_at(c, a->head)->since_ms;
@@ -62,8 +60,8 @@ static uint64_t oldest_ms(const struct core *c, uint32_t queue) {
 
 void on_list_queues(struct core *c, const void *message, struct str payload) {
     (void)payload;
-    for (uint32_t i = 1; i < slab_end(&c->queues.rows); i++) {
-        if (!slab_is_used(&c->queues.rows, i) || !wanted(message, queue_at(c, i)->row.name))
+    SLAB_EACH(i, &c->queues.rows) {
+        if (!wanted(message, queue_at(c, i)->row.name))
             continue;
         const struct queue *q = queue_at(c, i);
         struct msg_queue_info m = {0};
@@ -117,9 +115,7 @@ static void worker_row(struct core *c, const struct worker *w) {
 
 void on_list_workers(struct core *c, const void *message, struct str payload) {
     (void)payload;
-    for (uint32_t i = 1; i < slab_end(&c->workers); i++) {
-        if (!slab_is_used(&c->workers, i))
-            continue;
+    SLAB_EACH(i, &c->workers) {
         const struct worker *w = worker_at(c, i);
         if (wanted(message, w->pool ? pool_at(c, w->pool)->row.name : STR("")))
             worker_row(c, w);
@@ -131,8 +127,8 @@ static void pool_row(struct core *c, uint32_t pool) {
     const struct pool *p = pool_at(c, pool);
     struct msg_pool_info m = {0};
     uint64_t alive = 0, slots = 0, held = 0;
-    for (uint32_t i = 1; i < slab_end(&c->workers); i++) {
-        if (!slab_is_used(&c->workers, i) || worker_at(c, i)->pool != pool)
+    SLAB_EACH(i, &c->workers) {
+        if (worker_at(c, i)->pool != pool)
             continue;
         alive++;
         slots += worker_at(c, i)->slots;
@@ -154,9 +150,9 @@ static void pool_row(struct core *c, uint32_t pool) {
 
 void on_list_pools(struct core *c, const void *message, struct str payload) {
     (void)payload;
-    for (uint32_t i = 1; i < slab_end(&c->pools.rows); i++)
-        if (slab_is_used(&c->pools.rows, i) && wanted(message, pool_at(c, i)->row.name))
-            pool_row(c, i);
+    SLAB_EACH(i, &c->pools.rows)
+    if (wanted(message, pool_at(c, i)->row.name))
+        pool_row(c, i);
     send_end(c, VERB_pool_info);
 }
 

@@ -206,13 +206,19 @@ static void journal_job(struct core *c, uint32_t i, const struct msg_rec_spec *s
 /* ---- in
  * ------------------------------------------------------------------------------------------- */
 static bool duplicate(struct core *c, const struct offer *o, struct reply_item *item,
-                      uint64_t *after) {
+                      uint64_t *after, struct err *e) {
     if (!MSG_HAS(o->m, submit, unique) || MUTANT(unique_ignored))
         return false;
     uint32_t n = unique_find(c, o->queue, o->tenant, o->m->unique);
     if (!n)
         return false;
     const struct unique *u = unique_at(c, n);
+    if (!u->pos && o->durability != DURABLE_NONE) { /* it would promise what that job does not */
+        err_set(e, ERR_CONFLICT, "submit.unique: held by job %s, which is never journaled",
+                id_show(u->id).at);
+        item->code = (uint32_t)e->code;
+        return true;
+    }
     item->id = u->id;
     item->duplicate = true;
     *after = MUTANT(duplicate_before_commit) ? 0 : u->pos;
@@ -256,7 +262,7 @@ void on_submit(struct core *c, const void *message, struct str payload) {
     if (resolve(c, &o, &e) < 0) {
         item.code = (uint32_t)e.code;
         c->stats.refused++;
-    } else if (!duplicate(c, &o, &item, &after)) {
+    } else if (!duplicate(c, &o, &item, &after, &e)) {
         accept(c, &o, &item, &after);
     }
     answer(c, &item, item.code ? &e : NULL, after);

@@ -58,7 +58,7 @@ static uint32_t unique_new(struct core *c, uint32_t queue, uint32_t tenant, stru
     return i;
 }
 
-void unique_drop(struct core *c, uint32_t i) {
+static void unique_drop(struct core *c, uint32_t i) {
     struct unique *u = unique_at(c, i);
     if (u->job)
         job_extra(c, job_at(c, u->job))->unique = 0;
@@ -125,6 +125,20 @@ void unique_job_ended(struct core *c, uint32_t i) {
     u->job = 0;
 }
 
+/* At replay, of a job that has ended: a window that goes on has a record of its own. */
+void unique_let_go(struct core *c, uint32_t i) {
+    struct extra *x = job_extra(c, job_at(c, i));
+    if (!x->unique)
+        return;
+    struct unique *u = unique_at(c, x->unique);
+    if (!u->own_pos) {
+        unique_drop(c, x->unique);
+        return;
+    }
+    x->unique = 0;
+    u->job = 0;
+}
+
 void unique_timer(struct core *c, uint32_t n) {
     unique_drop(c, n);
 }
@@ -158,9 +172,8 @@ void unique_clean(struct core *c, uint64_t pos, const struct msg_rec_window *w) 
 }
 
 void uniques_teardown(struct core *c) {
-    for (uint32_t i = 1; i < slab_end(&c->uniques); i++)
-        if (slab_is_used(&c->uniques, i))
-            mem_free((void *)(uintptr_t)unique_at(c, i)->text.at);
+    SLAB_EACH(i, &c->uniques)
+    mem_free((void *)(uintptr_t)unique_at(c, i)->text.at);
     lhash_done(&c->unique_index);
     slab_done(&c->uniques);
 }

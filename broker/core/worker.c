@@ -115,6 +115,10 @@ static bool adopt_unrecorded(struct core *c, uint32_t i, uint32_t w, uint64_t fe
     job_unmark(j, JOB_BACKOFF | JOB_HAS_RUN_AT);
     attempt_begin(c, i, w, fence);
     job_record(c, i, STR(""));
+    if (job_body(c, j))
+        attempt_learn(c, i);
+    else
+        body_fetch(c, i);
     return true;
 }
 
@@ -234,6 +238,8 @@ static void take_back(struct core *c, uint32_t i, enum loss how, bool alone, str
     if (j->state == JOB_cancelling) {
         attempt_detach(c, i);
         job_end(c, i, JOB_cancelled, STR(""));
+    } else if (!attempt_learned(c, i)) {
+        attempt_requeue(c, i);
     } else if (job_is(j, JOB_TIMED_OUT)) {
         attempt_failed(c, i, ERR_TIMEOUT, text);
     } else if (!job_is(j, JOB_STARTED) || how == LOSS_LEFT || how == LOSS_KILLED) {
@@ -291,9 +297,7 @@ static void check_stuck(struct core *c, uint32_t wi) {
 
 void workers_check(struct core *c) {
     uint64_t lease = c->config.heartbeat_ms * c->config.missed_max;
-    for (uint32_t wi = 1; wi < slab_end(&c->workers); wi++) {
-        if (!slab_is_used(&c->workers, wi))
-            continue;
+    SLAB_EACH(wi, &c->workers) {
         struct worker *w = worker_at(c, wi);
         if (c->awake_ms - w->heard_ms > lease && !MUTANT(leases_never_end))
             worker_lost(c, wi, LOSS_SILENT, STR("the worker was silent for a lease"));
@@ -329,7 +333,7 @@ void on_heartbeat(struct core *c, const void *message, struct str payload) {
     } else if (w) {
         w->heard_ms = c->awake_ms;
         w->rss_bytes = m->rss_bytes;
-        /* A message may be on its way; a difference that stays is a lost one. */
+        /* A message may be on its way; a difference that stays while none passes is a lost one. */
         if (m->held == w->held)
             w->mismatch_ms = 0;
         else if (!w->mismatch_ms)

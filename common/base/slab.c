@@ -114,6 +114,31 @@ bool slab_is_used(const struct slab *s, uint32_t index) {
     return (s->chunks[number]->taken[item / 64] >> (item % 64)) & 1;
 }
 
+/* The first taken item of a chunk from `item` on; SLAB_CHUNK if there is none. */
+static uint32_t next_in_chunk(const struct slab_chunk *c, uint32_t item) {
+    for (uint32_t word = item / 64; word < SLAB_CHUNK / 64; word++) {
+        uint64_t bits = c->taken[word];
+        if (word == item / 64)
+            bits &= ~0ULL << (item % 64);
+        if (bits)
+            return word * 64 + (uint32_t)__builtin_ctzll(bits);
+    }
+    return SLAB_CHUNK;
+}
+
+uint32_t slab_next(const struct slab *s, uint32_t index) {
+    uint32_t item = index & (SLAB_CHUNK - 1);
+    for (uint32_t number = index >> SLAB_CHUNK_BITS; number < s->n_chunks; number++, item = 0) {
+        const struct slab_chunk *c = s->chunks[number];
+        if (!c || !c->used)
+            continue;
+        uint32_t found = next_in_chunk(c, item);
+        if (found < SLAB_CHUNK)
+            return (number << SLAB_CHUNK_BITS) | found;
+    }
+    return 0;
+}
+
 size_t slab_bytes(const struct slab *s) {
     size_t chunks = 0;
     for (uint32_t i = 0; i < s->n_chunks; i++)

@@ -29,6 +29,10 @@ void slab_give(struct slab *s, uint32_t index);
 /* One more than the highest index that may be in use: for walking. */
 uint32_t slab_end(const struct slab *s);
 bool slab_is_used(const struct slab *s, uint32_t index);
+/* The first index in use from `index` on; 0 if there is none. */
+uint32_t slab_next(const struct slab *s, uint32_t index);
+/* Walks what is in use, lowest index first; the current item may be given back on the way. */
+#define SLAB_EACH(i, slab) for (uint32_t i = slab_next((slab), 1); i; i = slab_next((slab), i + 1))
 size_t slab_bytes(const struct slab *s);
 
 struct slab_chunk {

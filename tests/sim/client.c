@@ -1,5 +1,6 @@
-/* Clients: they offer jobs of all sorts, ask again when no answer comes, cancel, revive, and hold the
- * broker to what it told them. Client 0 is an operator, who also pauses queues and changes limits. */
+/* Clients: they offer jobs of all sorts, ask again when no answer comes, cancel, revive, and hold
+ * the broker to what it told them. Client 0 is an operator, who also pauses queues and changes
+ * limits. */
 #include "tests/sim/sim.h"
 
 #include <stdio.h>
@@ -35,7 +36,8 @@ static void hello(struct sim *s, uint32_t i) {
     say(s, i, VERB_hello, ++c->sequence, &m, STR(""));
 }
 
-/* ---- offers ------------------------------------------------------------------------------------------- */
+/* ---- offers
+ * ------------------------------------------------------------------------------------------- */
 static enum behaviour pick_behaviour(struct sim *s) {
     uint32_t dice = rng_below(&s->rng, 100);
     return dice < 62   ? DO_succeed
@@ -95,10 +97,16 @@ static void fill_keys(struct sim *s, struct offer_row *o) {
 static void new_offer(struct sim *s, uint32_t i, uint64_t sequence, uint32_t item) {
     struct client_sim *c = &s->clients[i];
     struct offer_row *o = &c->offers[c->n++];
-    *o = (struct offer_row){.sequence = sequence, .fate = FATE_sent, .sent_at = s->now,
-                            .first_sent = s->now, .epoch = c->epoch};
-    o->plan = (struct plan){.client = i, .item = item, .sequence = sequence,
-                            .behaviour = pick_behaviour(s), .times = 1 + rng_below(&s->rng, 3),
+    *o = (struct offer_row){.sequence = sequence,
+                            .fate = FATE_sent,
+                            .sent_at = s->now,
+                            .first_sent = s->now,
+                            .epoch = c->epoch};
+    o->plan = (struct plan){.client = i,
+                            .item = item,
+                            .sequence = sequence,
+                            .behaviour = pick_behaviour(s),
+                            .times = 1 + rng_below(&s->rng, 3),
                             .ms = rng_below(&s->rng, 300)};
     fill_place(s, i, &o->m);
     fill_time(s, &o->m);
@@ -132,8 +140,8 @@ static void offer_some(struct sim *s, uint32_t i) {
     send_offers(s, i, sequence);
 }
 
-/* No answer: the same sequence again in the same life of the broker; in another one only a unique key
- * makes it safe to ask again, so nothing else is. */
+/* No answer: the same sequence again in the same life of the broker; in another one only a unique
+ * key makes it safe to ask again, so nothing else is. */
 static void ask_again(struct sim *s, uint32_t i) {
     struct client_sim *c = &s->clients[i];
     uint64_t done = 0;
@@ -150,7 +158,8 @@ static void ask_again(struct sim *s, uint32_t i) {
     }
 }
 
-/* ---- other requests -------------------------------------------------------------------------------------- */
+/* ---- other requests
+ * -------------------------------------------------------------------------------------- */
 static struct offer_row *random_offer(struct sim *s, uint32_t i) {
     struct client_sim *c = &s->clients[i];
     return c->n ? &c->offers[rng_below(&s->rng, c->n)] : NULL;
@@ -254,7 +263,8 @@ void client_tick(struct sim *s, uint32_t i) {
     }
 }
 
-/* ---- answers --------------------------------------------------------------------------------------------- */
+/* ---- answers
+ * --------------------------------------------------------------------------------------------- */
 static void on_welcome(struct client_sim *c, const struct msg_welcome *m) {
     c->welcome = true;
     if (c->epoch != m->epoch)
@@ -300,6 +310,13 @@ static void on_outcome(struct client_sim *c, uint64_t sequence, const struct msg
     c->request = VERB_NONE;
 }
 
+/* The answer is no longer kept: whether it was accepted cannot be known. */
+static void give_up(struct client_sim *c, uint64_t sequence) {
+    for (uint32_t n = 0; n < c->n; n++)
+        if (c->offers[n].sequence == sequence && c->offers[n].fate == FATE_sent)
+            c->offers[n].fate = FATE_unknown;
+}
+
 void client_packet(struct sim *s, uint32_t i, struct packet *p) {
     struct client_sim *c = &s->clients[i];
     struct frame_in in;
@@ -329,6 +346,8 @@ void client_packet(struct sim *s, uint32_t i, struct packet *p) {
                 c->welcome = false;
             else if (in.sequence == c->request_sequence)
                 c->request = VERB_NONE;
+            else if (m.error.code == ERR_OLD_SEQUENCE)
+                give_up(c, in.sequence);
             break;
         default:
             break;

@@ -17,8 +17,11 @@ uint64_t disk_append(struct sim *s, const struct record *r, uint32_t *bytes) {
         d->rows = mem_grow(d->rows, d->size, sizeof *d->rows);
     }
     struct log_row *row = &d->rows[d->n++];
-    *row = (struct log_row){.pos = d->next_pos, .bytes = (uint32_t)len + 13, .type = r->type,
-                            .body = mem_alloc(len), .len = len};
+    *row = (struct log_row){.pos = d->next_pos,
+                            .bytes = (uint32_t)len + 13,
+                            .type = r->type,
+                            .body = mem_alloc(len),
+                            .len = len};
     char *to = row->body;
     for (size_t k = 0; k < n; k++) {
         memcpy(to, parts[k].at, parts[k].len);
@@ -111,7 +114,8 @@ void disk_crash(struct sim *s) {
     d->durable = d->n;
 }
 
-/* ---- cleaning: the oldest segment first -------------------------------------------------------------- */
+/* ---- cleaning: the oldest segment first
+ * -------------------------------------------------------------- */
 static uint32_t segment_end(const struct disk *d) {
     uint64_t end = (d->rows[d->first].pos / SEGMENT_BYTES + 1) * SEGMENT_BYTES;
     uint32_t k = d->first;

@@ -3,10 +3,15 @@
 
 #include "common/base/mem.h"
 
-struct packet *packet_new(uint64_t link, bool to_broker, enum role role, const struct frame_out *f) {
+struct packet *packet_new(uint64_t link, bool to_broker, enum role role,
+                          const struct frame_out *f) {
     struct packet *p = MEM_NEW(struct packet);
-    *p = (struct packet){.link = link, .to_broker = to_broker, .role = role, .head = f->head.len,
-                         .body = f->body.len, .payloads = f->payloads.len};
+    *p = (struct packet){.link = link,
+                         .to_broker = to_broker,
+                         .role = role,
+                         .head = f->head.len,
+                         .body = f->body.len,
+                         .payloads = f->payloads.len};
     p->bytes = mem_alloc(p->head + p->body + p->payloads);
     memcpy(p->bytes, f->head.at, p->head);
     memcpy(p->bytes + p->head, f->body.at, p->body);

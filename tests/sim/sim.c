@@ -9,7 +9,8 @@
 
 #define DAY_MS 86400000
 
-/* ---- events --------------------------------------------------------------------------------------------- */
+/* ---- events
+ * --------------------------------------------------------------------------------------------- */
 static bool before(const struct event_row *a, const struct event_row *b) {
     return a->at != b->at ? a->at < b->at : a->order < b->order;
 }
@@ -47,7 +48,9 @@ static struct event_row next_event(struct sim *s) {
     return first;
 }
 
-/* ---- words ------------------------------------------------------------------------------------------------ */
+/* ---- words
+ * ------------------------------------------------------------------------------------------------
+ */
 void sim_fail(struct sim *s, const char *fmt, ...) {
     int n = snprintf(s->words, s->words_size, "at %llu ms: ", (unsigned long long)s->now);
     va_list ap;
@@ -88,7 +91,9 @@ void peer_send(struct sim *s, uint64_t link, enum role role, enum verb verb, uin
     net_send(s, packet_new(link, true, role, &f));
 }
 
-/* ---- faults ------------------------------------------------------------------------------------------------- */
+/* ---- faults
+ * -------------------------------------------------------------------------------------------------
+ */
 static void fault_broker(struct sim *s) {
     struct broker_sim *b = &s->broker;
     if (!b->core || b->frozen)
@@ -180,7 +185,9 @@ static void heal(struct sim *s) {
     s->wall_step = s->wall_step_max;
 }
 
-/* ---- the run -------------------------------------------------------------------------------------------------- */
+/* ---- the run
+ * --------------------------------------------------------------------------------------------------
+ */
 static void on_packet(struct sim *s, struct packet *p) {
     if (p->to_broker) {
         broker_receive(s, p);

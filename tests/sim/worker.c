@@ -11,8 +11,8 @@
 void worker_setup(struct sim *s, uint32_t i) {
     struct worker_sim *w = &s->workers[i];
     uint64_t partition = w->partition_until;
-    *w = (struct worker_sim){.link = ++s->links, .alive = true, .born_at = s->now,
-                             .partition_until = partition};
+    *w = (struct worker_sim){
+        .link = ++s->links, .alive = true, .born_at = s->now, .partition_until = partition};
     for (size_t n = 0; n < sizeof w->instance; n++)
         w->instance[n] = (uint8_t)rng_u32(&s->rng);
     w->slots = 1 + rng_below(&s->rng, 3);
@@ -72,7 +72,8 @@ static void send_result(struct sim *s, struct worker_sim *w, struct held_job *h)
     say(s, w, VERB_result, 0, &m, result);
 }
 
-/* ---- running --------------------------------------------------------------------------------------------- */
+/* ---- running
+ * --------------------------------------------------------------------------------------------- */
 static void forget(struct worker_sim *w, uint32_t k) {
     w->held[k] = w->held[--w->n];
 }
@@ -213,7 +214,8 @@ bool supervisor_kill(struct sim *s, const uint8_t *instance) {
     return false;
 }
 
-/* ---- what the broker says ------------------------------------------------------------------------------------ */
+/* ---- what the broker says
+ * ------------------------------------------------------------------------------------ */
 static void on_dispatch(struct sim *s, struct worker_sim *w, const struct msg_dispatch *m,
                         struct str payload) {
     if (find(w, m->job, m->fence))
