@@ -1,0 +1,57 @@
+/* What every command of `quern` works with: how it was called, how it prints, the broker.
+ *
+ * A handler `run_x` does its command and returns the exit status. What went wrong is said once, by
+ * cli_fail, on standard error; results go to standard output. One thread. */
+#pragma once
+
+#include "cli/parse.h"
+#include "common/wire/client.h"
+#include "common/wire/json_bridge.h"
+
+#include <jansson.h>
+#include <stdio.h>
+
+#define CLI_DATA_DEFAULT ".quern"
+#define CLI_CONNECT_MS   5000   /* to reach a broker that should be there */
+#define CLI_ANSWER_MS    30000  /* for one answer */
+#define CLI_LONG_MS      600000 /* for one that touches any number of jobs */
+
+struct cli {
+    const struct args_common *common;
+    struct arena *arena;
+    const char *data;   /* the data folder */
+    const char *broker; /* an endpoint, or NULL */
+    const char *config; /* a file, or NULL */
+    bool json;
+    bool colour;           /* standard output is a terminal that wants colours */
+    bool terminal;         /* standard output is a terminal */
+    bool colour_err;       /* the same of standard error */
+    struct client *client; /* NULL until cli_connect */
+    enum role role;        /* as which it speaks with the broker */
+    void *watching;        /* what on_finished is for, while a command waits for jobs */
+    void (*on_finished)(void *watching, const struct client_finished *f);
+};
+
+/* run_submit(cli, args), ... */
+#define COMMAND(name, ...) int run_##name(struct cli *c, const struct args_##name *args);
+#include "cli/commands.def"
+
+/* Prints "quern: TEXT" and a hint where there is one; the exit status of the error. */
+int cli_fail(const struct cli *c, const struct err *e);
+/* The same without an exit status, for one of several errors. */
+void cli_complain(const struct cli *c, const struct err *e);
+/* "quern: ..." on standard error. */
+void cli_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* Connects as operator, or as client where that is all the endpoint is for. */
+int cli_connect(struct cli *c, struct err *e);
+struct mono cli_deadline(uint64_t ms);
+
+/* Asks, and gets the items of the answer as a JSON array. `payloads`: each with its "payload" and
+ * "result". An item with an error code is the error of the call. */
+int cli_ask(struct cli *c, enum verb verb, const void *message, bool payloads, json_t **items,
+            struct err *e);
+/* Items that change something. `told` (may be NULL) gets what became of each: an array of outcomes.
+ * -1 with the first error, after all others were complained about. */
+int cli_change(struct cli *c, enum verb verb, const struct client_item *items, size_t n,
+               json_t **told, struct err *e);

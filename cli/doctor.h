@@ -1,0 +1,28 @@
+/* What `quern doctor` looks at. A *finding* is one line: verdict, about what, what was seen, and
+ * what to do about it. */
+#pragma once
+
+#include "cli/cli.h"
+#include "common/config/settings.h"
+
+enum verdict { VERDICT_OK, VERDICT_WARN, VERDICT_BAD };
+
+struct doctor {
+    struct cli *c;
+    json_t *findings;
+    struct settings *settings; /* NULL if they are not valid */
+    bool bad;
+};
+
+/* `advice` may be "". */
+void finding(struct doctor *d, enum verdict v, const char *about, const char *advice,
+             const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+
+/* ---- doctor_host.c: this host ---- */
+void doctor_config(struct doctor *d);
+void doctor_folder(struct doctor *d);
+void doctor_processes(struct doctor *d);
+void doctor_limits(struct doctor *d);
+void doctor_clock(struct doctor *d);
+/* ---- doctor_broker.c: the broker and what is behind it ---- */
+void doctor_broker(struct doctor *d);

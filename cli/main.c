@@ -1,0 +1,107 @@
+/* quern: the command line. */
+#include "cli/cli.h"
+#include "cli/help.h"
+#include "cli/out.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#define ARENA_MAX (64U << 20)
+
+/* ---- help ----------------------------------------------------------------------------------- */
+static int print(void (*write)(struct buf *out)) {
+    AUTO_BUF text = BUF(HELP_MAX);
+    write(&text);
+    fwrite(text.at, 1, text.len, stdout);
+    return 0;
+}
+
+static int print_command(const struct command *command) {
+    AUTO_BUF text = BUF(HELP_MAX);
+    help_command(command, &text);
+    fwrite(text.at, 1, text.len, stdout);
+    return 0;
+}
+
+int run_help(struct cli *c, const struct args_help *args) {
+    if (args->bash)
+        return print(help_bash);
+    if (args->markdown)
+        return print(help_markdown);
+    if (!ARG_HAS(args, help, command))
+        return print(help_overview);
+    const struct command *command = command_named(args->command);
+    struct err e;
+    if (command)
+        return print_command(command);
+    cli_no_command(args->command, &e);
+    return cli_fail(c, &e);
+}
+
+/* ---- handlers ------------------------------------------------------------------------------- */
+#define COMMAND(name, ...)                                                                         \
+    static int handle_##name(struct cli *c, const void *args) {                                    \
+        return run_##name(c, args);                                                                \
+    }
+#include "cli/commands.def"
+
+static int (*const handlers[COMMANDS])(struct cli *c, const void *args) = {
+#define COMMAND(name, ...) [COMMAND_##name] = handle_##name,
+#include "cli/commands.def"
+};
+
+/* ---- how it was called ---------------------------------------------------------------------- */
+static const char *chosen(bool given, struct str value, const char *variable, const char *usual) {
+    const char *env = getenv(variable);
+    return given ? value.at : env && *env ? env : usual;
+}
+
+static bool wants_colour(int fd) {
+    const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+    return isatty(fd) && !(no && *no) && !(term && strcmp(term, "dumb") == 0);
+}
+
+static int set_up(struct cli *c, const struct parsed *p, struct err *e) {
+    const struct args_common *common = c->common = &p->common;
+    bool data = ARG_HAS(common, common, data), broker = ARG_HAS(common, common, broker);
+    if (data && broker)
+        return err_set(e, ERR_USAGE, "%s: give --data or --broker, not both", p->command->name);
+    c->data = chosen(data, common->data, "QUERN_DATA", CLI_DATA_DEFAULT);
+    c->broker = data ? NULL : chosen(broker, common->broker, "QUERN_BROKER", NULL);
+    c->config = chosen(ARG_HAS(common, common, config), common->config, "QUERN_CONFIG", NULL);
+    c->json = common->json;
+    return 0;
+}
+
+static bool is_word(int argc, char **argv, const char *word) {
+    return argc == 2 && strcmp(argv[1], word) == 0;
+}
+
+int main(int argc, char **argv) {
+    if (is_word(argc, argv, "--help") || is_word(argc, argv, "-h"))
+        return print(help_overview);
+    if (is_word(argc, argv, "--version")) {
+        printf("quern %s\n", QUERN_VERSION);
+        return 0;
+    }
+    AUTO_ARENA arena = arena_new(ARENA_MAX);
+    struct cli c = {.arena = arena,
+                    .data = CLI_DATA_DEFAULT,
+                    .terminal = isatty(1),
+                    .colour = wants_colour(1),
+                    .colour_err = wants_colour(2)};
+    struct parsed p;
+    struct err e = {0};
+    if (cli_parse(argc - 1, argv + 1, arena, &p, &e) < 0)
+        return cli_fail(&c, &e);
+    if (p.help)
+        return print_command(p.command);
+    if (set_up(&c, &p, &e) < 0)
+        return cli_fail(&c, &e);
+    int status = handlers[p.command->id](&c, p.args);
+    client_destroy(&c.client);
+    if (out_flush())
+        return status;
+    cli_say("standard output cannot be written");
+    return status ? status : 1;
+}

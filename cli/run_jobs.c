@@ -1,0 +1,277 @@
+/* quern job, why, jobs: what is known of jobs. */
+#include "cli/cli.h"
+#include "cli/out.h"
+#include "common/base/id.h"
+#include "common/os/clock.h"
+
+#include <inttypes.h>
+
+#define VIEW_MAX (16U << 20)
+
+/* ---- one job -------------------------------------------------------------------------------- */
+static void line(struct buf *out, const char *name, struct str text) {
+    buf_printf(out, "  %-11s ", name);
+    out_clean(out, text);
+    buf_putc(out, '\n');
+}
+
+static void text_line(struct buf *out, const json_t *job, const char *name) {
+    if (out_text(job, name)[0])
+        line(out, name, str_of(out_text(job, name)));
+}
+
+static void time_line(struct buf *out, const json_t *job, const char *name, const char *key) {
+    if (!out_field(job, key))
+        return;
+    AUTO_BUF text = BUF(256);
+    out_time_and_age(&text, out_field(job, key), clock_wall());
+    line(out, name, buf_str(&text));
+}
+
+static void duration_line(struct buf *out, const json_t *job, const char *name, const char *key) {
+    if (!out_field(job, key))
+        return;
+    AUTO_BUF text = BUF(64);
+    out_duration(&text, out_field(job, key));
+    line(out, name, buf_str(&text));
+}
+
+static void attempts_line(struct buf *out, const json_t *job) {
+    AUTO_BUF text = BUF(256);
+    buf_printf(&text, "%" PRIu64, out_field(job, "attempts"));
+    if (out_field(job, "attempts_max"))
+        buf_printf(&text, " of %" PRIu64, out_field(job, "attempts_max"));
+    if (out_field(job, "crashes"))
+        buf_printf(&text, "; its worker process ended %" PRIu64 " times while it ran",
+                   out_field(job, "crashes"));
+    line(out, "attempts", buf_str(&text));
+}
+
+static void progress_line(struct buf *out, const json_t *job) {
+    uint64_t done = out_field(job, "progress"), total = out_field(job, "progress_total");
+    if (!done && !total)
+        return;
+    AUTO_BUF text = BUF(128);
+    buf_printf(&text, "%" PRIu64, done);
+    if (total)
+        buf_printf(&text, " of %" PRIu64 " (%.0f%%)", total, 100.0 * (double)done / (double)total);
+    line(out, "progress", buf_str(&text));
+}
+
+static void error_line(struct buf *out, const json_t *job) {
+    if (!json_object_get(job, "error"))
+        return;
+    AUTO_BUF text = BUF(8192);
+    if (out_text(job, "error")[0])
+        buf_printf(&text, "%s: %s", out_text(job, "error"), out_text(job, "text"));
+    else
+        buf_printf(&text, "%" PRIu64 ": %s", out_field(job, "error"), out_text(job, "text"));
+    line(out, "error", buf_str(&text));
+}
+
+static void json_line(struct buf *out, const json_t *job, const char *name) {
+    const json_t *value = json_object_get(job, name);
+    AUTO_BUF text = BUF(VIEW_MAX);
+    if (value && json_bridge_print(value, &text) == 0)
+        line(out, name, buf_str(&text));
+}
+
+/* What happens with it, in one sentence. */
+static void sentence(struct buf *out, const json_t *job) {
+    const char *state = out_text(job, "state"), *id = out_text(job, "id");
+    struct wall now = clock_wall();
+    uint64_t due = out_field(job, "due_ms"), started = out_field(job, "started_ms");
+    uint64_t ended = out_field(job, "ended_ms");
+    buf_printf(out, "job %s: %s", id, state);
+    if (strcmp(state, "scheduled") == 0 && due > now.ms) {
+        buf_printf(out, ", %s in ", out_field(job, "attempts") ? "tried again" : "due");
+        out_duration(out, due - now.ms);
+    } else if (strcmp(state, "ready") == 0 || strcmp(state, "blocked") == 0) {
+        buf_printf(out, "; quern why %s says what it waits for", id);
+    } else if ((strcmp(state, "running") == 0 || strcmp(state, "cancelling") == 0) && started) {
+        buf_put_str(out, STR(" for "));
+        out_duration(out, now.ms > started ? now.ms - started : 0);
+    } else if (strcmp(state, "done") == 0 && ended > started && started) {
+        buf_put_str(out, STR(", the last attempt took "));
+        out_duration(out, ended - started);
+    } else if (strcmp(state, "dead") == 0) {
+        buf_printf(out, "; quern retry %s runs it again", id);
+    }
+    buf_putc(out, '\n');
+}
+
+static void print_job(const json_t *job) {
+    AUTO_BUF out = BUF(VIEW_MAX);
+    sentence(&out, job);
+    text_line(&out, job, "kind");
+    text_line(&out, job, "queue");
+    text_line(&out, job, "tenant");
+    AUTO_BUF priority = BUF(32);
+    put_number(&priority, job, "priority");
+    line(&out, "priority", buf_str(&priority));
+    attempts_line(&out, job);
+    error_line(&out, job);
+    text_line(&out, job, "worker");
+    progress_line(&out, job);
+    time_line(&out, job, "submitted", "created_ms");
+    time_line(&out, job, "due", "due_ms");
+    time_line(&out, job, "started", "started_ms");
+    time_line(&out, job, "ended", "ended_ms");
+    text_line(&out, job, "key");
+    text_line(&out, job, "unique");
+    text_line(&out, job, "trace");
+    duration_line(&out, job, "ttl", "ttl_ms");
+    duration_line(&out, job, "timeout", "timeout_ms");
+    text_line(&out, job, "durability");
+    json_line(&out, job, "payload");
+    json_line(&out, job, "result");
+    fwrite(out.at, 1, out.len, stdout);
+}
+
+int run_job(struct cli *c, const struct args_job *args) {
+    struct err e = {0};
+    json_auto_t *jobs = NULL;
+    struct msg_get_job m = {0};
+    MSG_SET(&m, get_job, id, args->id);
+    if (args->payload)
+        MSG_SET(&m, get_job, payload, true);
+    if (cli_connect(c, &e) < 0 || cli_ask(c, VERB_get_job, &m, args->payload, &jobs, &e) < 0)
+        return cli_fail(c, &e);
+    const json_t *job = json_array_get(jobs, 0);
+    if (c->json)
+        out_json(job, c->terminal);
+    else
+        print_job(job);
+    return 0;
+}
+
+/* ---- why ------------------------------------------------------------------------------------ */
+static void put_reason(struct buf *out, const json_t *row, const char *key) {
+    (void)key;
+    bool turn = strcmp(out_text(row, "reason"), "its_turn") == 0;
+    uint64_t place = out_field(row, "place"), until = out_field(row, "until_ms");
+    if (turn && place == 1)
+        buf_put_str(out, STR("it is the next of its line"));
+    else if (turn && place)
+        buf_printf(out, "it is number %" PRIu64 "%s in its line", place,
+                   out_flag(row, "place_at_least") ? " or later" : "");
+    else
+        out_clean(out, str_of(out_text(row, "text")));
+    if (out_text(row, "holder")[0])
+        buf_printf(out, ": %s", out_text(row, "holder"));
+    if (!until)
+        return;
+    buf_put_str(out, strcmp(out_text(row, "reason"), "ended") == 0 ? STR(", ") : STR("; until "));
+    out_time_and_age(out, until, clock_wall());
+}
+
+int run_why(struct cli *c, const struct args_why *args) {
+    static const struct table_column columns[] = {
+        {"REASON", false, put_text, "reason"},
+        {"WHAT HOLDS IT BACK", false, put_reason, ""},
+    };
+    struct err e = {0};
+    json_auto_t *reasons = NULL;
+    struct msg_get_job m = {0};
+    MSG_SET(&m, get_job, id, args->id);
+    if (cli_connect(c, &e) < 0 || cli_ask(c, VERB_get_why, &m, false, &reasons, &e) < 0)
+        return cli_fail(c, &e);
+    if (c->json)
+        out_json(reasons, c->terminal);
+    else
+        TABLE(columns, reasons, "nothing holds it back", c->colour);
+    return 0;
+}
+
+/* ---- many ----------------------------------------------------------------------------------- */
+static void put_when(struct buf *out, const json_t *row, const char *key) {
+    (void)key;
+    struct wall now = clock_wall();
+    uint64_t ended = out_field(row, "ended_ms"), due = out_field(row, "due_ms");
+    uint64_t started = out_field(row, "started_ms");
+    const char *state = out_text(row, "state");
+    if (ended) {
+        buf_put_str(out, STR("ended "));
+        out_duration(out, now.ms > ended ? now.ms - ended : 0);
+        buf_put_str(out, STR(" ago"));
+    } else if (due > now.ms) {
+        buf_put_str(out, STR("due in "));
+        out_duration(out, due - now.ms);
+    } else if (started && (strcmp(state, "running") == 0 || strcmp(state, "cancelling") == 0)) {
+        buf_put_str(out, STR("for "));
+        out_duration(out, now.ms > started ? now.ms - started : 0);
+    }
+}
+
+static void put_error(struct buf *out, const json_t *row, const char *key) {
+    (void)key;
+    if (!json_object_get(row, "error"))
+        return;
+    out_clean(out, str_of(out_text(row, "error")));
+    buf_printf(out, "%s", out_text(row, "text")[0] ? ": " : "");
+    out_clean(out, str_of(out_text(row, "text")));
+}
+
+/* One page; what comes after it is `next`, 0 at the end. */
+static int page(struct cli *c, const struct args_jobs *args, uint64_t limit, json_t *all,
+                uint64_t *next, struct err *e) {
+    struct msg_list_jobs m = {0};
+    if (args->state)
+        MSG_SET(&m, list_jobs, state, args->state);
+    if (args->queue.len)
+        MSG_SET(&m, list_jobs, queue, args->queue);
+    if (args->tenant.len)
+        MSG_SET(&m, list_jobs, tenant, args->tenant);
+    if (args->kind.len)
+        MSG_SET(&m, list_jobs, kind, args->kind);
+    if (*next)
+        MSG_SET(&m, list_jobs, before, *next);
+    MSG_SET(&m, list_jobs, limit, limit);
+    json_auto_t *items = NULL;
+    if (cli_ask(c, VERB_list_jobs, &m, false, &items, e) < 0)
+        return -1;
+    *next = 0;
+    size_t n = json_array_size(items);
+    for (size_t i = 0; i < n; i++) {
+        json_t *item = json_array_get(items, i);
+        if (out_text(item, "id")[0])
+            json_array_append(all, item);
+        else
+            id_parse(str_of(out_text(item, "next")), next);
+    }
+    return 0;
+}
+
+int run_jobs(struct cli *c, const struct args_jobs *args) {
+    static const struct table_column columns[] = {
+        {"ID", false, put_text, "id"},
+        {"STATE", false, put_text, "state"},
+        {"KIND", false, put_text, "kind"},
+        {"QUEUE", false, put_text, "queue"},
+        {"TENANT", false, put_text, "tenant"},
+        {"PRIORITY", true, put_number, "priority"},
+        {"ATTEMPTS", true, put_number, "attempts"},
+        {"WHEN", false, put_when, ""},
+        {"ERROR", false, put_error, ""},
+    };
+    const uint64_t page_max = 1024, usual = 50;
+    struct err e = {0};
+    json_auto_t *all = json_array();
+    uint64_t next = args->before;
+    uint64_t limit = args->limit ? args->limit : usual;
+    if (cli_connect(c, &e) < 0)
+        return cli_fail(c, &e);
+    do {
+        uint64_t want = limit - json_array_size(all);
+        if (page(c, args, want < page_max ? want : page_max, all, &next, &e) < 0)
+            return cli_fail(c, &e);
+    } while (next && json_array_size(all) < limit);
+    if (c->json) {
+        out_json(all, c->terminal);
+        return 0;
+    }
+    TABLE(columns, all, "no jobs", c->colour);
+    if (next)
+        cli_say("there may be more: --before %s", id_show(next).at);
+    return 0;
+}

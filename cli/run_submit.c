@@ -1,0 +1,209 @@
+/* quern submit: one job or many, and their ends. */
+#include "cli/cli.h"
+#include "cli/input.h"
+#include "cli/out.h"
+#include "cli/wait.h"
+#include "common/base/id.h"
+#include "common/base/mem.h"
+
+#define CHUNK_JOBS  8192
+#define CHUNK_BYTES (16U << 20)
+
+struct submitting {
+    struct cli *c;
+    const struct args_submit *args;
+    struct msg_submit message; /* all but size */
+    struct buf payloads;       /* of the chunk, end to end */
+    size_t ends[CHUNK_JOBS];   /* where each one ends */
+    size_t n;
+    struct client_item items[CHUNK_JOBS];
+    struct client_submitted out[CHUNK_JOBS];
+    uint64_t line, told; /* of the batch; jobs printed so far */
+    struct waits waits;
+    struct err first; /* what the exit status says */
+};
+
+/* ---- the message ---------------------------------------------------------------------------- */
+#define COPY(m, args, field, from)                                                                 \
+    do {                                                                                           \
+        if (ARG_HAS(args, submit, from))                                                           \
+            MSG_SET(m, submit, field, (args)->from);                                               \
+    } while (0)
+
+static int make_message(const struct args_submit *a, struct msg_submit *m, struct err *e) {
+    *m = (struct msg_submit){0};
+    MSG_SET(m, submit, kind, a->kind);
+    COPY(m, a, queue, queue);
+    COPY(m, a, tenant, tenant);
+    COPY(m, a, priority, priority);
+    COPY(m, a, key, key);
+    COPY(m, a, interval_ms, interval);
+    COPY(m, a, unique, unique);
+    COPY(m, a, window_ms, window);
+    COPY(m, a, delay_ms, delay);
+    COPY(m, a, run_at_ms, run_at);
+    COPY(m, a, ttl_ms, ttl);
+    COPY(m, a, timeout_ms, timeout);
+    COPY(m, a, attempts_max, attempts);
+    COPY(m, a, backoff_ms, backoff);
+    COPY(m, a, durability, durability);
+    COPY(m, a, trace, trace);
+    if (ARG_HAS(a, submit, window) && !ARG_HAS(a, submit, unique))
+        return err_set(e, ERR_USAGE, "submit: --window needs --unique");
+    if (ARG_HAS(a, submit, interval) && !ARG_HAS(a, submit, key))
+        return err_set(e, ERR_USAGE, "submit: --interval needs --key");
+    if (ARG_HAS(a, submit, delay) && ARG_HAS(a, submit, run_at))
+        return err_set(e, ERR_USAGE, "submit: give --delay or --run-at, not both");
+    if (ARG_HAS(a, submit, batch) && (ARG_HAS(a, submit, count) || ARG_HAS(a, submit, payload)))
+        return err_set(e, ERR_USAGE, "submit: --batch stands without --count and --payload");
+    return 0;
+}
+
+/* ---- what came of it ------------------------------------------------------------------------ */
+static bool is_many(const struct args_submit *a) {
+    return ARG_HAS(a, submit, batch) || ARG_HAS(a, submit, count);
+}
+
+static void tell_json(struct submitting *s, const struct client_submitted *o) {
+    struct msg_submitted m = {0};
+    MSG_SET(&m, submitted, code, (uint64_t)o->err.code);
+    if (o->id)
+        MSG_SET(&m, submitted, id, o->id);
+    if (o->duplicate)
+        MSG_SET(&m, submitted, duplicate, true);
+    if (o->err.code)
+        MSG_SET(&m, submitted, text, str_of(o->err.text));
+    struct err e;
+    json_auto_t *json = json_bridge_of_message(msg_def(MSG_submitted), &m, &e);
+    if (is_many(s->args)) {
+        printf("%s", s->told ? "," : "");
+        json_dumpf(json, stdout, JSON_COMPACT);
+    } else if (!o->err.code) {
+        out_json(json, s->c->terminal);
+    }
+}
+
+/* In the order of the payloads; the place of one that was refused stays marked. */
+static void tell(struct submitting *s, size_t i) {
+    const struct client_submitted *o = &s->out[i];
+    if (s->c->json && !s->args->wait)
+        tell_json(s, o);
+    else if (!s->args->wait && (!o->err.code || is_many(s->args)))
+        printf("%s\n", o->err.code ? "-" : id_show(o->id).at);
+    s->told++;
+    if (o->err.code && !s->first.code)
+        s->first = o->err;
+    else if (o->err.code && o->err.code != s->first.code)
+        cli_complain(s->c, &o->err);
+    if (s->args->wait)
+        waits_add(&s->waits, o->err.code ? 0 : o->id);
+}
+
+static int send_chunk(struct submitting *s) {
+    size_t from = 0;
+    for (size_t i = 0; i < s->n; i++) {
+        struct str payload = str_make(s->payloads.at + from, s->ends[i] - from);
+        s->items[i] = (struct client_item){&s->message, payload};
+        from = s->ends[i];
+    }
+    struct err e = {0};
+    client_submit(s->c->client, s->items, s->n, s->out, cli_deadline(CLI_ANSWER_MS), &e);
+    for (size_t i = 0; i < s->n; i++)
+        tell(s, i);
+    s->n = 0;
+    buf_clear(&s->payloads);
+    fflush(stdout); /* whoever reads a long list wants to see it grow */
+    /* What the broker as a whole cannot do now it cannot do for the rest either. */
+    bool hopeless = e.code == ERR_UNREACHABLE_BROKER || e.code == ERR_UNKNOWN_OUTCOME;
+    return hopeless ? -1 : 0;
+}
+
+static int add(struct submitting *s, struct str payload) {
+    if (s->n == CHUNK_JOBS || (s->n && s->payloads.len + payload.len > CHUNK_BYTES))
+        if (send_chunk(s) < 0)
+            return -1;
+    buf_put_str(&s->payloads, payload);
+    s->ends[s->n++] = s->payloads.len;
+    return 0;
+}
+
+/* ---- many ----------------------------------------------------------------------------------- */
+static int submit_count(struct submitting *s, struct str payload) {
+    uint64_t count = ARG_HAS(s->args, submit, count) ? s->args->count : 1;
+    for (uint64_t i = 0; i < count; i++)
+        if (add(s, payload) < 0)
+            return -1;
+    return send_chunk(s);
+}
+
+static int submit_lines(struct submitting *s, struct lines *l, struct err *e) {
+    AUTO_BUF payload = BUF(INPUT_JSON_MAX);
+    struct str line;
+    int rc;
+    while ((rc = lines_next(l, &line, e)) == 1) {
+        buf_clear(&payload);
+        if (input_json(line, &payload, e) < 0) {
+            err_add(e, "line %llu", (unsigned long long)l->number);
+            break;
+        }
+        if (add(s, buf_str(&payload)) < 0)
+            return 0;
+    }
+    if (s->n)
+        send_chunk(s);
+    return rc == 0 ? 0 : -1;
+}
+
+static int submit_batch(struct submitting *s, struct err *e) {
+    struct lines l;
+    int rc = lines_open(&l, s->args->batch.at, e);
+    if (rc == 0)
+        rc = submit_lines(s, &l, e);
+    lines_close(&l);
+    if (rc < 0) /* the jobs of the lines before it are accepted */
+        err_add(e, "%s", s->args->batch.at);
+    return rc;
+}
+
+static int submit_all(struct submitting *s, struct err *e) {
+    bool list = s->c->json && is_many(s->args) && !s->args->wait;
+    AUTO_BUF payload = BUF(INPUT_JSON_MAX);
+    if (ARG_HAS(s->args, submit, payload) && input_payload(s->args->payload, &payload, e) < 0)
+        return -1;
+    if (cli_connect(s->c, e) < 0)
+        return -1;
+    if (list)
+        putchar('[');
+    int rc = 0;
+    if (ARG_HAS(s->args, submit, batch))
+        rc = submit_batch(s, e);
+    else
+        submit_count(s, buf_str(&payload));
+    if (list)
+        printf("]\n");
+    return rc;
+}
+
+int run_submit(struct cli *c, const struct args_submit *args) {
+    struct submitting *s = MEM_NEW(struct submitting);
+    s->c = c;
+    s->args = args;
+    s->payloads = BUF(CHUNK_BYTES + BODY_MAX_LEN + 1);
+    waits_init(&s->waits, c, is_many(args));
+    struct err e = {0};
+    int status = 0;
+    if (make_message(args, &s->message, &e) < 0 || submit_all(s, &e) < 0)
+        status = cli_fail(c, &e);
+    if (s->first.code) {
+        int refused = cli_fail(c, &s->first);
+        status = status ? status : refused;
+    }
+    if (args->wait && s->waits.n) {
+        int ended = waits_run(&s->waits);
+        status = status ? status : ended;
+    }
+    waits_done(&s->waits);
+    buf_destroy(&s->payloads);
+    mem_free(s);
+    return status;
+}

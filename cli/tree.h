@@ -1,0 +1,23 @@
+/* The process tree of `quern up`: which runs in a data folder, and how others speak with it.
+ *
+ * Whoever runs the tree holds a lock on DATA/run/up.lock; the kernel lets go of it when the process
+ * ends, however it ends, and says who holds it. So there is no stale state to clean up. A reload is
+ * asked for by SIGHUP and answered in DATA/run/reload.json. */
+#pragma once
+
+#include "common/base/err.h"
+
+#include <jansson.h>
+#include <sys/types.h>
+
+#define TREE_PATH_MAX 4200
+
+/* The process that runs the tree of a data folder; 0 if none does. */
+pid_t tree_pid(const char *data);
+/* Becomes it. The lock is this process's until it ends: not a child's, not its parent's. -1 with
+ * LOCKED if another one is. Makes the folders that are missing. */
+int tree_take(const char *data, struct err *e);
+/* Writes a file of the tree as a whole or not at all. */
+int tree_write(const char *data, const char *name, const json_t *json, struct err *e);
+/* DATA/run/NAME */
+void tree_path(char out[TREE_PATH_MAX], const char *data, const char *name);

@@ -1,0 +1,82 @@
+#include "cli/tree.h"
+#include "cli/up.h"
+#include "common/log/log.h"
+
+#include <signal.h>
+
+extern char **environ;
+
+int up_load(struct up *u, struct settings **out, struct err_list *errors) {
+    return settings_load(u->config, environ, out, errors);
+}
+
+/* ---- what has changed ----------------------------------------------------------------------- */
+struct changes {
+    const struct settings *old, *new;
+    json_t *list;
+    bool live; /* which ones are wanted */
+};
+
+static void show_value(const struct settings *s, const struct settings_change *change, size_t at,
+                       struct buf *out) {
+    size_t before = out->len;
+    settings_show(s, change->id, at, out);
+    if (out->len == before)
+        buf_put_str(out, STR("\"\""));
+}
+
+static void visit(void *ctx, const struct settings_change *change) {
+    struct changes *c = ctx;
+    if (change->live != c->live)
+        return;
+    AUTO_BUF text = BUF(65536);
+    settings_change_show(change, &text);
+    if (change->what == SETTINGS_CHANGED) {
+        buf_put_str(&text, STR(": "));
+        show_value(c->old, change, change->old_at, &text);
+        buf_put_str(&text, STR(" -> "));
+        show_value(c->new, change, change->new_at, &text);
+    }
+    json_array_append_new(c->list, json_stringn(text.at, text.len));
+}
+
+static json_t *changes_of(const struct settings *old, const struct settings *new, bool live) {
+    struct changes c = {.old = old, .new = new, .list = json_array(), .live = live};
+    settings_diff(old, new, visit, &c);
+    return c.list;
+}
+
+static json_t *errors_of(const struct err_list *errors) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < errors->count; i++)
+        json_array_append_new(list, json_string(errors->at[i].text));
+    return list;
+}
+
+/* ---- the answer ----------------------------------------------------------------------------- */
+static void answer(const struct up *u, json_t *applied, json_t *restart, json_t *errors) {
+    json_auto_t *json =
+        json_pack("{s:o, s:o, s:o}", "applied", applied, "restart", restart, "errors", errors);
+    struct err e;
+    if (tree_write(u->data, "reload.json", json, &e) < 0)
+        log_event(LOG_program_failed, LOG_WHY(&e));
+}
+
+void up_reload(struct up *u) {
+    struct err_list errors = {0};
+    struct settings *new;
+    if (up_load(u, &new, &errors) < 0) {
+        log_event(LOG_config_refused, log_text("error", errors.at[0].text));
+        answer(u, json_array(), json_array(), errors_of(&errors));
+        return;
+    }
+    for (size_t i = 0; i < PARTS; i++)
+        child_signal(&u->parts[i].child, SIGHUP);
+    json_t *applied = changes_of(u->now, new, true), *restart = changes_of(u->boot, new, false);
+    log_event(LOG_config_reloaded, log_u64("applied", json_array_size(applied)),
+              log_u64("restart", json_array_size(restart)));
+    answer(u, applied, restart, json_array());
+    if (u->now != u->boot)
+        settings_destroy(&u->now);
+    u->now = new;
+}

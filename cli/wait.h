@@ -1,0 +1,22 @@
+/* Waiting for the ends of jobs, and printing their results in the order of their submission.
+ *
+ * Ctrl-C and SIGTERM end the waiting, not the jobs. */
+#pragma once
+
+#include "cli/cli.h"
+
+struct waits {
+    struct cli *c;
+    bool many;
+    uint64_t *ids; /* 0: it was not accepted */
+    size_t n, size;
+    struct client_finished *window; /* of the next ones to be printed */
+    size_t printed, watched;
+    int status; /* of the first that did not end well */
+};
+
+void waits_init(struct waits *w, struct cli *c, bool many);
+void waits_add(struct waits *w, uint64_t id);
+/* The exit status: 0 if all ended well. */
+int waits_run(struct waits *w);
+void waits_done(struct waits *w);
