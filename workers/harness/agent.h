@@ -1,0 +1,126 @@
+/* What a worker process holds, and what it says about it: the pure part of a worker.
+ *
+ * No clock, socket or thread: times come in as arguments, what is to be done goes out through
+ * `struct agent_effects`. The host thread of a worker and a simulation run the same code.
+ *
+ * Vocabulary
+ *   attempt   one (job, fence) that the broker gave us
+ *   waiting   no slot has it yet: it can be given back at no cost
+ *   running   a slot has it, or it runs inline (trivial kinds that need no slot)
+ *   ended     its RESULT was said and is not acknowledged: kept, and said again
+ *   gone      it runs, but the broker has given the job to somebody else: nothing is said about it
+ *
+ * What always holds
+ *   - a job is held at most once, with the highest fence that was given for it;
+ *   - a RESULT is kept until RESULT_ACK or LOST, said again after every WELCOME and when it stood
+ *     unacknowledged for a lease (P-49);
+ *   - at most slots + prefetch attempts are held; one more is given back at once;
+ *   - between a HELLO and its WELCOME nothing new is taken: the broker takes back what the HELLO
+ *     did not name;
+ *   - while it leaves on its own account every HELLO offers no more slots than run, so that the
+ *     broker has nothing to give.
+ *
+ * The effects may call agent_ended from `start`, and nothing else. One thread. */
+#pragma once
+
+#include "common/base/err.h"
+#include "common/base/lhash.h"
+#include "common/base/slab.h"
+#include "common/base/time_types.h"
+#include "schemas/messages.h"
+
+#define AGENT_SLOTS_MAX    1024
+#define AGENT_PREFETCH_MAX 4096
+#define AGENT_TICK_MS      100
+
+struct agent;
+
+enum attempt_state { ATTEMPT_WAITING, ATTEMPT_RUNNING, ATTEMPT_GONE, ATTEMPT_ENDED };
+
+/* How an attempt ended. */
+struct ending {
+    enum result_outcome outcome;
+    enum err_code error; /* OK, or of the error table */
+    uint64_t retry_after_ms;
+    struct str text;   /* copied */
+    struct str result; /* in `memory`, or in the attempt's payload */
+    char *memory;      /* of mem_alloc; the agent takes it; may be NULL */
+};
+
+struct attempt {
+    uint64_t job, fence;
+    enum attempt_state state;
+    enum err_code stop; /* OK, or why it was told to stop */
+    bool alone, is_inline;
+    uint32_t number, number_max; /* which attempt of how many; 0: any number */
+    uint64_t timeout_ms;         /* 0: none */
+    struct mono started;
+    struct str kind, tenant, trace, payload; /* in `memory` */
+    void *user;                              /* the driver's */
+    /* the agent's own */
+    char *memory;
+    struct ending ending;
+    struct mono said;
+    uint32_t index, hash_next, next, prev;
+};
+
+enum agent_route { AGENT_REJECT = -1, AGENT_SLOT, AGENT_INLINE };
+
+struct agent_effects {
+    void *ctx;
+    /* To the broker, in this order. May be lost. */
+    void (*say)(void *ctx, enum verb verb, const void *message, struct str payload);
+    /* HELLO again, behind what was said. */
+    void (*hello)(void *ctx);
+    /* Whether and where it can run; REJECT with why. */
+    enum agent_route (*admit)(void *ctx, struct attempt *a, struct err *e);
+    /* Runs it; agent_ended follows, at once for one that is inline. */
+    void (*start)(void *ctx, struct attempt *a);
+    /* Tells it to stop: `a->stop` says why. STALE_FENCE: what it reports will be dropped. */
+    void (*stop)(void *ctx, struct attempt *a);
+};
+
+struct agent_config {
+    uint32_t slots, prefetch;
+};
+
+struct agent *agent_new(const struct agent_config *config, const struct agent_effects *effects);
+/* Nothing may run any more. */
+void agent_destroy(struct agent **a);
+
+/* ---- the link ------------------------------------------------------------------------------- */
+void agent_welcome(struct agent *a, struct mono now, const struct msg_welcome *terms);
+void agent_down(struct agent *a);
+/* What HELLO and HEARTBEAT say; lists borrow until the next call. */
+void agent_fill_hello(struct agent *a, struct msg_hello *m);
+void agent_fill_heartbeat(const struct agent *a, struct msg_heartbeat *m);
+
+/* ---- what the broker says ------------------------------------------------------------------- */
+void agent_dispatch(struct agent *a, struct mono now, const struct msg_dispatch *m,
+                    struct str payload);
+void agent_result_ack(struct agent *a, const struct msg_attempt_ref *m);
+void agent_cancel(struct agent *a, struct mono now, const struct msg_attempt_ref *m);
+void agent_lost(struct agent *a, struct mono now, const struct msg_attempt_ref *m);
+void agent_recall(struct agent *a, struct mono now, const struct msg_attempt_ref *m);
+
+/* ---- what happens here ---------------------------------------------------------------------- */
+void agent_ended(struct agent *a, struct mono now, struct attempt *t, const struct ending *end);
+void agent_progress(struct agent *a, const struct attempt *t, uint64_t done, uint64_t total);
+/* Says again what was not acknowledged, stops what is over its time. */
+void agent_tick(struct agent *a, struct mono now);
+/* When agent_tick is needed at the latest. */
+struct mono agent_next(const struct agent *a, struct mono now);
+/* Takes no more, gives back what waits. `own`: on its own account, the broker does not know. */
+void agent_drain(struct agent *a, bool own);
+/* Tells all that run to stop. */
+void agent_stop_all(struct agent *a);
+
+bool agent_is_draining(const struct agent *a);
+/* Draining, nothing runs, and every result was acknowledged. */
+bool agent_is_drained(const struct agent *a);
+uint32_t agent_running(const struct agent *a); /* without those that are gone */
+uint32_t agent_unacked(const struct agent *a);
+uint64_t agent_done(const struct agent *a); /* attempts ended since the start */
+/* Calls `visit` for each running attempt. */
+void agent_each_running(const struct agent *a, void (*visit)(void *ctx, struct attempt *t),
+                        void *ctx);

@@ -1,0 +1,396 @@
+#include "workers/harness/host.h"
+
+#include "common/base/check.h"
+#include "common/os/clock.h"
+#include "workers/harness/job_int.h"
+#include "workers/harness/outbox.h"
+#include "workers/harness/rss.h"
+#include "workers/harness/slots.h"
+
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#define MESSAGES_MAX   64    /* read before what has ended is looked at */
+#define LOOK_MS        100   /* between two looks at our own size */
+#define PROGRESS_MS    1000  /* between two reports of a job's progress */
+#define UNHEARD_MS     10000 /* a draining worker waits so long for a broker that is gone */
+#define ENVELOPE_MAX   8192  /* of a RESULT with its words */
+#define ARENA_BYTES    (1U << 20)
+#define KINDS_IN_HELLO 256
+
+struct host {
+    const struct host_config *config;
+    struct link *link;
+    struct agent *agent;
+    struct slots *slots;
+    struct outbox outbox;
+    struct arena *arena;
+    struct job inline_job;
+    int signals;
+    struct mono born, looked, progressed;
+    struct mono heard; /* the last time that the link was up */
+    enum worker_exit status;
+    bool over; /* leave now */
+    struct err err;
+    struct str names[KINDS_IN_HELLO];
+};
+
+/* ---- kinds ---------------------------------------------------------------------------------- */
+static const struct worker_kind *find_kind(const struct host *h, struct str name) {
+    for (size_t i = 0; i < h->config->kinds.n; i++)
+        if (str_eq(name, str_of(h->config->kinds.at[i]->name)))
+            return h->config->kinds.at[i];
+    return NULL;
+}
+
+static void declare_kinds(struct host *h) {
+    struct frame_out f __attribute__((cleanup(frame_destroy))) = FRAME_OUT;
+    frame_begin(&f, VERB_declare_kind, link_sequence(h->link));
+    for (size_t i = 0; i < h->config->kinds.n; i++) {
+        struct msg_kind_info m = worker_kind_info(h->config->kinds.at[i]);
+        if (frame_add(&f, &m) == 0)
+            continue;
+        link_send(h->link, &f, NULL);
+        frame_begin(&f, VERB_declare_kind, link_sequence(h->link));
+        frame_add(&f, &m);
+    }
+    link_send(h->link, &f, NULL);
+}
+
+static uint64_t result_max(const struct host *h) {
+    const struct msg_welcome *terms = link_terms(h->link);
+    uint64_t most = terms->bytes_max > 2 * ENVELOPE_MAX ? terms->bytes_max - ENVELOPE_MAX
+                                                        : terms->bytes_max / 2;
+    if (terms->result_max < most)
+        most = terms->result_max;
+    return most < BODY_MAX_LEN ? most : BODY_MAX_LEN;
+}
+
+/* ---- what the agent wants ------------------------------------------------------------------- */
+static void fx_say(void *ctx, enum verb verb, const void *message, struct str payload) {
+    struct host *h = ctx;
+    outbox_put(&h->outbox, verb, message, payload);
+}
+
+static void fx_hello(void *ctx) {
+    struct host *h = ctx;
+    outbox_flush(&h->outbox);
+    link_hello_again(h->link);
+}
+
+static enum agent_route fx_admit(void *ctx, struct attempt *a, struct err *e) {
+    const struct host *h = ctx;
+    const struct worker_kind *kind = find_kind(h, a->kind);
+    if (!kind) {
+        err_set(e, ERR_UNKNOWN_KIND, "this worker does not run kind " STR_FMT, STR_ARG(a->kind));
+        return AGENT_REJECT;
+    }
+    if (job_payload_check(a->payload, e) < 0) {
+        e->code = ERR_MALFORMED;
+        return AGENT_REJECT;
+    }
+    return kind->is_inline ? AGENT_INLINE : AGENT_SLOT;
+}
+
+static void fx_start(void *ctx, struct attempt *a) {
+    struct host *h = ctx;
+    const struct worker_kind *kind = find_kind(h, a->kind);
+    ASSERT(kind);
+    if (!a->is_inline) {
+        slots_start(h->slots, a, kind->run, a->started, result_max(h));
+        return;
+    }
+    struct ending end;
+    job_execute(&h->inline_job, a, kind->run, a->started, result_max(h), &end);
+    agent_ended(h->agent, a->started, a, &end);
+}
+
+static void fx_stop(void *ctx, struct attempt *a) {
+    (void)ctx;
+    slots_stop(a, a->stop);
+}
+
+static void fill_hello(void *ctx, struct msg_hello *m) {
+    struct host *h = ctx;
+    agent_fill_hello(h->agent, m);
+    size_t n = h->config->kinds.n;
+    for (size_t i = 0; i < n; i++)
+        h->names[i] = str_of(h->config->kinds.at[i]->name);
+    MSG_SET(m, hello, kinds, ((struct str_list){h->names, n}));
+    if (h->config->pool.len)
+        MSG_SET(m, hello, pool, h->config->pool);
+}
+
+static void fill_heartbeat(void *ctx, struct msg_heartbeat *m) {
+    struct host *h = ctx;
+    outbox_flush(&h->outbox); /* `held` counts what is on its way */
+    agent_fill_heartbeat(h->agent, m);
+    MSG_SET(m, heartbeat, rss_bytes, rss_bytes());
+}
+
+/* ---- leaving -------------------------------------------------------------------------------- */
+static void leave(struct host *h, bool own, enum worker_exit status, const char *why) {
+    if (agent_is_draining(h->agent))
+        return;
+    h->status = status;
+    log_event(LOG_worker_draining, log_text("reason", why),
+              log_u64("running", agent_running(h->agent)));
+    agent_drain(h->agent, own);
+}
+
+static void stop_now(struct host *h) {
+    h->status = WORKER_EXIT_STOPPED;
+    h->over = true;
+    agent_stop_all(h->agent);
+}
+
+static void on_signal(struct host *h) {
+    struct signalfd_siginfo info;
+    while (read(h->signals, &info, sizeof info) == (ssize_t)sizeof info) {
+        if (agent_is_draining(h->agent))
+            stop_now(h);
+        else
+            leave(h, true, WORKER_EXIT_DRAINED, "a signal");
+    }
+}
+
+static void look_at_ourselves(struct host *h, struct mono now) {
+    const struct host_config *config = h->config;
+    if (!mono_reached(now, mono_add(h->looked, LOOK_MS)) || agent_is_draining(h->agent))
+        return;
+    h->looked = now;
+    if (config->memory_max && rss_bytes() > config->memory_max)
+        leave(h, true, WORKER_EXIT_RECYCLE, "its memory is over the ceiling");
+    else if (config->recycle_jobs && agent_done(h->agent) >= config->recycle_jobs)
+        leave(h, true, WORKER_EXIT_RECYCLE, "it has done its number of jobs");
+    else if (config->recycle_age_ms && mono_reached(now, mono_add(h->born, config->recycle_age_ms)))
+        leave(h, true, WORKER_EXIT_RECYCLE, "it has reached its age");
+}
+
+static void look_whether_over(struct host *h, struct mono now) {
+    if (link_is_up(h->link))
+        h->heard = now;
+    if (h->over || !agent_is_draining(h->agent) || agent_running(h->agent))
+        return;
+    if (agent_is_drained(h->agent)) {
+        h->over = true;
+    } else if (mono_reached(now, mono_add(h->heard, UNHEARD_MS))) {
+        h->status = WORKER_EXIT_UNHEARD;
+        h->over = true;
+    }
+}
+
+/* ---- what the broker says ------------------------------------------------------------------- */
+static void on_outcome(const struct msg_outcome *m) {
+    if (m->code)
+        log_event(LOG_worker_kind_refused, log_str("error", m->text),
+                  log_text("code", err_code_known(m->code) ? err_code_name((enum err_code)m->code)
+                                                           : "unknown"));
+}
+
+static void on_item(struct host *h, struct mono now, enum verb verb, const union msg_any *m,
+                    struct str payload) {
+    switch ((int)verb) {
+    case VERB_dispatch:
+        agent_dispatch(h->agent, now, &m->dispatch, payload);
+        break;
+    case VERB_result_ack:
+        agent_result_ack(h->agent, &m->attempt_ref);
+        break;
+    case VERB_cancel_attempt:
+        agent_cancel(h->agent, now, &m->attempt_ref);
+        break;
+    case VERB_lost:
+        agent_lost(h->agent, now, &m->attempt_ref);
+        break;
+    case VERB_recall:
+        agent_recall(h->agent, now, &m->attempt_ref);
+        break;
+    case VERB_drain_worker:
+        leave(h, false, WORKER_EXIT_DRAINED, "the broker says so");
+        break;
+    case VERB_outcome:
+        on_outcome(&m->outcome);
+        break;
+    default: /* heartbeats and errors are the link's business */
+        break;
+    }
+}
+
+static void on_message(struct host *h, struct frame_in *in) {
+    struct mono now = clock_mono();
+    union msg_any m;
+    struct frame_item item;
+    struct err e = {0};
+    for (int got; (got = frame_next(in, &m, h->arena, &item, &e)) != 0;) {
+        if (got > 0)
+            on_item(h, now, in->verb->verb, &m, item.payload);
+        else
+            log_event(LOG_worker_unreadable, LOG_WHY(&e));
+    }
+    arena_reset(h->arena);
+}
+
+static void on_up(struct host *h, bool new_epoch) {
+    log_event(LOG_worker_connected, log_u64("epoch", link_epoch(h->link)));
+    if (new_epoch)
+        declare_kinds(h);
+    agent_welcome(h->agent, clock_mono(), link_terms(h->link));
+}
+
+static void on_news(struct host *h, struct link_news *news) {
+    switch (news->what) {
+    case LINK_MESSAGE:
+        on_message(h, &news->message);
+        break;
+    case LINK_UP:
+        on_up(h, news->new_epoch);
+        break;
+    case LINK_DOWN:
+        log_event(LOG_worker_disconnected, LOG_WHY(&news->err));
+        agent_down(h->agent);
+        break;
+    case LINK_REFUSED:
+        h->err = news->err;
+        h->status = WORKER_EXIT_REFUSED;
+        h->over = true;
+        agent_stop_all(h->agent);
+        break;
+    case LINK_UNREADABLE:
+        log_event(LOG_worker_unreadable, LOG_WHY(&news->err));
+        break;
+    case LINK_NOTHING:
+        break;
+    }
+}
+
+/* ---- the loop ------------------------------------------------------------------------------- */
+static void on_ended(void *ctx, struct attempt *a, const struct ending *end) {
+    struct host *h = ctx;
+    agent_ended(h->agent, clock_mono(), a, end);
+}
+
+static void tell_progress(void *ctx, struct attempt *a) {
+    struct host *h = ctx;
+    uint64_t done, total;
+    if (slots_progress(a, &done, &total))
+        agent_progress(h->agent, a, done, total);
+}
+
+/* True: there may be more to read. */
+static bool read_messages(struct host *h) {
+    for (int n = 0; n < MESSAGES_MAX; n++) {
+        struct link_news news;
+        link_poll(h->link, MONO_PAST, &news);
+        if (news.what == LINK_NOTHING)
+            return false;
+        on_news(h, &news);
+    }
+    return true;
+}
+
+static void wait_for_work(struct host *h, struct mono now) {
+    struct mono until = agent_next(h->agent, now);
+    struct mono look = mono_add(now, h->config->memory_max || agent_is_draining(h->agent) ||
+                                             h->config->recycle_age_ms
+                                         ? LOOK_MS
+                                         : PROGRESS_MS);
+    int fds[2] = {slots_fd(h->slots), h->signals};
+    bool ready[2] = {false, false};
+    link_wait(h->link, look.ms < until.ms ? look : until, fds, ready, 2);
+    if (ready[1])
+        on_signal(h);
+}
+
+static void serve(struct host *h) {
+    while (!h->over) {
+        bool more = read_messages(h);
+        slots_collect(h->slots, on_ended, h);
+        struct mono now = clock_mono();
+        agent_tick(h->agent, now);
+        if (mono_reached(now, mono_add(h->progressed, PROGRESS_MS))) {
+            h->progressed = now;
+            agent_each_running(h->agent, tell_progress, h);
+        }
+        look_at_ourselves(h, now);
+        outbox_flush(&h->outbox);
+        look_whether_over(h, now);
+        if (!more && !h->over)
+            wait_for_work(h, now);
+    }
+}
+
+/* ---- coming and going ----------------------------------------------------------------------- */
+static void signal_set(sigset_t *set) {
+    sigemptyset(set);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGINT);
+}
+
+void host_block_signals(void) {
+    sigset_t set;
+    signal_set(&set);
+    int rc = pthread_sigmask(SIG_BLOCK, &set, NULL);
+    ASSERT(rc == 0);
+}
+
+static int open_all(struct host *h, struct err *e) {
+    const struct host_config *config = h->config;
+    static const struct agent_effects none = {
+        .say = fx_say, .hello = fx_hello, .admit = fx_admit, .start = fx_start, .stop = fx_stop};
+    struct agent_effects effects = none;
+    effects.ctx = h;
+    h->agent = agent_new(
+        &(struct agent_config){.slots = config->slots, .prefetch = config->prefetch}, &effects);
+    h->arena = arena_new(ARENA_BYTES);
+    job_setup(&h->inline_job);
+    h->slots = slots_new(config->slots);
+    sigset_t set;
+    signal_set(&set);
+    h->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    ASSERT(h->signals >= 0);
+    struct link_config link = {.role = ROLE_WORKER,
+                               .endpoint = config->endpoint,
+                               .name = "quern-worker",
+                               .clock = clock_mono,
+                               .ctx = h,
+                               .fill_hello = fill_hello,
+                               .fill_heartbeat = fill_heartbeat};
+    memcpy(link.instance, config->instance, sizeof link.instance);
+    if (link_new(&h->link, &link, e) < 0)
+        return -1;
+    outbox_setup(&h->outbox, h->link);
+    return 0;
+}
+
+static void close_all(struct host *h, bool *clean) {
+    *clean = slots_busy(h->slots) == 0;
+    if (h->link) {
+        link_bye(h->link, h->status == WORKER_EXIT_STOPPED ? "stopped" : "drained");
+        outbox_teardown(&h->outbox);
+    }
+    link_destroy(&h->link);
+    if (!*clean)
+        return; /* what still runs uses the rest */
+    slots_destroy(&h->slots);
+    agent_destroy(&h->agent);
+    job_teardown(&h->inline_job);
+    arena_destroy(&h->arena);
+    close(h->signals);
+}
+
+enum worker_exit host_run(const struct host_config *config, bool *clean, struct err *e) {
+    ASSERT(config->kinds.n > 0 && config->kinds.n <= KINDS_IN_HELLO);
+    struct mono now = clock_mono();
+    struct host h = {.config = config, .born = now, .looked = now, .progressed = now, .heard = now};
+    if (open_all(&h, e) < 0) {
+        h.status = WORKER_EXIT_USAGE;
+    } else {
+        serve(&h);
+        if (h.status == WORKER_EXIT_REFUSED && e)
+            *e = h.err;
+    }
+    close_all(&h, clean);
+    return h.status;
+}

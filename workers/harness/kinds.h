@@ -1,0 +1,27 @@
+/* The job kinds that a worker program knows: rows of one table (workers/kinds.def). */
+#pragma once
+
+#include "common/base/str.h"
+#include "schemas/messages.h"
+#include "workers/harness/job.h"
+
+struct worker_kind {
+    const char *name;
+    job_run_fn *run;
+    /* Runs on the host thread, between two messages, without a slot: for kinds that neither wait
+     * nor compute, where the hand-over to a slot would cost more than the job. */
+    bool is_inline;
+    bool speculative;    /* may run before its submission is durable */
+    uint64_t timeout_ms; /* these three: 0 is the broker's default */
+    uint64_t attempts_max;
+    uint64_t backoff_ms;
+    const char *schema; /* JSON Schema of its payload */
+};
+
+struct worker_kinds {
+    const struct worker_kind *const *at;
+    size_t n;
+};
+
+/* What DECLARE_KIND says of it; borrows from the row. */
+struct msg_kind_info worker_kind_info(const struct worker_kind *kind);

@@ -1,0 +1,175 @@
+#include "workers/harness/slots.h"
+
+#include "common/base/check.h"
+#include "common/base/mem.h"
+#include "workers/harness/job_int.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+struct slot {
+    struct slots *all;
+    pthread_t thread;
+    sem_t go;
+    struct slot *next; /* of the free ones or the ended ones */
+    struct job job;
+    /* what it was handed */
+    struct attempt *attempt; /* NULL: end the thread */
+    job_run_fn *run;
+    struct mono now;
+    uint64_t result_max;
+    /* what it hands back */
+    struct ending ending;
+};
+
+struct slots {
+    struct slot *at;
+    uint32_t n, busy;
+    struct slot *free; /* the host's */
+    int fd;
+    pthread_mutex_t lock; /* of `ended` */
+    struct slot *ended;   /* the last one first */
+};
+
+/* ---- in the slot's thread ------------------------------------------------------------------- */
+static void hand_back(struct slot *slot) {
+    struct slots *s = slot->all;
+    pthread_mutex_lock(&s->lock);
+    bool first = !s->ended;
+    slot->next = s->ended;
+    s->ended = slot;
+    pthread_mutex_unlock(&s->lock);
+    uint64_t one = 1;
+    if (first && write(s->fd, &one, sizeof one) < 0)
+        ASSERT(errno == EAGAIN); /* it is readable already */
+}
+
+static void *run_slot(void *p) {
+    struct slot *slot = p;
+    for (;;) {
+        while (sem_wait(&slot->go) < 0)
+            ASSERT(errno == EINTR);
+        if (!slot->attempt)
+            return NULL;
+        job_execute(&slot->job, slot->attempt, slot->run, slot->now, slot->result_max,
+                    &slot->ending);
+        hand_back(slot);
+    }
+}
+
+/* ---- in the host's thread ------------------------------------------------------------------- */
+void slots_start(struct slots *s, struct attempt *a, job_run_fn *run, struct mono now,
+                 uint64_t result_max) {
+    struct slot *slot = s->free;
+    ASSERT(slot);
+    s->free = slot->next;
+    s->busy++;
+    slot->attempt = a;
+    slot->run = run;
+    slot->now = now;
+    slot->result_max = result_max;
+    a->user = slot;
+    sem_post(&slot->go);
+}
+
+void slots_stop(struct attempt *a, enum err_code why) {
+    struct slot *slot = a->user;
+    if (slot)
+        job_ask_stop(&slot->job, why);
+}
+
+static struct slot *take_ended(struct slots *s) {
+    uint64_t n;
+    if (read(s->fd, &n, sizeof n) < 0)
+        ASSERT(errno == EAGAIN || errno == EINTR);
+    pthread_mutex_lock(&s->lock);
+    struct slot *taken = s->ended;
+    s->ended = NULL;
+    pthread_mutex_unlock(&s->lock);
+    struct slot *turned = NULL; /* in the order in which they ended */
+    while (taken) {
+        struct slot *next = taken->next;
+        taken->next = turned;
+        turned = taken;
+        taken = next;
+    }
+    return turned;
+}
+
+void slots_collect(struct slots *s,
+                   void (*ended)(void *ctx, struct attempt *a, const struct ending *end),
+                   void *ctx) {
+    for (struct slot *slot = take_ended(s), *next; slot; slot = next) {
+        next = slot->next;
+        struct attempt *a = slot->attempt;
+        struct ending end = slot->ending;
+        a->user = NULL;
+        /* Free before the host hears of it, since that may start the next one. The texts of `end`
+         * lie in the slot's job: the host must copy them before it starts anything. */
+        slot->next = s->free;
+        s->free = slot;
+        s->busy--;
+        ended(ctx, a, &end);
+    }
+}
+
+int slots_fd(const struct slots *s) {
+    return s->fd;
+}
+
+uint32_t slots_busy(const struct slots *s) {
+    return s->busy;
+}
+
+bool slots_progress(struct attempt *a, uint64_t *done, uint64_t *total) {
+    struct slot *slot = a->user;
+    if (!slot || !atomic_exchange(&slot->job.has_progress, false))
+        return false;
+    *done = atomic_load(&slot->job.progress_done);
+    *total = atomic_load(&slot->job.progress_total);
+    return true;
+}
+
+struct slots *slots_new(uint32_t n) {
+    struct slots *s = MEM_NEW(struct slots);
+    s->n = n;
+    s->at = mem_zalloc(n * sizeof *s->at);
+    s->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    ASSERT(s->fd >= 0);
+    pthread_mutex_init(&s->lock, NULL);
+    for (uint32_t i = 0; i < n; i++) {
+        struct slot *slot = &s->at[i];
+        slot->all = s;
+        job_setup(&slot->job);
+        sem_init(&slot->go, 0, 0);
+        slot->next = s->free;
+        s->free = slot;
+        int rc = pthread_create(&slot->thread, NULL, run_slot, slot);
+        ASSERT(rc == 0);
+    }
+    return s;
+}
+
+void slots_destroy(struct slots **sp) {
+    struct slots *s = *sp;
+    if (!s)
+        return;
+    *sp = NULL;
+    ASSERT(s->busy == 0);
+    for (uint32_t i = 0; i < s->n; i++) {
+        s->at[i].attempt = NULL;
+        sem_post(&s->at[i].go);
+    }
+    for (uint32_t i = 0; i < s->n; i++) {
+        pthread_join(s->at[i].thread, NULL);
+        sem_destroy(&s->at[i].go);
+        job_teardown(&s->at[i].job);
+    }
+    pthread_mutex_destroy(&s->lock);
+    close(s->fd);
+    mem_free(s->at);
+    mem_free(s);
+}
