@@ -231,7 +231,7 @@ struct session {
     uint8_t instance[16];
     uint64_t link, old_link;
     uint64_t heard_ms; /* awake time */
-    uint64_t hello_sequence;
+    uint64_t hello_sequence, first; /* of its first hello: no request has a smaller one */
     enum role role;
     uint32_t hash_next, link_next;
     uint32_t worker;

@@ -219,8 +219,8 @@ uint64_t job_record(struct core *c, uint32_t i, struct str result) {
     return j->state_pos;
 }
 
-/* For cleaning: body and newest state in one record. `state` is used as it is for an ended job,
- * whose error and times are only on disk. */
+/* Body and newest state in one record: for cleaning, and for a job that is run again. `state` is
+ * used as it is for an ended job, whose error and times are only on disk. */
 void job_record_whole(struct core *c, uint32_t i, const struct record *old) {
     struct job *j = job_at(c, i);
     struct msg_rec_state m;

@@ -190,7 +190,7 @@ bool reply_open(struct core *c, struct session *s, uint64_t sequence, enum verb 
     } else if (r->sequence == sequence && !MUTANT(repeat_not_known)) {
         answer_again(c, s, r);
         return false;
-    } else if (r->sequence > sequence || sequence + most <= s->highest) {
+    } else if (r->sequence > sequence || sequence + most <= s->highest || sequence < s->first) {
         err_set(&e, ERR_OLD_SEQUENCE, "sequence: %llu, but %llu was seen and %u answers are kept",
                 (unsigned long long)sequence, (unsigned long long)s->highest, most);
     }
@@ -348,6 +348,7 @@ static uint32_t session_new(struct core *c, const struct msg_hello *m) {
     memcpy(s->instance, m->instance.at, sizeof s->instance);
     s->link = c->request.link;
     s->role = c->request.role;
+    s->first = c->request.sequence; /* what was said before was said to another life of ours */
     s->name = own(m->name);
     s->host = own(m->host);
     s->pid = (uint32_t)m->pid;

@@ -70,7 +70,10 @@ void sweep_loaded(struct core *c, const struct load *l, const struct record *r) 
     else if (!i || !job_is(job_at(c, i), JOB_IS_KEPT))
         err_set(&e, ERR_CONFLICT, "job %s changed meanwhile", id_show(l->job).at);
     else if (revive(c, i, r, &e) == 0) {
-        s->after = job_record(c, i, STR(""));
+        /* Whole: the record of its end made a replay forget its key and its other needs. */
+        job_at(c, i)->version++;
+        job_record_whole(c, i, r);
+        s->after = job_at(c, i)->body_pos;
         s->count++;
     }
     if (e.code && s->id_max == 0)

@@ -236,6 +236,7 @@ static void take_inbox(struct sim *s) {
     for (uint32_t k = 0; k < b->inbox_n; k++) {
         open_packet(s, b->inbox[k], arena);
         packet_free(b->inbox[k]);
+        b->inbox[k] = NULL; /* a broken rule may end the run in the middle */
         arena_reset(arena);
     }
     b->inbox_n = 0;

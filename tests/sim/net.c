@@ -29,6 +29,8 @@ static struct packet *copy(const struct packet *p) {
 }
 
 void packet_free(struct packet *p) {
+    if (!p)
+        return;
     mem_free(p->bytes);
     mem_free(p);
 }

@@ -17,7 +17,7 @@ struct row {
     struct plan plan;
     char key[16], unique[16], queue[16], tenant[16];
     uint64_t window_ms, interval_ms, epoch, body_pos, made_at, steps;
-    uint64_t state_pos, fence, result_fence, ended_pos, ended_at, before_pos;
+    uint64_t state_pos, fence, result_fence, result_pos, ended_pos, ended_at, before_pos;
     uint64_t state, ended_state, before_state, attempts_max;
     uint64_t durability;
     bool delayed, speculative, acked, told, revived, orphan;
@@ -29,8 +29,7 @@ struct done_row {
 };
 
 struct last_start {
-    uint32_t queue, tenant;
-    char key[16];
+    char queue[16], tenant[16], key[16];
     uint64_t at;
 };
 
@@ -97,6 +96,20 @@ static void check_new(struct sim *s, const struct row *r) {
     }
 }
 
+/* Only because somebody asked for it. */
+static void come_back(struct sim *s, struct row *r) {
+    bool asked = false;
+    for (uint32_t i = 0; i < SIM_CLIENTS; i++)
+        for (uint32_t n = 0; n < s->clients[i].n; n++)
+            asked |= s->clients[i].offers[n].id == r->id && s->clients[i].offers[n].revived;
+    if (!asked)
+        sim_fail(s, "job %s came back after its end", id_show(r->id).at);
+    r->revived = true;
+    r->before_state = r->ended_state;
+    r->before_pos = r->ended_pos;
+    r->ended_state = 0;
+}
+
 static void see_job(struct sim *s, const struct record *r, uint64_t pos) {
     struct observer *o = s->eye;
     const struct msg_rec_spec *p = r->spec;
@@ -107,7 +120,13 @@ static void see_job(struct sim *s, const struct record *r, uint64_t pos) {
         if (memcmp(&old->plan, &plan, sizeof plan) != 0 || r->state->version == 1)
             if (old->body_pos == 0 || memcmp(&old->plan, &plan, sizeof plan) != 0)
                 sim_fail(s, "an id was given twice: %s", id_show(r->state->id).at);
-        return; /* cleaning has copied it */
+        if (!old->ended_state || job_state_terminal((enum job_state)r->state->state))
+            return; /* cleaning has copied it */
+        come_back(s, old);
+        old->state = r->state->state;
+        old->fence = r->state->fence;
+        old->state_pos = pos;
+        return;
     }
     if (o->n == ROWS_MAX)
         sim_fail(s, "the observer has no room for another job");
@@ -231,28 +250,26 @@ static void check_rate(struct sim *s, const struct core *c, const struct job *j)
     o->slow_tat_us = (o->slow_tat_us > now_us ? o->slow_tat_us : now_us) + cell;
 }
 
-static void check_interval(struct sim *s, const struct core *c, const struct job *j,
-                           const struct row *r) {
+static void check_interval(struct sim *s, const struct row *r) {
     struct observer *o = s->eye;
     if (!r->interval_ms)
         return;
-    uint32_t queue = line_at(c, j->line)->queue;
-    for (uint32_t n = 0; n < o->starts_n; n++) {
-        struct last_start *l = &o->starts[n];
-        if (strcmp(job_queue(c, j)->row.name.at, r->queue) != 0 || l->queue != queue ||
-            l->tenant != j->tenant || strcmp(l->key, r->key) != 0)
-            continue;
-        if (s->now - l->at < r->interval_ms)
-            sim_fail(s, "key %s was started %llu ms after its last start, at least %llu", r->key,
-                     (unsigned long long)(s->now - l->at), (unsigned long long)r->interval_ms);
-        l->at = s->now;
+    struct last_start *l = NULL;
+    for (uint32_t n = 0; n < o->starts_n && !l; n++)
+        if (strcmp(o->starts[n].queue, r->queue) == 0 && strcmp(o->starts[n].key, r->key) == 0 &&
+            strcmp(o->starts[n].tenant, r->tenant) == 0)
+            l = &o->starts[n];
+    if (l && s->now - l->at < r->interval_ms)
+        sim_fail(s, "key %s was started %llu ms after its last start, at least %llu", r->key,
+                 (unsigned long long)(s->now - l->at), (unsigned long long)r->interval_ms);
+    if (!l && o->starts_n == 64)
         return;
-    }
-    if (o->starts_n == 64)
-        return;
-    struct last_start *l = &o->starts[o->starts_n++];
-    *l = (struct last_start){.queue = queue, .tenant = j->tenant, .at = s->now};
+    if (!l)
+        l = &o->starts[o->starts_n++];
+    l->at = s->now;
     memcpy(l->key, r->key, sizeof l->key);
+    memcpy(l->queue, r->queue, sizeof l->queue);
+    memcpy(l->tenant, r->tenant, sizeof l->tenant);
 }
 
 /* Its worker lives, holds it, and was not heard yet: nobody may have taken it away. */
@@ -290,7 +307,7 @@ static void see_dispatch(struct sim *s, struct row *r, const struct msg_rec_stat
     check_fairness(s, c, j);
     check_aging(s, c, j);
     check_rate(s, c, j);
-    check_interval(s, c, j, r);
+    check_interval(s, r);
     check_orphan(s, r, r->fence);
     r->orphan = false;
 }
@@ -314,20 +331,6 @@ static void see_end(struct sim *s, struct row *r, const struct msg_rec_state *m,
         o->dones[o->dones_n++] = (struct done_row){pos, (uint32_t)(r - o->rows)};
 }
 
-/* Only because somebody asked for it. */
-static void come_back(struct sim *s, struct row *r) {
-    bool asked = false;
-    for (uint32_t i = 0; i < SIM_CLIENTS; i++)
-        for (uint32_t n = 0; n < s->clients[i].n; n++)
-            asked |= s->clients[i].offers[n].id == r->id && s->clients[i].offers[n].revived;
-    if (!asked)
-        sim_fail(s, "job %s came back after its end", id_show(r->id).at);
-    r->revived = true;
-    r->before_state = r->ended_state;
-    r->before_pos = r->ended_pos;
-    r->ended_state = 0;
-}
-
 static void see_state(struct sim *s, const struct record *rec, uint64_t pos) {
     struct observer *o = s->eye;
     const struct msg_rec_state *m = rec->state;
@@ -348,8 +351,10 @@ static void see_state(struct sim *s, const struct record *rec, uint64_t pos) {
         see_end(s, r, m, pos);
     else if (r->ended_state)
         come_back(s, r);
-    if (o->result && o->result->job == m->id && m->state != JOB_running)
+    if (o->result && o->result->job == m->id && m->state != JOB_running) {
         r->result_fence = o->result->fence;
+        r->result_pos = pos;
+    }
     r->state = m->state;
     r->fence = m->fence;
     r->state_pos = pos;
@@ -483,10 +488,14 @@ void observe_lost_worker(struct sim *s, struct str text) {
  */
 /* What was not durable at the crash has not happened. */
 static void roll_back(struct sim *s, struct row *r, uint64_t end) {
-    if (r->state_pos >= end) {
-        r->result_fence = 0;
-        r->state_pos = r->body_pos;
+    if (r->state_pos >= end && !r->ended_state && r->before_state) { /* it did not come back */
+        r->ended_state = r->before_state;
+        r->ended_pos = r->before_pos;
     }
+    if (r->result_pos >= end)
+        r->result_fence = 0;
+    if (r->state_pos >= end)
+        r->state_pos = r->body_pos;
     if (r->ended_state && r->ended_pos >= end) {
         if (r->told && !r->revived)
             sim_fail(s, "an end that a client was told of was lost");
