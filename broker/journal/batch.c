@@ -9,7 +9,9 @@ struct batch *batch_new(size_t bytes_max, uint32_t segment_bytes) {
     b->pieces_max = 2 * (bytes_max / segment_bytes) + 4;
     b->size = bytes_max + b->pieces_max * 3 * (size_t)FORMAT_BLOCK;
     ASSERT(b->size < UINT32_MAX);
-    b->image = mem_alloc(b->size);
+    bool grown = blocks_grow(&b->memory, b->size) == 0;
+    ASSERT(grown);
+    b->image = b->memory.at;
     b->pieces = mem_grow(NULL, b->pieces_max, sizeof *b->pieces);
     return b;
 }
@@ -17,7 +19,7 @@ struct batch *batch_new(size_t bytes_max, uint32_t segment_bytes) {
 void batch_destroy(struct batch **b) {
     if (!*b)
         return;
-    mem_free((*b)->image);
+    blocks_free(&(*b)->memory);
     mem_free((*b)->pieces);
     MEM_FREE(*b);
 }

@@ -6,6 +6,7 @@
  * never moves, so a record can be read from it until the batch is cleared. */
 #pragma once
 
+#include "broker/journal/blocks.h"
 #include "broker/journal/format.h"
 #include "broker/journal/journal.h"
 
@@ -23,6 +24,7 @@ struct piece {
 struct batch {
     char *image;
     size_t len, size;
+    struct blocks memory; /* of the image */
     struct piece *pieces;
     size_t n, pieces_max;
     /* First segment of the log. Segments go when a batch says so durably; what was moved out of

@@ -17,8 +17,7 @@ void clean_clear(struct clean *c) {
     }
 }
 
-/* ---- dispatcher ---------------------------------------------------------------------------------
- */
+/* ---- dispatcher ------------------------------------------------------------------------------ */
 
 void clean_start(struct clean *c, uint32_t segment, uint32_t end) {
     ASSERT(!atomic_load(&c->active));
@@ -43,8 +42,7 @@ void clean_give_back(struct clean *c, struct clean_piece *piece) {
     atomic_store(&piece->ready, false);
 }
 
-/* ---- keeper -------------------------------------------------------------------------------------
- */
+/* ---- keeper ---------------------------------------------------------------------------------- */
 
 bool clean_waiting(const struct clean *c) {
     return atomic_load(&c->active) && !atomic_load(&c->pieces[c->filled].ready);
@@ -76,7 +74,7 @@ static bool append(struct clean_piece *p, const struct journal_record *r) {
 static int fill(struct clean *c, struct clean_piece *p, struct file_dir *dir, uint64_t log_id,
                 struct err *e) {
     if (!c->file) {
-        if (file_open(dir, segment_name(c->segment).at, FILE_READ_WRITE, &c->file, e) != 0)
+        if (file_open(dir, segment_name(c->segment).at, FILE_DIRECT, &c->file, e) != 0)
             return -1;
         scan_start(&c->scan, c->file, log_id, c->segment, FORMAT_BLOCK, c->end);
         c->walk.left = 0;

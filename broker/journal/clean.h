@@ -35,7 +35,7 @@ struct clean {
 
 void clean_clear(struct clean *c);
 
-/* ---- dispatcher ---------------------------------------------------------------------------- */
+/* ---- dispatcher ------------------------------------------------------------------------------ */
 /* Only when the last piece of the segment before has been given back. */
 void clean_start(struct clean *c, uint32_t segment, uint32_t end);
 /* The rest is not wanted: the next piece filled is the last. */
@@ -43,7 +43,7 @@ void clean_cancel(struct clean *c);
 struct clean_piece *clean_take(struct clean *c);
 void clean_give_back(struct clean *c, struct clean_piece *piece);
 
-/* ---- keeper -------------------------------------------------------------------------------- */
+/* ---- keeper ---------------------------------------------------------------------------------- */
 bool clean_waiting(const struct clean *c);
 /* Fills one piece. */
 void clean_fill(struct clean *c, struct file_dir *dir, uint64_t log_id);

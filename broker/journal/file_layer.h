@@ -4,13 +4,17 @@
  * The calls behave as the system's: -1 and errno, short reads and writes are allowed. A *layer*
  * opens *directories*, a directory opens *files*; both begin with the structs below. What one
  * promises:
- *   - written bytes survive a power cut only after `sync` of the file; a sector (512 bytes) is
- * written whole or not at all, sectors reach the disk in any order;
- *   - names (create, rename, unlink) survive only after `sync_dir`;
- *   - after a failed `sync` what was written may be lost although reading still shows it:
- * FILE_FRESH opens a file so that reading shows what the disk has. The helpers at the end finish
- * short reads and writes and fill a `struct err` with the file's name. Calls on different files may
- * come from different threads at the same time. */
+ *
+ * - Written bytes survive a power cut only after `sync` of the file. A sector (512 bytes) is
+ * written whole or not at all; sectors reach the disk in any order.
+ *
+ * - Names (create, rename, unlink) survive only after `sync_dir`.
+ *
+ * - After a failed `sync` what was written may be lost although reading still shows it, unless it
+ * is read through FILE_DIRECT.
+ *
+ * The helpers at the end finish short reads and writes and fill a `struct err` with the file's
+ * name. Calls on different files may come from different threads at the same time. */
 #pragma once
 
 #include "common/base/err.h"
@@ -35,7 +39,17 @@ struct file {
     char name[FILE_NAME_SIZE];
 };
 
-enum file_how { FILE_READ_WRITE, FILE_CREATE, FILE_FRESH };
+/* How a file is used. DIRECT passes by the system's cache: every buffer, offset and length is a
+ * multiple of FILE_BLOCK, and reading shows what the disk has. Where a file system knows no direct
+ * access it is only slower. */
+enum file_how {
+    FILE_CREATE,     /* a new, empty file, or an old one emptied; DIRECT */
+    FILE_DIRECT,     /* to read and write in bulk */
+    FILE_READ_AHEAD, /* to read pieces of a file that nobody writes; what is behind them is cached
+                      */
+    FILE_READ_EXACT  /* the same beside a writer: nothing is cached that was not asked for */
+};
+#define FILE_BLOCK 4096U
 
 struct file_layer {
     /* Creates the directory, private to its owner, if it is missing. */

@@ -152,26 +152,45 @@ static int real_sync_dir(struct file_dir *dir) {
     return fsync(dir_of(dir)->fd);
 }
 
-static int real_open(struct file_dir *dir, const char *name, enum file_how how, struct file **out) {
-    int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW;
+static int open_flags(enum file_how how) {
+    int flags = O_CLOEXEC | O_NOFOLLOW;
     if (how == FILE_CREATE)
-        flags |= O_CREAT | O_TRUNC;
-    int fd = openat(dir_of(dir)->fd, name, flags, 0600);
+        return flags | O_RDWR | O_DIRECT | O_CREAT | O_TRUNC;
+    return how == FILE_DIRECT ? flags | O_RDWR | O_DIRECT : flags | O_RDONLY;
+}
+
+/* For a file system without direct access: pages of a write that failed stay in its cache, marked
+ * clean; written out and dropped, the cache shows what the disk has. */
+static int drop_cache(int fd) {
+    if (fdatasync(fd) != 0)
+        return -1;
+    errno = posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    return errno == 0 ? 0 : -1;
+}
+
+static int open_as(int dir, const char *name, enum file_how how) {
+    int flags = open_flags(how), status = 0;
+    int fd = openat(dir, name, flags, 0600);
+    if (fd < 0 && errno == EINVAL && (flags & O_DIRECT)) {
+        fd = openat(dir, name, flags & ~O_DIRECT, 0600);
+        status = fd >= 0 && how == FILE_DIRECT ? drop_cache(fd) : 0;
+    }
+    if (fd >= 0 && how == FILE_READ_EXACT) {
+        errno = posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
+        status = errno == 0 ? 0 : -1;
+    }
+    if (fd < 0 || status == 0)
+        return fd;
+    int saved = errno;
+    close(fd);
+    errno = saved;
+    return -1;
+}
+
+static int real_open(struct file_dir *dir, const char *name, enum file_how how, struct file **out) {
+    int fd = open_as(dir_of(dir)->fd, name, how);
     if (fd < 0)
         return -1;
-    /* Pages of a write that failed stay in the cache, marked clean; written out and dropped, the
-     * cache shows what the disk has. */
-    if (how == FILE_FRESH) {
-        int status = fdatasync(fd);
-        if (status == 0 && (errno = posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED)) != 0)
-            status = -1;
-        if (status != 0) {
-            int saved = errno;
-            close(fd);
-            errno = saved;
-            return -1;
-        }
-    }
     struct real_file *f = MEM_NEW(struct real_file);
     f->base.layer = dir->layer;
     f->base.dir = dir;

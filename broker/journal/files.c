@@ -6,8 +6,7 @@
 #include "common/base/mem.h"
 #include "common/os/clock.h"
 
-/* ---- put ----------------------------------------------------------------------------------------
- */
+/* ---- put ------------------------------------------------------------------------------------- */
 
 static void follow_cursor(struct files *f) {
     if (f->cursor.segment != f->tally.last)
@@ -58,8 +57,7 @@ static enum journal_room files_room(const struct journal *j) {
     return ahead > 0 || here ? JOURNAL_RESERVE : JOURNAL_NONE;
 }
 
-/* ---- commit -------------------------------------------------------------------------------------
- */
+/* ---- commit ---------------------------------------------------------------------------------- */
 
 /* The last batch is durable: what it says is released may go. */
 static void settle(struct files *f) {
@@ -178,8 +176,7 @@ static const struct err *files_error(const struct journal *j) {
     return writer_failed(&f->writer) ? &f->writer.err : NULL;
 }
 
-/* ---- loads --------------------------------------------------------------------------------------
- */
+/* ---- loads ----------------------------------------------------------------------------------- */
 
 static int files_load(struct journal *j, uint64_t pos, uint32_t bytes, uint64_t token) {
     struct files *f = files_of(j);
@@ -196,7 +193,8 @@ static int files_load(struct journal *j, uint64_t pos, uint32_t bytes, uint64_t 
         taken = loads_know(l, token, NULL, &gone);
     } else {
         ASSERT(tally_has(&f->tally, format_segment_of(pos)));
-        taken = loads_ask(l, pos, bytes, token);
+        bool closed = format_segment_of(pos) < format_segment_of(f->durable);
+        taken = loads_ask(l, &(struct load_request){pos, token, bytes, closed});
         keeper_ring(&f->keeper);
         keeper_work(&f->keeper);
         return taken ? 0 : -1;
@@ -214,8 +212,7 @@ static void files_release(struct journal *j, uint64_t pos, uint32_t bytes) {
     tally_release(&files_of(j)->tally, format_segment_of(pos), bytes);
 }
 
-/* ---- cleaning -----------------------------------------------------------------------------------
- */
+/* ---- cleaning -------------------------------------------------------------------------------- */
 
 static bool files_clean_want(const struct journal *j) {
     const struct files *f = files_of_const(j);
@@ -277,8 +274,7 @@ static enum journal_clean files_clean_next(struct journal *j,
     return JOURNAL_CLEAN_DONE;
 }
 
-/* ---- figures ------------------------------------------------------------------------------------
- */
+/* ---- figures --------------------------------------------------------------------------------- */
 
 static void files_stats(const struct journal *j, struct journal_stats *out) {
     const struct files *f = files_of_const(j);

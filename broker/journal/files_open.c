@@ -13,8 +13,7 @@
 #define FILL_MAX_MAX          (256U << 20)
 #define LOADS_MAX_MAX         (64U << 10)
 
-/* ---- options ------------------------------------------------------------------------------------
- */
+/* ---- options --------------------------------------------------------------------------------- */
 
 static uint32_t or_default(uint32_t value, uint32_t instead) {
     return value ? value : instead;
@@ -41,8 +40,7 @@ static int check_options(const struct journal_options *given, struct journal_opt
     return 0;
 }
 
-/* ---- open ---------------------------------------------------------------------------------------
- */
+/* ---- open ------------------------------------------------------------------------------------ */
 
 static uint64_t disk_bytes(const struct recovered *log, uint64_t segment_bytes) {
     uint64_t sum = log->spares * segment_bytes;
@@ -146,8 +144,7 @@ int journal_open(struct journal **out, const struct journal_options *options,
     return err_add(e, "journal");
 }
 
-/* ---- replay -------------------------------------------------------------------------------------
- */
+/* ---- replay ---------------------------------------------------------------------------------- */
 
 struct replay {
     struct files *f;
@@ -192,8 +189,7 @@ int files_replay(struct journal *j,
     return 0;
 }
 
-/* ---- close --------------------------------------------------------------------------------------
- */
+/* ---- close ----------------------------------------------------------------------------------- */
 
 /* The writer first: its last batch may need a spare. */
 void files_abandon(struct journal *j) {

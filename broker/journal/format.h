@@ -107,8 +107,7 @@ static inline uint32_t format_block_up(uint32_t n) {
     return (n + FORMAT_BLOCK - 1) & ~(FORMAT_BLOCK - 1);
 }
 
-/* ---- records: CRC, then one word of type << 24 | body length, then the body ---------------------
- */
+/* ---- records: CRC, then one word of type << 24 | body length, then the body ------------------ */
 
 static inline uint32_t format_word(uint8_t type, uint32_t body) {
     return (uint32_t)type << 24 | body;

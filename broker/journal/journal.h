@@ -61,7 +61,7 @@ struct journal_record {
     struct str body;
 };
 
-/* ---- in order of life ---------------------------------------------------------------------- */
+/* ---- in order of life ------------------------------------------------------------------------ */
 
 /* Locks the directory and finds the end of the log. LOCKED: another process has it (its pid is in
  * the text). CORRUPT, CONFLICT (a file that is not ours), BAD_VERSION, IO, DISK_FULL. */
@@ -130,7 +130,7 @@ bool journal_loaded(struct journal *j, struct journal_load_done *out);
 /* The record is dead: superseded, moved or forgotten. */
 void journal_release(struct journal *j, uint64_t pos, uint32_t bytes);
 
-/* ---- cleaning ------------------------------------------------------------------------------ */
+/* ---- cleaning -------------------------------------------------------------------------------- */
 
 /* True while the oldest segment should be emptied: dead bytes of the closed segments exceed live
  * ones (a quarter of the live ones while room is RESERVE), or it was begun. Segments without live
@@ -149,7 +149,7 @@ enum journal_clean journal_clean_next(struct journal *j,
                                       void (*each)(void *ctx, const struct journal_record *r),
                                       void *ctx);
 
-/* ---- figures ------------------------------------------------------------------------------- */
+/* ---- figures --------------------------------------------------------------------------------- */
 
 struct journal_stats {
     uint64_t disk_bytes;    /* of all segment files, spares too */
@@ -171,7 +171,7 @@ void journal_stats(const struct journal *j, struct journal_stats *out);
  * durable; the journal is gone in either case. */
 int journal_close(struct journal **j, struct err *e);
 
-/* ---- the implementation in memory ---------------------------------------------------------- */
+/* ---- the implementation in memory ------------------------------------------------------------ */
 
 /* What outlives a journal in memory, as a disk would: for tests. */
 struct journal_memory;

@@ -6,7 +6,10 @@
 #include "common/os/clock.h"
 
 /* How long to wait before a spare is tried again that could not be made. */
-#define SPACE_RETRY_MS 1000
+#define SPARE_RETRY_MS 1000
+/* Between two steps of filling a spare that is not needed yet: each makes the commits beside it
+ * slower. */
+#define SPARE_PAUSE_MS 5
 
 static void trouble(struct keeper *k, const struct err *e) {
     pthread_mutex_lock(&k->upkeep_lock);
@@ -14,16 +17,17 @@ static void trouble(struct keeper *k, const struct err *e) {
     pthread_mutex_unlock(&k->upkeep_lock);
 }
 
-/* ---- loads --------------------------------------------------------------------------------------
- */
+/* ---- loads ----------------------------------------------------------------------------------- */
 
-static int cached_file(struct keeper *k, uint32_t segment, struct file **out, struct err *e) {
+static int cached_file(struct keeper *k, uint32_t segment, bool closed, struct file **out,
+                       struct err *e) {
     struct keeper_file *slot = &k->files[segment % KEEPER_FILES];
-    if (slot->segment != segment)
+    enum file_how how = closed ? FILE_READ_AHEAD : FILE_READ_EXACT;
+    if (slot->segment != segment || slot->closed != closed)
         file_close(&slot->file);
     slot->segment = segment;
-    if (!slot->file &&
-        file_open(k->dir, segment_name(segment).at, FILE_READ_WRITE, &slot->file, e) != 0)
+    slot->closed = closed;
+    if (!slot->file && file_open(k->dir, segment_name(segment).at, how, &slot->file, e) != 0)
         return -1;
     *out = slot->file;
     return 0;
@@ -39,7 +43,7 @@ static int load_record(struct keeper *k, const struct load_request *request,
                        struct load_answer *answer, struct err *e) {
     struct file *file;
     uint32_t segment = format_segment_of(request->pos), offset = format_offset_of(request->pos);
-    if (cached_file(k, segment, &file, e) != 0)
+    if (cached_file(k, segment, request->closed, &file, e) != 0)
         return -1;
     char *at = answer->memory = mem_try(request->bytes);
     if (!at)
@@ -68,51 +72,36 @@ static void load_next(struct keeper *k) {
     flag_raise(k->flag);
 }
 
-/* ---- removals -----------------------------------------------------------------------------------
- */
+/* ---- spares ---------------------------------------------------------------------------------- */
 
-static bool drops_waiting(const struct keeper *k) {
-    return atomic_load(&k->drops_head) != atomic_load(&k->drops_tail);
+/* Cleaning gives files back, and filling new ones beside it would starve it. */
+static bool spare_wanted(const struct keeper *k) {
+    return spares_wanted(&k->spares) &&
+           (!spares_ready(&k->spares) || !atomic_load(&k->clean.active));
 }
 
-bool keeper_drop(struct keeper *k, uint32_t segment, uint32_t bytes) {
-    unsigned head = atomic_load(&k->drops_head);
-    if (head - atomic_load(&k->drops_tail) == KEEPER_DROPS)
-        return false;
-    k->drops[head % KEEPER_DROPS] = (struct keeper_drop){segment, bytes};
-    atomic_store(&k->drops_head, head + 1);
-    keeper_ring(k);
-    return true;
+static struct mono spare_time(const struct keeper *k) {
+    bool paused = k->spare_pause_end.ms > k->spare_retry_at.ms && !spares_needed(&k->spares);
+    return paused ? k->spare_pause_end : k->spare_retry_at;
 }
-
-static void drop_next(struct keeper *k) {
-    struct err e = {0};
-    unsigned tail = atomic_load(&k->drops_tail);
-    struct keeper_drop drop = k->drops[tail % KEEPER_DROPS];
-    forget_file(k, drop.segment);
-    if (spares_drop(&k->spares, drop.segment, drop.bytes, &e) != 0)
-        trouble(k, &e);
-    k->waiting_for_space = false;
-    atomic_store(&k->drops_tail, tail + 1);
-}
-
-/* ---- spares -------------------------------------------------------------------------------------
- */
 
 static bool spare_due(const struct keeper *k) {
-    return spares_wanted(&k->spares) &&
-           (!k->waiting_for_space || mono_reached(clock_mono(), k->retry_at));
+    return spare_wanted(k) && mono_reached(clock_mono(), spare_time(k));
 }
 
 static void make_spare(struct keeper *k) {
     struct err e = {0};
     enum spares_step step = spares_step(&k->spares, false, &e);
-    k->waiting_for_space = false;
     if (step == SPARE_NO_SPACE || step == SPARE_FAILED) {
-        k->waiting_for_space = true;
-        k->retry_at = mono_add(clock_mono(), SPACE_RETRY_MS);
+        k->spare_retry_at = mono_add(clock_mono(), SPARE_RETRY_MS);
         trouble(k, &e);
+    } else if (k->threads) {
+        k->spare_pause_end = mono_add(clock_mono(), SPARE_PAUSE_MS);
     }
+}
+
+static void retry_spare_now(struct keeper *k) {
+    k->spare_retry_at = k->spare_pause_end = (struct mono){0};
 }
 
 static bool make_spare_now(struct keeper *k, struct err *e) {
@@ -159,8 +148,34 @@ int keeper_take_spare(struct keeper *k, uint32_t segment, struct file **out, str
     return 0;
 }
 
-/* ---- the loop -----------------------------------------------------------------------------------
- */
+/* ---- removals -------------------------------------------------------------------------------- */
+
+static bool drops_waiting(const struct keeper *k) {
+    return atomic_load(&k->drops_head) != atomic_load(&k->drops_tail);
+}
+
+bool keeper_drop(struct keeper *k, uint32_t segment, uint32_t bytes) {
+    unsigned head = atomic_load(&k->drops_head);
+    if (head - atomic_load(&k->drops_tail) == KEEPER_DROPS)
+        return false;
+    k->drops[head % KEEPER_DROPS] = (struct keeper_drop){segment, bytes};
+    atomic_store(&k->drops_head, head + 1);
+    keeper_ring(k);
+    return true;
+}
+
+static void drop_next(struct keeper *k) {
+    struct err e = {0};
+    unsigned tail = atomic_load(&k->drops_tail);
+    struct keeper_drop drop = k->drops[tail % KEEPER_DROPS];
+    forget_file(k, drop.segment);
+    if (spares_drop(&k->spares, drop.segment, drop.bytes, &e) != 0)
+        trouble(k, &e);
+    retry_spare_now(k);
+    atomic_store(&k->drops_tail, tail + 1);
+}
+
+/* ---- the loop -------------------------------------------------------------------------------- */
 
 static bool work_waiting(void *ctx) {
     struct keeper *k = ctx;
@@ -194,8 +209,10 @@ static void *run(void *ctx) {
     while (!atomic_load(&k->stop)) {
         if (step(k))
             continue;
-        uint64_t rest_ms = mono_until(clock_mono(), k->retry_at);
-        bell_wait(&k->bell, k->waiting_for_space ? (int)rest_ms : -1, work_waiting, k);
+        int timeout_ms = -1;
+        if (spare_wanted(k))
+            timeout_ms = (int)mono_until(clock_mono(), spare_time(k));
+        bell_wait(&k->bell, timeout_ms, work_waiting, k);
     }
     return NULL;
 }
@@ -203,7 +220,7 @@ static void *run(void *ctx) {
 void keeper_work(struct keeper *k) {
     if (k->threads)
         return;
-    k->waiting_for_space = false;
+    retry_spare_now(k);
     while (step(k))
         continue;
 }
@@ -212,8 +229,7 @@ void keeper_ring(struct keeper *k) {
     bell_ring(&k->bell);
 }
 
-/* ---- life ---------------------------------------------------------------------------------------
- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static int start(struct keeper *k, bool empty, struct err *e) {
     enum spares_step made = empty ? SPARE_MORE : SPARE_READY;

@@ -40,6 +40,7 @@ struct keeper_drop {
 
 struct keeper_file {
     uint32_t segment;
+    bool closed; /* as when it was opened: nobody writes the segment any more */
     struct file *file;
 };
 
@@ -57,12 +58,12 @@ struct keeper {
     struct keeper_drop drops[KEEPER_DROPS];
     atomic_uint drops_head, drops_tail;
 
-    struct bell bell;        /* wakes the keeper */
-    struct bell writer_bell; /* wakes a writer that waits for a spare */
-    atomic_int hurry;        /* enum keeper_hurry */
-    struct err hurry_err;    /* when it FAILED */
-    bool waiting_for_space;  /* no spare is tried before `retry_at` */
-    struct mono retry_at;
+    struct bell bell;            /* wakes the keeper */
+    struct bell writer_bell;     /* wakes a writer that waits for a spare */
+    atomic_int hurry;            /* enum keeper_hurry */
+    struct err hurry_err;        /* when it FAILED */
+    struct mono spare_retry_at;  /* no spare could be made; it is tried again then */
+    struct mono spare_pause_end; /* between two steps of making one that is not needed yet */
     atomic_bool stop;
     pthread_t thread;
     bool running;
@@ -79,15 +80,13 @@ int keeper_init(struct keeper *k, const struct keeper_options *options, struct e
 /* Ends the thread after the step it is in; what was asked for and not done is forgotten. */
 void keeper_clear(struct keeper *k);
 
-/* ---- writer -------------------------------------------------------------------------------------
- */
+/* ---- writer ---------------------------------------------------------------------------------- */
 
 /* The prepared file of `segment`, which the caller owns from now on. Waits for the keeper if it has
  * to. */
 int keeper_take_spare(struct keeper *k, uint32_t segment, struct file **out, struct err *e);
 
-/* ---- dispatcher ---------------------------------------------------------------------------------
- */
+/* ---- dispatcher ------------------------------------------------------------------------------ */
 
 /* Call after loads_ask, clean_start and clean_give_back. */
 void keeper_ring(struct keeper *k);

@@ -58,13 +58,12 @@ void loads_clear(struct loads *l) {
     MEM_FREE(l->shown);
 }
 
-bool loads_ask(struct loads *l, uint64_t pos, uint32_t bytes, uint64_t token) {
+bool loads_ask(struct loads *l, const struct load_request *request) {
     if (l->under_way == l->max)
         return false;
     l->under_way++;
     l->count++;
-    struct load_request request = {pos, token, bytes};
-    ring_push(l, &l->requests, &request, sizeof request);
+    ring_push(l, &l->requests, request, sizeof *request);
     return true;
 }
 

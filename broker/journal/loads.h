@@ -13,6 +13,7 @@
 struct load_request {
     uint64_t pos, token;
     uint32_t bytes;
+    bool closed; /* nobody writes the segment any more */
 };
 
 struct load_answer {
@@ -36,15 +37,15 @@ struct loads {
 void loads_init(struct loads *l, uint32_t max);
 void loads_clear(struct loads *l);
 
-/* ---- dispatcher ---------------------------------------------------------------------------- */
+/* ---- dispatcher ------------------------------------------------------------------------------ */
 /* False when `max` are under way. */
-bool loads_ask(struct loads *l, uint64_t pos, uint32_t bytes, uint64_t token);
+bool loads_ask(struct loads *l, const struct load_request *request);
 /* Answered at once: `r`, or `err` when r is NULL. */
 bool loads_know(struct loads *l, uint64_t token, const struct journal_record *r,
                 const struct err *err);
 bool loads_take(struct loads *l, struct journal_load_done *out);
 
-/* ---- keeper -------------------------------------------------------------------------------- */
+/* ---- keeper ---------------------------------------------------------------------------------- */
 bool loads_waiting(const struct loads *l);
 bool loads_next(struct loads *l, struct load_request *out);
 /* Takes the memory over. */

@@ -48,8 +48,7 @@ static const struct memory *memory_of_const(const struct journal *j) {
     return (const struct memory *)j;
 }
 
-/* ---- what outlives ------------------------------------------------------------------------------
- */
+/* ---- what outlives --------------------------------------------------------------------------- */
 
 struct journal_memory *journal_memory_new(void) {
     struct journal_memory *m = MEM_NEW(struct journal_memory);
@@ -108,8 +107,7 @@ static struct journal_record record_at(const struct segment *s, uint32_t offset)
                                    .body = {s->at + offset + HEAD, body}};
 }
 
-/* ---- open, replay, close ------------------------------------------------------------------------
- */
+/* ---- open, replay, close --------------------------------------------------------------------- */
 
 static const struct journal_ops memory_ops;
 
@@ -183,8 +181,7 @@ static int memory_close(struct journal *j, struct err *e) {
     return 0;
 }
 
-/* ---- running ------------------------------------------------------------------------------------
- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 static uint64_t memory_put(struct journal *j, uint8_t type, const struct str *parts, size_t n,
                            uint32_t *bytes) {
@@ -308,8 +305,7 @@ static void memory_release(struct journal *j, uint64_t pos, uint32_t bytes) {
     tally_release(&memory_of(j)->tally, format_segment_of(pos), bytes);
 }
 
-/* ---- cleaning -----------------------------------------------------------------------------------
- */
+/* ---- cleaning -------------------------------------------------------------------------------- */
 
 static bool memory_clean_want(const struct journal *j) {
     const struct memory *f = memory_of_const(j);

@@ -24,6 +24,7 @@ struct survey {
     size_t n, size;
     bool unfinished; /* a spare was being made */
     char stranger[ERR_TEXT_MAX / 4];
+    struct blocks block;      /* one, to read into */
     size_t last;              /* index of the last segment of the log; n: the log is empty */
     struct segment_head head; /* its head */
 };
@@ -42,8 +43,7 @@ int recover_corrupt(struct err *e, const struct file_dir *dir, uint32_t segment,
                    dir->path, segment_name(segment).at, offset, why);
 }
 
-/* ---- the directory ------------------------------------------------------------------------------
- */
+/* ---- the directory --------------------------------------------------------------------------- */
 
 static bool parse_name(const char *name, uint32_t *segment) {
     struct str s = str_of(name);
@@ -91,20 +91,18 @@ static int list_segments(struct survey *v, struct err *e) {
     return v->unfinished ? file_unlink(v->dir, SEGMENT_SPARE_NAME, e) : 0;
 }
 
-/* ---- heads --------------------------------------------------------------------------------------
- */
+/* ---- heads ----------------------------------------------------------------------------------- */
 
 /* Good only when it belongs to this very file. BLANK also for the head of a segment that the file
  * was before it was recycled. */
 static int read_head(struct survey *v, const struct entry *en, struct file *file,
                      struct segment_head *h, enum format_seen *seen, struct err *e) {
-    char block[FORMAT_BLOCK];
     *seen = FORMAT_BLANK;
     if (en->bytes < FORMAT_BLOCK)
         return recover_corrupt(e, v->dir, en->segment, 0, "the file is too short");
-    if (file_read(file, block, sizeof block, 0, e) != 0)
+    if (file_read(file, v->block.at, FORMAT_BLOCK, 0, e) != 0)
         return -1;
-    *seen = format_get_segment(block, h);
+    *seen = format_get_segment(v->block.at, h);
     if (*seen == FORMAT_NEWER)
         return err_set(e, ERR_BAD_VERSION, "%s/%s: written by a later version of Quern",
                        v->dir->path, file->name);
@@ -126,15 +124,14 @@ static int read_head(struct survey *v, const struct entry *en, struct file *file
  * is believed when no batch of this segment stands behind it. */
 static int check_spare(struct survey *v, const struct entry *en, struct file *file,
                        enum format_seen seen, uint64_t log_id, struct err *e) {
-    char head[FORMAT_BATCH_HEAD];
     struct batch_head h;
     if (en->bytes % FORMAT_BLOCK != 0 || en->bytes > FORMAT_SEGMENT_MAX ||
         en->bytes < FORMAT_SEGMENT_MIN)
         return recover_corrupt(e, v->dir, en->segment, 0, "the file has a wrong size");
     if (seen == FORMAT_BLANK) {
-        if (file_read(file, head, sizeof head, FORMAT_BLOCK, e) != 0)
+        if (file_read(file, v->block.at, FORMAT_BLOCK, FORMAT_BLOCK, e) != 0)
             return -1;
-        if (!format_get_batch(head, &h) || h.segment != en->segment)
+        if (!format_get_batch(v->block.at, &h) || h.segment != en->segment)
             return 0;
     }
     struct scan s = {0};
@@ -146,19 +143,19 @@ static int check_spare(struct survey *v, const struct entry *en, struct file *fi
     return proof;
 }
 
-static int open_segment(struct survey *v, uint32_t segment, enum file_how how, struct file **out,
-                        struct err *e) {
-    return file_open(v->dir, segment_name(segment).at, how, out, e);
+/* Direct, here as everywhere in recovery: after a failed sync a cache may show what the disk has
+ * not. */
+static int open_segment(struct survey *v, uint32_t segment, struct file **out, struct err *e) {
+    return file_open(v->dir, segment_name(segment).at, FILE_DIRECT, out, e);
 }
 
-/* From the newest file down to the first with a good head. What may not be durable is read from the
- * disk, not from a cache. */
+/* From the newest file down to the first with a good head. */
 static int find_last(struct survey *v, struct err *e) {
     v->last = v->n;
     for (size_t i = v->n; i-- > 0 && v->last == v->n;) {
         struct file *file;
         enum format_seen seen;
-        if (open_segment(v, v->entries[i].segment, FILE_FRESH, &file, e) != 0)
+        if (open_segment(v, v->entries[i].segment, &file, e) != 0)
             return -1;
         int status = read_head(v, &v->entries[i], file, &v->head, &seen, e);
         file_close(&file);
@@ -176,7 +173,7 @@ static int check_spares(struct survey *v, struct err *e) {
         struct file *file;
         struct segment_head head;
         enum format_seen seen;
-        if (open_segment(v, v->entries[i].segment, FILE_READ_WRITE, &file, e) != 0)
+        if (open_segment(v, v->entries[i].segment, &file, e) != 0)
             return -1;
         int status = read_head(v, &v->entries[i], file, &head, &seen, e);
         if (status == 0)
@@ -188,21 +185,19 @@ static int check_spares(struct survey *v, struct err *e) {
     return 0;
 }
 
-/* ---- the end of the log -------------------------------------------------------------------------
- */
+/* ---- the end of the log ---------------------------------------------------------------------- */
 
 static int cut_tail(struct survey *v, struct scan *s, struct recovered *out, struct err *e) {
-    char block[FORMAT_BLOCK];
     struct batch_head h;
     if (s->at == s->limit)
         return 0;
     int proof = scan_proof(s, e);
     if (proof != 0)
         return proof < 0 ? -1 : recover_corrupt(e, v->dir, s->segment, s->at, s->why);
-    if (file_read(s->file, block, sizeof block, s->at, e) != 0)
+    if (file_read(s->file, v->block.at, FORMAT_BLOCK, s->at, e) != 0)
         return -1;
     /* How much was lost can only be told if the torn batch's head is there. */
-    if (format_get_batch(block, &h) && h.segment == s->segment && h.offset == s->at)
+    if (format_get_batch(v->block.at, &h) && h.segment == s->segment && h.offset == s->at)
         out->cut_bytes = h.bytes;
     return 0;
 }
@@ -214,7 +209,7 @@ static int find_end(struct survey *v, struct recovered *out, uint32_t *oldest, s
     struct batch_head h;
     const char *records;
     enum scan_seen seen;
-    if (open_segment(v, en->segment, FILE_READ_WRITE, &file, e) != 0)
+    if (open_segment(v, en->segment, &file, e) != 0)
         return -1;
     scan_start(&s, file, v->head.log_id, en->segment, FORMAT_BLOCK, v->head.bytes);
     *oldest = v->head.oldest;
@@ -235,14 +230,13 @@ static int find_end(struct survey *v, struct recovered *out, uint32_t *oldest, s
     return status;
 }
 
-/* ---- the chain ----------------------------------------------------------------------------------
- */
+/* ---- the chain ------------------------------------------------------------------------------- */
 
 static int read_chain_head(struct survey *v, const struct entry *en, struct segment_head *h,
                            struct err *e) {
     struct file *file;
     enum format_seen seen;
-    if (open_segment(v, en->segment, FILE_READ_WRITE, &file, e) != 0)
+    if (open_segment(v, en->segment, &file, e) != 0)
         return -1;
     int status = read_head(v, en, file, h, &seen, e);
     file_close(&file);
@@ -330,6 +324,8 @@ static int read_log(struct survey *v, struct recovered *out, struct err *e) {
 int recover(struct file_dir *dir, uint32_t segment_bytes, struct recovered *out, struct err *e) {
     struct survey v = {.dir = dir};
     *out = (struct recovered){0};
+    if (blocks_grow(&v.block, FORMAT_BLOCK) != 0)
+        return err_set(e, ERR_NO_MEMORY, "no memory to read a journal");
     int status = list_segments(&v, e);
     if (status == 0)
         status = find_last(&v, e);
@@ -345,6 +341,7 @@ int recover(struct file_dir *dir, uint32_t segment_bytes, struct recovered *out,
             random_bytes(&out->log_id, sizeof out->log_id);
     }
     mem_free(v.entries);
+    blocks_free(&v.block);
     if (status != 0)
         recovered_clear(out);
     return status;
@@ -354,8 +351,7 @@ void recovered_clear(struct recovered *r) {
     MEM_FREE(r->segments);
 }
 
-/* ---- reading the log ----------------------------------------------------------------------------
- */
+/* ---- reading the log ------------------------------------------------------------------------- */
 
 int recover_each_batch(struct file_dir *dir, const struct recovered *r, uint32_t segment,
                        uint64_t *sequence,
@@ -367,7 +363,7 @@ int recover_each_batch(struct file_dir *dir, const struct recovered *r, uint32_t
     struct batch_head h;
     const char *records;
     int status = 0;
-    if (file_open(dir, segment_name(segment).at, FILE_READ_WRITE, &file, e) != 0)
+    if (file_open(dir, segment_name(segment).at, FILE_DIRECT, &file, e) != 0)
         return -1;
     scan_start(&s, file, r->log_id, segment, FORMAT_BLOCK, r->segments[segment - r->first].end);
     while (status == 0 && s.at < s.limit) {

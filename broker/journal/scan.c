@@ -1,7 +1,6 @@
 #include "broker/journal/scan.h"
 
 #include "common/base/check.h"
-#include "common/base/mem.h"
 
 #define CHUNK (1U << 20)
 
@@ -19,43 +18,29 @@ void scan_start(struct scan *s, struct file *file, uint64_t log_id, uint32_t seg
 }
 
 void scan_end(struct scan *s) {
-    MEM_FREE(s->buf);
-    s->buf_size = s->from = s->have = 0;
+    blocks_free(&s->buf);
+    s->from = s->have = 0;
 }
 
-static int make_room(struct scan *s, uint32_t n, struct err *e) {
-    if (s->buf_size >= n)
-        return 0;
-    char *buf = mem_try(n);
-    if (!buf)
-        return err_set(e, ERR_NO_MEMORY, "%s/%s: no memory for a batch of %u bytes",
-                       s->file->dir->path, s->file->name, n);
-    if (s->have)
-        memcpy(buf, s->buf, s->have);
-    mem_free(s->buf);
-    s->buf = buf;
-    s->buf_size = n;
-    return 0;
-}
-
-/* Makes bytes [at, at + n) of the file stand in the buffer; reads ahead up to the limit. */
+/* Makes bytes [at, at + n) of the file stand in the buffer; reads ahead up to the limit. All that
+ * is asked of the file are whole blocks. */
 static int fetch(struct scan *s, uint32_t at, uint32_t n, struct err *e) {
-    ASSERT(at <= s->limit && n <= s->limit - at);
+    ASSERT(at % FORMAT_BLOCK == 0 && at <= s->limit && n <= s->limit - at);
     if (at >= s->from && at - s->from <= s->have && n <= s->have - (at - s->from))
         return 0;
-    if (at >= s->from && at - s->from < s->have) {
-        s->have -= at - s->from;
-        memmove(s->buf, s->buf + (at - s->from), s->have);
-    } else {
-        s->have = 0;
-    }
+    uint32_t gone = at - s->from;
+    bool some = at >= s->from && gone < s->have;
+    if (some)
+        memmove(s->buf.at, s->buf.at + gone, s->have - gone);
+    s->have = some ? s->have - gone : 0;
     s->from = at;
-    uint32_t want = n > CHUNK ? n : CHUNK;
+    uint32_t want = n > CHUNK ? format_block_up(n) : CHUNK;
     if (want > s->limit - at)
         want = s->limit - at;
-    if (make_room(s, want, e) != 0)
-        return -1;
-    if (file_read(s->file, s->buf + s->have, want - s->have, (uint64_t)at + s->have, e) != 0) {
+    if (blocks_grow(&s->buf, want) != 0)
+        return err_set(e, ERR_NO_MEMORY, "%s/%s: no memory for a batch of %u bytes",
+                       s->file->dir->path, s->file->name, n);
+    if (file_read(s->file, s->buf.at + s->have, want - s->have, (uint64_t)at + s->have, e) != 0) {
         s->have = 0;
         return -1;
     }
@@ -101,13 +86,13 @@ enum scan_seen scan_batch(struct scan *s, struct batch_head *h, const char **rec
         return none(s, "no room for a batch");
     if (fetch(s, s->at, FORMAT_BATCH_HEAD, e) != 0)
         return SCAN_ERROR;
-    if (!format_get_batch(s->buf + (s->at - s->from), h) || !ours(s, h, s->at))
+    if (!format_get_batch(s->buf.at + (s->at - s->from), h) || !ours(s, h, s->at))
         return none(s, "no batch begins here");
     if (h->bytes > s->limit - s->at)
         return none(s, "a batch passes the end of its segment");
     if (fetch(s, s->at, h->bytes, e) != 0)
         return SCAN_ERROR;
-    *records = s->buf + (s->at - s->from) + FORMAT_BATCH_HEAD;
+    *records = s->buf.at + (s->at - s->from) + FORMAT_BATCH_HEAD;
     const char *wrong = check_records(s, h, *records);
     if (wrong)
         return none(s, wrong);
@@ -141,7 +126,7 @@ int scan_proof(struct scan *s, struct err *e) {
          at += FORMAT_BLOCK) {
         if (fetch(s, (uint32_t)at, FORMAT_BLOCK, e) != 0)
             return -1;
-        if (format_get_batch(s->buf + (at - s->from), &h) && ours(s, &h, (uint32_t)at) &&
+        if (format_get_batch(s->buf.at + (at - s->from), &h) && ours(s, &h, (uint32_t)at) &&
             h.durable > here)
             return 1;
     }

@@ -5,7 +5,7 @@
  * call. */
 #pragma once
 
-#include "broker/journal/file_layer.h"
+#include "broker/journal/blocks.h"
 #include "broker/journal/format.h"
 #include "broker/journal/journal.h"
 
@@ -16,8 +16,8 @@ struct scan {
     uint32_t at;     /* where the next batch begins */
     uint32_t limit;  /* where the log leaves this segment, or the end of the file */
     const char *why; /* what was wrong with the batch at `at` */
-    char *buf;
-    uint32_t buf_size, from, have; /* buf[0 .. have) is the file from `from` on */
+    struct blocks buf;
+    uint32_t from, have; /* buf[0 .. have) is the file from `from` on, in whole blocks */
 };
 
 void scan_start(struct scan *s, struct file *file, uint64_t log_id, uint32_t segment, uint32_t at,

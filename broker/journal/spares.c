@@ -3,7 +3,6 @@
 #include "broker/journal/format.h"
 #include "broker/journal/recover.h"
 #include "common/base/check.h"
-#include "common/base/mem.h"
 
 #define FILL_BYTES (1U << 20)
 
@@ -27,10 +26,12 @@ int spares_init(struct spares *s, struct file_dir *dir, const struct spares_opti
         .dir = dir, .options = *options, .target = options->reserve + 2, .next = next - ready};
     atomic_init(&s->ready_through, s->next - 1);
     atomic_init(&s->disk_bytes, disk_bytes);
-    s->zeros = mem_zalloc(FILL_BYTES);
+    if (blocks_grow(&s->zeros, FILL_BYTES) != 0)
+        return err_set(e, ERR_NO_MEMORY, "no memory for a journal's spares");
+    memset(s->zeros.at, 0, s->zeros.size);
     for (uint32_t i = 0; i < ready; i++) {
         struct file *file;
-        if (file_open(dir, segment_name(s->next).at, FILE_READ_WRITE, &file, e) != 0)
+        if (file_open(dir, segment_name(s->next).at, FILE_DIRECT, &file, e) != 0)
             return -1;
         push(s, file);
     }
@@ -42,15 +43,18 @@ void spares_clear(struct spares *s) {
     while (spares_take(s, &spare))
         file_close(&spare.file);
     file_close(&s->file);
-    MEM_FREE(s->zeros);
+    blocks_free(&s->zeros);
 }
 
 bool spares_wanted(const struct spares *s) {
     return s->file || count_ready(s) < s->target;
 }
 
-/* ---- making one ---------------------------------------------------------------------------------
- */
+bool spares_needed(const struct spares *s) {
+    return count_ready(s) <= s->options.reserve;
+}
+
+/* ---- making one ------------------------------------------------------------------------------ */
 
 static int check_bounds(struct spares *s, struct err *e) {
     uint64_t free_bytes, bytes = s->options.segment_bytes;
@@ -89,12 +93,11 @@ static enum spares_step begin(struct spares *s, bool hurry, struct err *e) {
     return SPARE_MORE;
 }
 
-/* Synced piece by piece: one long sync would hold up the commits beside it. */
 static enum spares_step fill(struct spares *s, struct err *e) {
     uint32_t n = s->options.segment_bytes - s->filled;
     if (n > FILL_BYTES)
         n = FILL_BYTES;
-    if (file_write(s->file, s->zeros, n, s->filled, e) != 0 || file_sync(s->file, e) != 0)
+    if (file_write(s->file, s->zeros.at, n, s->filled, e) != 0)
         return give_up(s, SEGMENT_SPARE_NAME, e);
     s->filled += n;
     return SPARE_MORE;
@@ -130,15 +133,14 @@ enum spares_step spares_step(struct spares *s, bool hurry, struct err *e) {
     return finish(s, e);
 }
 
-/* ---- released files -----------------------------------------------------------------------------
- */
+/* ---- released files -------------------------------------------------------------------------- */
 
 /* Its old contents never pass for new ones: heads and checksums are bound to the segment's number.
  */
 static int recycle(struct spares *s, uint32_t segment, struct err *e) {
     struct file *file;
     if (name_it(s, segment_name(segment).at, e) != 0 ||
-        file_open(s->dir, segment_name(s->next).at, FILE_READ_WRITE, &file, e) != 0)
+        file_open(s->dir, segment_name(s->next).at, FILE_DIRECT, &file, e) != 0)
         return -1;
     atomic_fetch_add(&s->recycled, 1);
     atomic_store(&s->no_space, false);
@@ -148,7 +150,7 @@ static int recycle(struct spares *s, uint32_t segment, struct err *e) {
 
 int spares_drop(struct spares *s, uint32_t segment, uint32_t bytes, struct err *e) {
     atomic_fetch_add(&s->dropped, 1);
-    if (bytes == s->options.segment_bytes && count_ready(s) < s->target &&
+    if (bytes == s->options.segment_bytes && count_ready(s) < SPARES_MAX &&
         recycle(s, segment, e) == 0)
         return 0;
     atomic_fetch_sub(&s->disk_bytes, bytes);
@@ -157,8 +159,7 @@ int spares_drop(struct spares *s, uint32_t segment, uint32_t bytes, struct err *
     return file_sync_dir(s->dir, e);
 }
 
-/* ---- writer -------------------------------------------------------------------------------------
- */
+/* ---- writer ---------------------------------------------------------------------------------- */
 
 bool spares_ready(const struct spares *s) {
     return count_ready(s) > 0;

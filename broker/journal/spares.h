@@ -7,7 +7,7 @@
  * space, `no_space` stands until one can. A released file that has the right size is recycled. */
 #pragma once
 
-#include "broker/journal/file_layer.h"
+#include "broker/journal/blocks.h"
 #include "broker/journal/journal.h"
 
 #include <stdatomic.h>
@@ -32,7 +32,7 @@ struct spares {
     /* The one being made. */
     struct file *file;
     uint32_t filled;
-    char *zeros;
+    struct blocks zeros;
     /* Shared. */
     struct spare ring[SPARES_MAX];
     atomic_uint head, tail;
@@ -47,8 +47,10 @@ int spares_init(struct spares *s, struct file_dir *dir, const struct spares_opti
                 uint32_t next, uint32_t ready, uint64_t disk_bytes, struct err *e);
 void spares_clear(struct spares *s);
 
-/* ---- keeper -------------------------------------------------------------------------------- */
+/* ---- keeper ---------------------------------------------------------------------------------- */
 bool spares_wanted(const struct spares *s);
+/* Only the reserve is left: it cannot wait. */
+bool spares_needed(const struct spares *s);
 /* One step of making one: SPARE_MORE steps are needed, a spare is READY, there is no SPACE for one
  * (then `e` says why), or it FAILED. In a hurry the bounds that config sets and the zero-filling
  * are left out. What has failed is begun anew from nothing by the next step. */
@@ -57,6 +59,6 @@ enum spares_step spares_step(struct spares *s, bool hurry, struct err *e);
 /* The file of a released segment becomes the next spare or is removed. */
 int spares_drop(struct spares *s, uint32_t segment, uint32_t bytes, struct err *e);
 
-/* ---- writer -------------------------------------------------------------------------------- */
+/* ---- writer ---------------------------------------------------------------------------------- */
 bool spares_ready(const struct spares *s);
 bool spares_take(struct spares *s, struct spare *out);

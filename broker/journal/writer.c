@@ -49,8 +49,7 @@ static void write_batch(struct writer *w, struct batch *b) {
     measure(w, b);
 }
 
-/* ---- the thread ---------------------------------------------------------------------------------
- */
+/* ---- the thread ------------------------------------------------------------------------------ */
 
 static bool work_waiting(void *ctx) {
     struct writer *w = ctx;
@@ -98,8 +97,7 @@ void writer_inline(struct writer *w, struct batch *b) {
     flag_raise(w->flag);
 }
 
-/* ---- life ---------------------------------------------------------------------------------------
- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 int writer_init(struct writer *w, const struct writer_options *options, struct err *e) {
     *w = (struct writer){.dir = options->dir,
@@ -114,7 +112,7 @@ int writer_init(struct writer *w, const struct writer_options *options, struct e
     atomic_init(&w->durable, options->durable);
     if (bell_open(&w->bell) != 0)
         return err_errno(e, "%s: no descriptor left", w->dir->path);
-    if (w->segment && file_open(w->dir, segment_name(w->segment).at, FILE_READ_WRITE, &w->file, e))
+    if (w->segment && file_open(w->dir, segment_name(w->segment).at, FILE_DIRECT, &w->file, e))
         return -1;
     if (!w->threads)
         return 0;

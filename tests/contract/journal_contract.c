@@ -92,8 +92,7 @@ static void reopen(struct fixture *f) {
     start(f);
 }
 
-/* ---- put, commit, replay ------------------------------------------------------------------------
- */
+/* ---- put, commit, replay --------------------------------------------------------------------- */
 
 static void an_empty_journal_shows_nothing(void **state) {
     struct fixture *f = *state;
@@ -228,8 +227,7 @@ static void a_second_opener_is_refused(void **state) {
     start(f);
 }
 
-/* ---- bounds -------------------------------------------------------------------------------------
- */
+/* ---- bounds ---------------------------------------------------------------------------------- */
 
 static void a_full_batch_says_busy(void **state) {
     struct fixture *f = *state;
@@ -247,8 +245,7 @@ static void a_full_batch_says_busy(void **state) {
     assert_int_equal(journal_room(f->j), JOURNAL_ROOM);
 }
 
-/* ---- loads --------------------------------------------------------------------------------------
- */
+/* ---- loads ----------------------------------------------------------------------------------- */
 
 static struct journal_load_done wait_load(struct fixture *f) {
     struct journal_load_done done;
@@ -307,8 +304,7 @@ static void loads_are_bounded(void **state) {
     journal_poll(f->j, &durable);
 }
 
-/* ---- dead and live ------------------------------------------------------------------------------
- */
+/* ---- dead and live --------------------------------------------------------------------------- */
 
 struct kept {
     struct fixture *f;
@@ -418,8 +414,7 @@ static void cleaning_moves_what_is_live(void **state) {
     }
 }
 
-/* ---- all of it ----------------------------------------------------------------------------------
- */
+/* ---- all of it ------------------------------------------------------------------------------- */
 
 static void a_random_user_finds_what_it_put(void **state) {
     struct fixture *f = *state;

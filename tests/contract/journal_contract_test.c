@@ -20,8 +20,7 @@ static int open_files(const char *dir, const struct file_layer *layer, bool thre
     return journal_open(out, &options, layer, e);
 }
 
-/* ---- the system's files -------------------------------------------------------------------------
- */
+/* ---- the system's files ---------------------------------------------------------------------- */
 
 static void *make_folder(void) {
     const char *tmp = getenv("TMPDIR");
@@ -50,8 +49,7 @@ static int open_folder_without_threads(void *place, struct journal **out, struct
     return open_files(place, &file_layer_real, false, out, e);
 }
 
-/* ---- the disk in memory -------------------------------------------------------------------------
- */
+/* ---- the disk in memory ---------------------------------------------------------------------- */
 
 static void *make_disk(void) {
     struct crash_disk *d = crash_disk_new(1);
@@ -72,8 +70,7 @@ static int open_disk_without_threads(void *place, struct journal **out, struct e
     return open_files("disk", crash_disk_layer(place), false, out, e);
 }
 
-/* ---- memory -------------------------------------------------------------------------------------
- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static void *make_memory(void) {
     return journal_memory_new();

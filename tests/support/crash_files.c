@@ -63,10 +63,10 @@ struct crash_file {
     struct file base;
     struct crash_disk *disk;
     struct node *node;
+    bool direct;
 };
 
-/* ---- contents -----------------------------------------------------------------------------------
- */
+/* ---- contents -------------------------------------------------------------------------------- */
 
 static void node_room(struct node *n, uint64_t bytes) {
     if (bytes <= n->room)
@@ -128,8 +128,7 @@ static struct node *node_new(struct crash_disk *d) {
     return n;
 }
 
-/* ---- names --------------------------------------------------------------------------------------
- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 static struct entry *find(struct names *names, const char *name) {
     for (size_t i = 0; i < names->n; i++)
@@ -201,8 +200,7 @@ static void keep_names(struct crash_disk *d) {
     d->n_changes = 0;
 }
 
-/* ---- faults -------------------------------------------------------------------------------------
- */
+/* ---- faults ---------------------------------------------------------------------------------- */
 
 /* Takes the lock, which leave() gives back; the fault that strikes this call. */
 static enum crash_fault enter(struct crash_disk *d, enum crash_call call) {
@@ -233,13 +231,12 @@ static int leave(struct crash_disk *d, enum crash_fault fault, int status) {
 
 /* How much a call takes that may be cut short. */
 static size_t some(struct crash_disk *d, size_t n) {
-    return d->short_calls && n > 1 && rng_chance(&d->rng, 300000)
-               ? 1 + rng_below(&d->rng, (uint32_t)n - 1)
-               : n;
+    if (!d->short_calls || n <= SECTOR || !rng_chance(&d->rng, 300000))
+        return n;
+    return (1 + rng_below(&d->rng, (uint32_t)((n - 1) / SECTOR))) * SECTOR;
 }
 
-/* ---- the layer: directories ---------------------------------------------------------------------
- */
+/* ---- the layer: directories ------------------------------------------------------------------ */
 
 static struct crash_disk *disk_of(struct file_dir *dir) {
     return ((struct crash_dir *)dir)->disk;
@@ -347,8 +344,7 @@ static int crash_sync_dir(struct file_dir *dir) {
     return leave(d, fault, 0);
 }
 
-/* ---- the layer: files ---------------------------------------------------------------------------
- */
+/* ---- the layer: files ------------------------------------------------------------------------ */
 
 static struct crash_file *file_of(struct file *file) {
     return (struct crash_file *)file;
@@ -367,7 +363,7 @@ static int crash_open(struct file_dir *dir, const char *name, enum file_how how,
         if (how == FILE_CREATE) {
             change(d, "", name, node_new(d));
             en = find(&d->shown, name);
-        } else if (how == FILE_FRESH) {
+        } else if (how == FILE_DIRECT) {
             node_keep(d, en->node, 1000000);
             node_show_kept(en->node);
         }
@@ -378,6 +374,7 @@ static int crash_open(struct file_dir *dir, const char *name, enum file_how how,
         f->disk = d;
         f->node = en->node;
         f->node->handles++;
+        f->direct = how == FILE_CREATE || how == FILE_DIRECT;
         *out = &f->base;
     }
     return leave(d, fault, 0);
@@ -391,8 +388,15 @@ static void crash_close(struct file *file) {
     mem_free(f);
 }
 
+/* What direct access asks for; the rest of a call that was cut short begins at any sector. */
+static void check_direct(const struct crash_file *f, const void *buf, size_t n, uint64_t at) {
+    uint64_t unit = f->disk->short_calls ? SECTOR : FILE_BLOCK;
+    ASSERT(!f->direct || (n % unit == 0 && at % unit == 0 && (uintptr_t)buf % unit == 0));
+}
+
 static ssize_t crash_read(struct file *file, void *to, size_t n, uint64_t at) {
     struct crash_file *f = file_of(file);
+    check_direct(f, to, n, at);
     enum crash_fault fault = enter(f->disk, CALL_READ);
     uint64_t left = at < f->node->size ? f->node->size - at : 0;
     size_t take = some(f->disk, left < n ? (size_t)left : n);
@@ -403,6 +407,7 @@ static ssize_t crash_read(struct file *file, void *to, size_t n, uint64_t at) {
 
 static ssize_t crash_write(struct file *file, const void *from, size_t n, uint64_t at) {
     struct crash_file *f = file_of(file);
+    check_direct(f, from, n, at);
     enum crash_fault fault = enter(f->disk, CALL_WRITE);
     size_t take = some(f->disk, n);
     if (fault != FAULT_NONE)
@@ -435,8 +440,7 @@ static int crash_reserve(struct file *file, uint64_t bytes) {
     return leave(d, fault, 0);
 }
 
-/* ---- life ---------------------------------------------------------------------------------------
- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 struct crash_disk *crash_disk_new(uint64_t seed) {
     struct crash_disk *d = MEM_NEW(struct crash_disk);
@@ -528,8 +532,7 @@ void crash_disk_power_up(struct crash_disk *d) {
     crash_disk_killed(d);
 }
 
-/* ---- damage -------------------------------------------------------------------------------------
- */
+/* ---- damage ---------------------------------------------------------------------------------- */
 
 static struct node *node_of(struct crash_disk *d, const char *name) {
     struct entry *en = find(&d->shown, name);

@@ -5,7 +5,7 @@
  * would be found after a power cut. `sync` and `sync_dir` bring the second up to the first. A power
  * cut keeps a random subset of what was not synced: sectors each for itself, names as a prefix of
  * the changes or any subset of them. A failed sync keeps some sectors, forgets that the others are
- * dirty and goes on showing them, as Linux does, until the file is opened FILE_FRESH.
+ * dirty and goes on showing them, as Linux does, until the file is opened FILE_DIRECT.
  *
  * Each call of the layer counts. A plan makes something happen at the n-th call of some kinds; from
  * a power cut on every call fails until crash_disk_power_up. Everything random comes from one seed.

@@ -34,9 +34,11 @@ struct journal_model {
     uint64_t durable, durable_pos;
     uint64_t floor; /* segments before it are gone for good */
     uint32_t loading;
-    bool loads_may_fail;
+    bool (*loads_may_fail)(void *ctx);
+    void *loads_ctx;
     char *body;
-    /* Of a replay under way. */
+    /* Of the last replay. */
+    struct journal_replayed replay;
     uint64_t seen;
 };
 
@@ -77,8 +79,7 @@ static struct model_record *record_of(const struct journal_model *m, uint64_t se
     return &m->records[serial - 1];
 }
 
-/* ---- bodies -------------------------------------------------------------------------------------
- */
+/* ---- bodies ---------------------------------------------------------------------------------- */
 
 static void fill_body(const struct model_record *r, uint64_t serial, char *to) {
     struct rng rng = rng_seed(serial);
@@ -116,8 +117,7 @@ static uint32_t body_length(struct journal_model *m) {
     return PREFIX + rng_below(&m->rng, 600);
 }
 
-/* ---- items --------------------------------------------------------------------------------------
- */
+/* ---- items ----------------------------------------------------------------------------------- */
 
 static void release(struct journal_model *m, uint64_t serial) {
     struct model_record *r = record_of(m, serial);
@@ -176,8 +176,7 @@ void model_end_items(struct journal_model *m, uint32_t leave) {
     }
 }
 
-/* ---- after an open ------------------------------------------------------------------------------
- */
+/* ---- after an open --------------------------------------------------------------------------- */
 
 static int replayed(void *ctx, const struct journal_record *r, struct err *e) {
     struct journal_model *m = ctx;
@@ -229,7 +228,7 @@ int model_attach(struct journal_model *m, struct journal *j, struct err *e) {
     memset(m->items, 0, m->options.items_max * sizeof *m->items);
     for (size_t i = 0; i < m->n; i++)
         m->records[i].live = false;
-    if (journal_replay(j, replayed, m, NULL, e) != 0)
+    if (journal_replay(j, replayed, m, &m->replay, e) != 0)
         return -1;
     /* An empty log is fine when all that was promised has been forgotten since. */
     CHECK(m, m->seen == 0 || m->seen >= m->durable);
@@ -246,8 +245,7 @@ void model_detach(struct journal_model *m) {
     m->loading = 0;
 }
 
-/* ---- at work ------------------------------------------------------------------------------------
- */
+/* ---- at work --------------------------------------------------------------------------------- */
 
 static void take_loads(struct journal_model *m) {
     struct journal_load_done done;
@@ -255,9 +253,10 @@ static void take_loads(struct journal_model *m) {
         CHECK(m, m->loading > 0);
         m->loading--;
         if (done.err.code != ERR_OK) {
-            if (!m->loads_may_fail)
+            bool may = m->loads_may_fail && m->loads_may_fail(m->loads_ctx);
+            if (!may)
                 print_error("%s\n", done.err.text);
-            CHECK(m, m->loads_may_fail);
+            CHECK(m, may);
         } else {
             check_body(m, &done.record, done.token);
         }
@@ -356,6 +355,10 @@ void model_step(struct journal_model *m) {
     }
 }
 
+uint64_t model_cut_bytes(const struct journal_model *m) {
+    return m->replay.cut_bytes;
+}
+
 uint64_t model_records(const struct journal_model *m) {
     return m->n;
 }
@@ -368,6 +371,7 @@ uint64_t model_live(const struct journal_model *m) {
     return m->live;
 }
 
-void model_loads_may_fail(struct journal_model *m, bool may) {
-    m->loads_may_fail = may;
+void model_loads_may_fail(struct journal_model *m, bool (*why)(void *ctx), void *ctx) {
+    m->loads_may_fail = why;
+    m->loads_ctx = ctx;
 }

@@ -36,10 +36,12 @@ void model_step(struct journal_model *m);
 void model_poll(struct journal_model *m);
 /* Makes all durable and says so; -1 if the journal is READ_ONLY. */
 int model_flush(struct journal_model *m);
-/* Waits for all loads under way; they may fail only if the journal or the test has a reason. */
+/* Waits for all loads under way. */
 void model_finish_loads(struct journal_model *m);
-void model_loads_may_fail(struct journal_model *m, bool may);
+/* A load that fails is a broken promise unless `why(ctx)` is true. */
+void model_loads_may_fail(struct journal_model *m, bool (*why)(void *ctx), void *ctx);
 
+uint64_t model_cut_bytes(const struct journal_model *m); /* of the last attach */
 uint64_t model_put(struct journal_model *m);
 uint64_t model_records(const struct journal_model *m);
 uint64_t model_durable(const struct journal_model *m); /* serial */
