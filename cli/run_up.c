@@ -277,20 +277,15 @@ static int load(struct up *u, struct err *e) {
     return -1;
 }
 
-static void set_up_log(const struct up *u) {
-    static const enum log_level levels[] = {[SETTINGS_LOG_ERROR] = LOG_LEVEL_error,
-                                            [SETTINGS_LOG_WARN] = LOG_LEVEL_warn,
-                                            [SETTINGS_LOG_INFO] = LOG_LEVEL_info,
-                                            [SETTINGS_LOG_DEBUG] = LOG_LEVEL_debug};
-    log_open("quern", 2);
-    log_set(levels[u->boot->log.level],
-            u->boot->log.format == SETTINGS_LOG_TEXT ? LOG_FORMAT_text : LOG_FORMAT_json);
-}
-
 static int find_folder(struct up *u, struct err *e) {
     if (mkdir(u->c->data, 0700) < 0 && errno != EEXIST)
         return err_errno(e, "cannot make the folder %s", u->c->data);
-    return realpath(u->c->data, u->data) ? 0 : err_errno(e, "cannot use the folder %s", u->c->data);
+    if (!realpath(u->c->data, u->data))
+        return err_errno(e, "cannot use the folder %s", u->c->data);
+    if (u->config && !realpath(u->config, u->config_path))
+        return err_errno(e, "%s", u->config);
+    u->config = u->config ? u->config_path : NULL; /* parts may go to another folder */
+    return 0;
 }
 
 static int open_signals(struct up *u, struct err *e) {
@@ -316,7 +311,8 @@ static int prepare(struct up *u, const struct args_up *args, struct err *e) {
         return tree_take(u->data, e);
     if (args->detach && detach(u, e) < 0)
         return -1;
-    set_up_log(u);
+    log_open("quern", STDERR_FILENO);
+    log_set((enum log_level)u->boot->log.level, (enum log_format)u->boot->log.format);
     if (open_signals(u, e) < 0 || tree_take(u->data, e) < 0)
         return -1;
     return wait_for_old_broker(u, e);

@@ -31,6 +31,7 @@ struct part {
 struct up {
     struct cli *c;
     const char *config;
+    char config_path[PATH_MAX];
     char data[PATH_MAX];         /* absolute */
     struct settings *boot, *now; /* as started; as last loaded */
     struct part parts[PARTS];

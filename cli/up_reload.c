@@ -79,4 +79,5 @@ void up_reload(struct up *u) {
     if (u->now != u->boot)
         settings_destroy(&u->now);
     u->now = new;
+    log_set((enum log_level) new->log.level, (enum log_format) new->log.format);
 }
