@@ -75,7 +75,10 @@ void unique_take(struct core *c, uint32_t i, struct str text, uint64_t window_ms
     struct job *j = job_at(c, i);
     uint32_t queue = line_at(c, j->line)->queue;
     uint32_t n = unique_find(c, queue, j->tenant, text);
-    if (n && unique_at(c, n)->id != j->id) { /* at replay: its window had passed */
+    /* At replay: who came later could only come because the earlier one's time had passed. */
+    if (n && unique_at(c, n)->id > j->id)
+        return;
+    if (n && unique_at(c, n)->id < j->id) {
         unique_drop(c, n);
         n = 0;
     }
@@ -147,9 +150,13 @@ void unique_replay(struct core *c, uint64_t pos, uint32_t bytes, const struct ms
     uint32_t queue = queue_take(c, w->queue), tenant = tenant_take(c, w->tenant);
     uint64_t rest = wall_rest(c->wall, (struct wall){w->end_ms}, w->window_ms);
     uint32_t n = queue && tenant ? unique_find(c, queue, tenant, w->unique) : 0;
-    if (!queue || !tenant || rest == 0 || (n && unique_at(c, n)->id != w->id)) {
+    if (!queue || !tenant || rest == 0 || (n && unique_at(c, n)->id > w->id)) {
         c->fx.release(c->fx.ctx, pos, bytes);
         return;
+    }
+    if (n && unique_at(c, n)->id < w->id) {
+        unique_drop(c, n);
+        n = 0;
     }
     if (!n)
         n = unique_new(c, queue, tenant, w->unique);

@@ -251,9 +251,9 @@ static void take_back(struct core *c, uint32_t i, enum loss how, bool alone, str
 
 void worker_lost(struct core *c, uint32_t wi, enum loss how, struct str text) {
     struct worker *w = worker_at(c, wi);
-    core_tell(c, EVENT_worker_lost, 0, text);
     forget_kinds(c, wi);
     w->state = WORKER_STUCK; /* nothing new for it while its jobs are taken back */
+    core_tell(c, EVENT_worker_lost, 0, text);
     bool alone = count_started(c, w) == 1;
     while (w->run.head)
         take_back(c, w->run.head, how, alone, text);

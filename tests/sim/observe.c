@@ -17,10 +17,10 @@ struct row {
     struct plan plan;
     char key[16], unique[16], queue[16], tenant[16];
     uint64_t window_ms, interval_ms, epoch, body_pos, made_at, steps;
-    uint64_t state_pos, fence, result_fence, result_pos, ended_pos, ended_at, before_pos;
+    uint64_t orphan_fence, state_pos, fence, result_fence, result_pos, ended_pos, ended_at, before_pos;
     uint64_t state, ended_state, before_state, attempts_max;
     uint64_t durability;
-    bool delayed, speculative, acked, told, revived, orphan;
+    bool delayed, speculative, acked, told, revived, orphan, dispatched;
 };
 
 struct done_row {
@@ -272,19 +272,37 @@ static void check_interval(struct sim *s, const struct row *r) {
     memcpy(l->tenant, r->tenant, sizeof l->tenant);
 }
 
-/* Its worker lives, holds it, and was not heard yet: nobody may have taken it away. */
-static void check_orphan(struct sim *s, const struct row *r, uint64_t old_fence) {
+/* Its worker lives, holds it, and has not said hello yet: nobody may have taken it away. */
+static void check_orphan(struct sim *s, const struct row *r) {
     if (!r->orphan || s->now >= s->broker.started_at + LEASE_MS)
         return;
     for (uint32_t i = 0; i < SIM_WORKERS; i++) {
         const struct worker_sim *w = &s->workers[i];
-        if (!w->alive || w->delivered_at >= s->broker.started_at ||
-            w->born_at >= s->broker.started_at)
+        uint32_t session =
+            session_by_instance(s->broker.core, str_make(w->instance, sizeof w->instance));
+        if (!w->alive || session)
             continue;
         for (uint32_t k = 0; k < w->n; k++)
-            if (w->held[k].job == r->id && w->held[k].fence == old_fence)
+            if (w->held[k].job == r->id && w->held[k].fence == r->orphan_fence)
                 sim_fail(s, "a running job was given to another within a lease of the restart");
     }
+}
+
+static bool in_key_order(const struct row *r) {
+    return r->key[0] && !r->delayed && !r->revived && r->durability == DURABLE_SYNC;
+}
+
+/* Once a job of a key was given out, none with a smaller id may follow: its end was durable. */
+static void check_key_turn(struct sim *s, struct row *r) {
+    const struct observer *o = s->eye;
+    for (uint32_t k = 0; k < o->n && in_key_order(r); k++) {
+        const struct row *b = &o->rows[k];
+        if (b->dispatched && b->id > r->id && in_key_order(b) && strcmp(b->key, r->key) == 0 &&
+            strcmp(b->queue, r->queue) == 0 && strcmp(b->tenant, r->tenant) == 0)
+            sim_fail(s, "key %s: job %s was given out after job %s", r->key, id_show(r->id).at,
+                     id_show(b->id).at);
+    }
+    r->dispatched = true;
 }
 
 static void see_dispatch(struct sim *s, struct row *r, const struct msg_rec_state *m) {
@@ -308,7 +326,8 @@ static void see_dispatch(struct sim *s, struct row *r, const struct msg_rec_stat
     check_aging(s, c, j);
     check_rate(s, c, j);
     check_interval(s, r);
-    check_orphan(s, r, r->fence);
+    check_orphan(s, r);
+    check_key_turn(s, r);
     r->orphan = false;
 }
 
@@ -326,8 +345,7 @@ static void see_end(struct sim *s, struct row *r, const struct msg_rec_state *m,
     r->ended_state = m->state;
     r->ended_pos = pos;
     r->ended_at = s->now;
-    if (m->state == JOB_done && r->key[0] && !r->delayed && !r->revived &&
-        r->durability == DURABLE_SYNC && o->dones_n < ROWS_MAX)
+    if (m->state == JOB_done && in_key_order(r) && o->dones_n < ROWS_MAX)
         o->dones[o->dones_n++] = (struct done_row){pos, (uint32_t)(r - o->rows)};
 }
 
@@ -513,6 +531,7 @@ static void learn_again(const struct core *c, struct row *r) {
     r->state = j->state;
     r->fence = j->fence;
     r->orphan = j->state == JOB_running;
+    r->orphan_fence = j->fence;
     if (!job_state_terminal(j->state) && r->ended_state) {
         r->before_state = r->ended_state;
         r->before_pos = r->ended_pos;
@@ -558,6 +577,11 @@ void observe_restart(struct sim *s) {
 void observe_turn(struct sim *s) {
     struct observer *o = s->eye;
     o->result = NULL;
+    const struct core *c = s->broker.core;
+    SLAB_EACH(i, &c->workers) {
+        if (c->awake_ms - worker_at(c, i)->heard_ms > 2 * LEASE_MS)
+            sim_fail(s, "a worker that was silent for two leases is still waited for");
+    }
     if (o->wall_step != s->wall_step) {
         o->wall_step = s->wall_step;
         o->steps++;

@@ -106,9 +106,13 @@ static void fault_broker(struct sim *s) {
         sim_at(s, b->down_until, SIM_FAULT, 1, NULL);
     } else {
         b->frozen = true;
+        uint64_t until = s->now + rng_below(&s->rng, 3000);
         sim_say(s, "broker freezes");
         observe_freeze(s, true);
-        sim_at(s, s->now + rng_below(&s->rng, 3000), SIM_FAULT, 2, NULL);
+        sim_at(s, until, SIM_FAULT, 2, NULL);
+        if (rng_below(&s->rng, 2)) /* the whole machine does */
+            for (uint32_t i = 0; i < SIM_WORKERS; i++)
+                s->workers[i].frozen_until = until + 20;
     }
 }
 
