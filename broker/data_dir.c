@@ -69,6 +69,9 @@ int data_dir_write_pid(struct err *e) {
     return 0;
 }
 
-void data_dir_remove_pid(void) {
-    unlink(PID_FILE);
+void data_dir_leave(void) {
+    static const char *const files[] = {PID_FILE, "client.sock", "worker.sock", "gateway.sock",
+                                        "operator.sock"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        unlink(files[i]);
 }

@@ -20,4 +20,5 @@ int data_dir_open(struct data_dir *d, const char *path, struct err *e);
  * there for good. */
 int data_dir_enter(struct data_dir *d, struct err *e);
 int data_dir_write_pid(struct err *e);
-void data_dir_remove_pid(void);
+/* The end: removes pid file and sockets. */
+void data_dir_leave(void);

@@ -46,13 +46,13 @@ static int bind_role(struct peers *p, enum role role, const struct peers_options
     set_int(s, ZMQ_RCVHWM, PEERS_READ_MAX);
     set_int(s, ZMQ_LINGER, o->linger_ms);
     set_int(s, ZMQ_BACKLOG, 1024);
-    set_int(s, ZMQ_IPV6, 1);
     char endpoint[64];
     snprintf(endpoint, sizeof endpoint, "ipc://%s.sock", names[role]);
     if (zmq_bind(s, endpoint) < 0)
         return zmq_failed(e, "cannot listen on", endpoint);
     if (!o->tcp[role])
         return 0;
+    set_int(s, ZMQ_IPV6, strchr(o->tcp[role], '[') != NULL);
     if (zmq_bind(s, o->tcp[role]) < 0)
         return zmq_failed(e, "cannot listen on", o->tcp[role]);
     size_t size = sizeof p->tcp[role];

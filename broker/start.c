@@ -160,7 +160,7 @@ void dispatcher_close(struct dispatcher *d) {
     effects_done(&d->effects);
     outbox_destroy(&d->outbox);
     if (entered)
-        data_dir_remove_pid();
+        data_dir_leave();
     if (d->signals >= 0)
         close(d->signals);
     settings_destroy(&d->settings);
