@@ -47,7 +47,7 @@ static bool wait_readable(int fd, uint64_t ms) {
 /* ---- down ----------------------------------------------------------------------------------- */
 int run_down(struct cli *c, const struct args_down *args) {
     struct err e = {0};
-    int pidfd;
+    int pidfd = -1;
     pid_t pid;
     uint64_t wait_ms = ARG_HAS(args, down, timeout) ? args->timeout : DOWN_USUAL_MS;
     if (open_tree(c, &pidfd, &pid, &e) < 0)
@@ -92,7 +92,7 @@ static json_t *await_answer(const char *path, int watch) {
 
 static int ask_reload(const struct cli *c, json_t **answer, struct err *e) {
     char path[TREE_PATH_MAX], folder[TREE_PATH_MAX];
-    int pidfd;
+    int pidfd = -1;
     pid_t pid;
     if (open_tree(c, &pidfd, &pid, e) < 0)
         return -1;
