@@ -72,11 +72,13 @@ void link_core_hello_again(struct link_core *k, struct mono now, struct link_tod
 }
 
 /* ---- time ----------------------------------------------------------------------------------- */
-/* A process that was stopped must not hold the time against the broker. */
+/* A process that was stopped must not hold the time against the broker: what passed since it should
+ * have come back. */
 static void forgive_sleep(struct link_core *k, struct mono now) {
-    uint64_t gap = mono_until(k->ticked, now);
-    if (gap > k->terms.heartbeat_ms)
-        k->heard = mono_add(k->heard, gap - k->terms.heartbeat_ms);
+    struct mono due = link_core_next(k);
+    uint64_t late_ms = mono_until(due.ms > k->ticked.ms ? due : k->ticked, now);
+    if (late_ms > k->terms.heartbeat_ms)
+        k->heard = mono_add(k->heard, late_ms);
     k->ticked = now;
 }
 

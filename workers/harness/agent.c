@@ -260,14 +260,17 @@ void agent_progress(struct agent *a, const struct attempt *t, uint64_t done, uin
 }
 
 /* ---- what the broker says ------------------------------------------------------------------- */
-static bool takes_more(const struct agent *a) {
-    if (held(a) >= a->config.slots + a->config.prefetch)
-        return false;
-    if (!a->draining)
-        return true;
-    /* The last HELLO could not offer less than one slot. Giving it back would bring it again at
-     * once: it waits for our BYE, which is near. */
-    return a->own_drain && a->rows[ATTEMPT_RUNNING].n == 0;
+static bool is_full(const struct agent *a) {
+    return a->rows[ATTEMPT_WAITING].n + a->rows[ATTEMPT_RUNNING].n >=
+               a->config.slots + a->config.prefetch ||
+           a->rows[ATTEMPT_ENDED].n >= AGENT_UNACKED_MAX;
+}
+
+/* A worker that drains gives back what still comes. When it leaves on its own account its last
+ * HELLO could not offer less than one slot, and what is given back would come again at once: then
+ * it waits for our BYE, which is near. */
+static bool gives_back(const struct agent *a) {
+    return a->draining && !(a->own_drain && a->rows[ATTEMPT_RUNNING].n == 0);
 }
 
 void agent_dispatch(struct agent *a, struct mono now, const struct msg_dispatch *m,
@@ -279,7 +282,11 @@ void agent_dispatch(struct agent *a, struct mono now, const struct msg_dispatch 
         return; /* a repetition */
     if (t)
         drop(a, t);
-    if (!takes_more(a)) {
+    if (is_full(a)) { /* we and the broker are out of step: it takes this back at our HELLO */
+        hello(a);
+        return;
+    }
+    if (gives_back(a)) {
         say_ref(a, VERB_returned, m->job, m->fence);
         return;
     }

@@ -14,7 +14,8 @@
  *   - a job is held at most once, with the highest fence that was given for it;
  *   - a RESULT is kept until RESULT_ACK or LOST, said again after every WELCOME and when it stood
  *     unacknowledged for a lease (P-49);
- *   - at most slots + prefetch attempts are held; one more is given back at once;
+ *   - at most slots + prefetch attempts wait or run, at most AGENT_UNACKED_MAX are ended; one more
+ *     means that the broker and we are out of step, and HELLO is said again to sort that out;
  *   - between a HELLO and its WELCOME nothing new is taken: the broker takes back what the HELLO
  *     did not name;
  *   - while it leaves on its own account every HELLO offers no more slots than run, so that the
@@ -31,6 +32,7 @@
 
 #define AGENT_SLOTS_MAX    1024
 #define AGENT_PREFETCH_MAX 4096
+#define AGENT_UNACKED_MAX  5120
 #define AGENT_TICK_MS      100
 
 struct agent;

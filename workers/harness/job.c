@@ -77,6 +77,15 @@ void job_ask_stop(struct job *job, enum err_code why) {
     (void)n; /* full: it is readable already */
 }
 
+void job_forget_stop(struct job *job) {
+    if (!atomic_load(&job->stop))
+        return;
+    atomic_store(&job->stop, ERR_OK);
+    uint64_t old;
+    ssize_t n = read(job->stop_fd, &old, sizeof old);
+    (void)n;
+}
+
 int job_check(struct job *job, struct err *e) {
     enum err_code why = (enum err_code)atomic_load(&job->stop);
     if (why)
@@ -201,12 +210,6 @@ void job_teardown(struct job *job) {
 }
 
 static void prepare(struct job *job, struct attempt *a, struct mono now, uint64_t result_max) {
-    uint64_t old;
-    if (atomic_load(&job->stop)) { /* of the last one */
-        atomic_store(&job->stop, ERR_OK);
-        ssize_t n = read(job->stop_fd, &old, sizeof old);
-        (void)n;
-    }
     job->attempt = a;
     err_clear(&job->err);
     job->result = BUF(result_max);

@@ -29,5 +29,8 @@ void job_execute(struct job *job, struct attempt *a, job_run_fn *run, struct mon
                  uint64_t result_max, struct ending *end);
 /* From another thread. */
 void job_ask_stop(struct job *job, enum err_code why);
+/* Before the next attempt is handed over: what was asked of the last one does not count. From then
+ * on a stop is that of the new one, even before its thread has begun. */
+void job_forget_stop(struct job *job);
 /* Whether the payload may be given to a job. */
 int job_payload_check(struct str payload, struct err *e);

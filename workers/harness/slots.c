@@ -72,6 +72,7 @@ void slots_start(struct slots *s, struct attempt *a, job_run_fn *run, struct mon
     slot->now = now;
     slot->result_max = result_max;
     a->user = slot;
+    job_forget_stop(&slot->job);
     sem_post(&slot->go);
 }
 
