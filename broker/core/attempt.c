@@ -8,7 +8,7 @@ uint64_t fence_next(struct core *c) {
 }
 
 /* ---- what a worker holds
- * ---------------------------------------------------------------------------- */
+ * ------------------------------------------------------------------------- */
 static struct list *run_list(struct core *c, const struct extra *x) {
     return x->worker ? &worker_at(c, x->worker)->run : &c->orphans;
 }
@@ -152,7 +152,7 @@ bool attempt_learned(const struct core *c, uint32_t i) {
 }
 
 /* ---- back in line
- * ------------------------------------------------------------------------------------ */
+ * -------------------------------------------------------------------------------- */
 uint64_t attempt_requeue(struct core *c, uint32_t i) {
     struct job *j = job_at(c, i);
     struct extra *x = job_extra(c, j);
@@ -215,7 +215,7 @@ uint64_t attempt_held(struct core *c, uint32_t i, uint64_t wait_ms, struct str t
 }
 
 /* ---- stop it
- * ------------------------------------------------------------------------------------------ */
+ * ------------------------------------------------------------------------------------- */
 void attempt_stop(struct core *c, uint32_t i, enum err_code why, uint64_t after) {
     struct job *j = job_at(c, i);
     struct extra *x = job_extra(c, j);

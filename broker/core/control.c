@@ -76,7 +76,7 @@ uint32_t kind_declare(struct core *c, const struct msg_kind_info *info, bool jou
 }
 
 /* ---- answers
- * --------------------------------------------------------------------------------------------- */
+ * ------------------------------------------------------------------------------------- */
 static void done(struct core *c, uint64_t count, uint64_t after) {
     answer(c, &(struct reply_item){.count = (uint32_t)count}, NULL, after);
 }
@@ -94,7 +94,7 @@ static void too_many(struct core *c, const char *what, uint32_t max) {
 }
 
 /* ---- pause and limits
- * ---------------------------------------------------------------------------------------- */
+ * ---------------------------------------------------------------------------- */
 static void recall_all(struct core *c, uint32_t queue) {
     SLAB_EACH(w, &c->workers)
     worker_recall(c, w, queue);
@@ -181,8 +181,7 @@ void on_set_limit(struct core *c, const void *message, struct str payload) {
 }
 
 /* ---- kinds
- * ------------------------------------------------------------------------------------------------------
- */
+ * --------------------------------------------------------------------------------------- */
 void on_declare_kind(struct core *c, const void *message, struct str payload) {
     const struct msg_kind_info *m = message;
     (void)payload;

@@ -81,7 +81,7 @@ void core_destroy(struct core **cp) {
 }
 
 /* ---- what the settings say
- * ------------------------------------------------------------------------------ */
+ * ----------------------------------------------------------------------- */
 void core_set_kind(struct core *c, const struct msg_kind_info *kind) {
     uint32_t k = kind_declare(c, kind, false);
     if (k)
@@ -152,8 +152,7 @@ void core_reconfigure(struct core *c, const struct core_config *config) {
 }
 
 /* ---- start
- * --------------------------------------------------------------------------------------------------
- */
+ * --------------------------------------------------------------------------------------- */
 void epoch_record(struct core *c) {
     struct msg_rec_epoch m = {0};
     MSG_SET(&m, rec_epoch, epoch, c->epoch);
@@ -192,8 +191,7 @@ bool core_open(const struct core *c) {
 }
 
 /* ---- turns
- * ---------------------------------------------------------------------------------------------------
- */
+ * --------------------------------------------------------------------------------------- */
 void core_begin(struct core *c, struct mono now, struct wall wall) {
     ASSERT(now.ms >= c->now.ms);
     uint64_t passed = now.ms - c->now.ms;
@@ -239,8 +237,7 @@ struct mono core_next(const struct core *c) {
 }
 
 /* ---- the journal
- * -----------------------------------------------------------------------------------------------
- */
+ * --------------------------------------------------------------------------------- */
 void core_durable(struct core *c, uint64_t position) {
     if (position <= c->durable)
         return;

@@ -108,7 +108,8 @@ struct core_config core_config_default(void);
 struct core *core_new(const struct core_config *config, const struct effects *effects);
 void core_destroy(struct core **c);
 
-/* ---- what is known before the start, and again at every reload ------------------------------ */
+/* ---- what is known before the start, and again at every reload
+ * ----------------------------------- */
 void core_set_kind(struct core *c, const struct msg_kind_info *kind);
 void core_set_queue(struct core *c, struct str name, const struct limit_config *limit, bool paused);
 void core_set_tenant(struct core *c, struct str name, const struct limit_config *limit);
@@ -117,7 +118,8 @@ void core_set_pool(struct core *c, struct str name, uint32_t min, uint32_t max);
  * windows and the defaults of jobs. The rest of `config` is not looked at. */
 void core_reconfigure(struct core *c, const struct core_config *config);
 
-/* ---- start ---------------------------------------------------------------------------------- */
+/* ---- start
+ * --------------------------------------------------------------------------------------- */
 /* Every record of the journal, in any order of the versions of a job. core_begin comes first: waits
  * are counted from its time on. */
 void core_replay(struct core *c, uint64_t position, uint32_t bytes, const struct record *r);
@@ -127,14 +129,16 @@ void core_start(struct core *c, struct mono now, struct wall wall);
 uint64_t core_epoch(const struct core *c);
 bool core_open(const struct core *c);
 
-/* ---- turns ---------------------------------------------------------------------------------- */
+/* ---- turns
+ * --------------------------------------------------------------------------------------- */
 void core_begin(struct core *c, struct mono now, struct wall wall);
 /* `drained`: every socket was empty at some moment of this turn. Only then may silence count. */
 void core_end(struct core *c, bool drained);
 /* When the next turn is needed at the latest, with nothing new coming in. */
 struct mono core_next(const struct core *c);
 
-/* ---- the journal ---------------------------------------------------------------------------- */
+/* ---- the journal
+ * --------------------------------------------------------------------------------- */
 /* All records at positions below `position` are durable. */
 void core_durable(struct core *c, uint64_t position);
 enum core_room { CORE_ROOM, CORE_RESERVE, CORE_FULL };
@@ -147,7 +151,8 @@ void core_load_failed(struct core *c, uint64_t token, const struct err *e);
 /* A record of the segment that is being cleaned: appends it again if it is still needed. */
 void core_clean(struct core *c, uint64_t position, const struct record *r);
 
-/* ---- messages ------------------------------------------------------------------------------- */
+/* ---- messages
+ * ------------------------------------------------------------------------------------ */
 /* Opens a message. False: it was answered (or dropped) already, its items are not wanted. */
 bool core_request(struct core *c, uint64_t link, enum role role, enum verb verb, uint64_t sequence);
 /* One item of it: the verb's message and payload, or why it could not be read. */
@@ -158,7 +163,8 @@ void core_farewell(struct core *c, struct str why);
 /* The driver refused a message as a whole: counted here, answered there. */
 void core_count_malformed(struct core *c);
 
-/* ---- looking in ----------------------------------------------------------------------------- */
+/* ---- looking in
+ * ---------------------------------------------------------------------------------- */
 struct core_stats {
     uint64_t by_state[JOB_STATES]; /* now; index 0: accepted, not yet durable */
     uint64_t ended[JOB_STATES];    /* since the start */

@@ -29,7 +29,7 @@ static uint32_t least_loaded(const struct core *c, const struct kind *k) {
 }
 
 /* ---- what the worker is told
- * ----------------------------------------------------------------------- */
+ * --------------------------------------------------------------------- */
 void dispatch_send(struct core *c, uint32_t i) {
     struct job *j = job_at(c, i);
     struct extra *x = job_extra(c, j);
@@ -73,7 +73,7 @@ static void give(struct core *c, uint32_t i, uint32_t worker) {
 }
 
 /* ---- jobs that must run alone
- * ---------------------------------------------------------------------- */
+ * -------------------------------------------------------------------- */
 static uint32_t empty_worker(const struct core *c, const struct kind *k) {
     for (uint32_t n = 0; n < k->n_workers; n++) {
         const struct worker *w = worker_at(c, k->workers[n]);
@@ -128,7 +128,7 @@ static void dispatch_isolated(struct core *c, uint32_t kind) {
 }
 
 /* ---- the end of a turn
- * ------------------------------------------------------------------------------- */
+ * --------------------------------------------------------------------------- */
 static void wake_for_rates(struct core *c) {
     uint32_t i = c->active;
     if (!i)

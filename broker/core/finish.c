@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 /* ---- the one door out
- * ---------------------------------------------------------------------------------- */
+ * ---------------------------------------------------------------------------- */
 /* Takes a job that does not run out of whatever it waits in. */
 void job_leave_line(struct core *c, uint32_t i) {
     struct job *j = job_at(c, i);
@@ -51,7 +51,7 @@ uint64_t job_end(struct core *c, uint32_t i, enum job_state state, struct str re
 }
 
 /* ---- results
- * -------------------------------------------------------------------------------------------- */
+ * ------------------------------------------------------------------------------------- */
 static void say(struct core *c, uint64_t link, enum verb verb, uint64_t job, uint64_t fence,
                 uint64_t after) {
     struct msg_attempt_ref m = {0};
@@ -214,8 +214,7 @@ void on_progress(struct core *c, const void *message, struct str payload) {
 }
 
 /* ---- cancel
- * -----------------------------------------------------------------------------------------------
- */
+ * -------------------------------------------------------------------------------------- */
 uint64_t job_cancel(struct core *c, uint32_t i, struct str text) {
     struct job *j = job_at(c, i);
     ASSERT(!job_state_terminal(j->state));

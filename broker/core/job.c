@@ -2,7 +2,8 @@
 #include "broker/core/core_int.h"
 #include "common/base/mem.h"
 
-/* ---- the index by id ------------------------------------------------------------------------ */
+/* ---- the index by id
+ * ----------------------------------------------------------------------------- */
 /* Ids are given in a row, so their low bits fill the buckets one after the other: no mixing. */
 static uint64_t id_hash(const void *ctx, uint32_t i) {
     return job_at(ctx, i)->id;
@@ -83,7 +84,8 @@ void job_drop_extra(struct core *c, uint32_t i) {
     j->extra = 0;
 }
 
-/* ---- lists ---------------------------------------------------------------------------------- */
+/* ---- lists
+ * --------------------------------------------------------------------------------------- */
 void list_push(struct core *c, struct list *l, uint32_t i) {
     struct job *j = job_at(c, i);
     j->next = 0;
@@ -111,7 +113,8 @@ void list_remove(struct core *c, struct list *l, uint32_t i) {
     l->n--;
 }
 
-/* ---- states --------------------------------------------------------------------------------- */
+/* ---- states
+ * -------------------------------------------------------------------------------------- */
 #define TO(s) (1U << JOB_##s)
 #define ENDS  (TO(done) | TO(dead) | TO(cancelled) | TO(expired))
 
@@ -158,7 +161,8 @@ void job_fail_text(struct core *c, uint32_t i, enum err_code code, struct str te
         memcpy(x->failure->text, text.at, len);
 }
 
-/* ---- records -------------------------------------------------------------------------------- */
+/* ---- records
+ * ------------------------------------------------------------------------------------- */
 static void set_wait(const struct core *c, const struct job *j, const struct extra *x,
                      struct msg_rec_state *m) {
     if (j->state != JOB_scheduled)

@@ -56,7 +56,8 @@ uint32_t lane_of(const struct core *c, const struct job *j) {
     return lhash_find(&c->lane_index, lane_hash_of(j->line, j->tenant, j->priority), &name);
 }
 
-/* ---- the ring of lines that have something to dispatch --------------------------------------- */
+/* ---- the ring of lines that have something to dispatch
+ * ------------------------------------------- */
 static void line_activate(struct core *c, uint32_t i) {
     struct line *l = line_at(c, i);
     if (!c->active) {
@@ -164,7 +165,8 @@ void tenant_unpark(struct core *c, uint32_t tenant) {
     }
 }
 
-/* ---- jobs in and out ------------------------------------------------------------------------- */
+/* ---- jobs in and out
+ * ----------------------------------------------------------------------------- */
 static uint32_t lane_need(struct core *c, const struct job *j) {
     uint32_t i = lane_of(c, j);
     if (!i) {

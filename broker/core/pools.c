@@ -47,22 +47,19 @@ void pool_trim(struct core *c, uint32_t pool) {
         worker_drain(c, idle);
 }
 
-void on_scale_pool(struct core *c, const void *message, struct str payload) {
-    const struct msg_scale_pool *m = message;
-    (void)payload;
-    struct err e = {0};
-    uint32_t pool = names_find(&c->pools, m->pool);
-    struct pool *p = pool ? pool_at(c, pool) : NULL;
+static int check_scale(const struct pool *p, const struct msg_scale_pool *m, struct err *e) {
     if (!p || !p->configured)
-        err_set(&e, ERR_UNKNOWN_POOL, "pool '" STR_FMT "': not in the configuration",
-                STR_ARG(m->pool));
-    else if (!m->reset && m->processes > p->max)
-        err_set(&e, ERR_BAD_VALUE, "scale_pool.processes: %llu, at most %u for pool '" STR_FMT "'",
-                (unsigned long long)m->processes, p->max, STR_ARG(m->pool));
-    if (e.code) {
-        answer(c, &(struct reply_item){.code = (uint32_t)e.code}, &e, 0);
-        return;
-    }
+        return err_set(e, ERR_UNKNOWN_POOL, "pool '" STR_FMT "': not in the configuration",
+                       STR_ARG(m->pool));
+    if (!m->reset && m->processes > p->max)
+        return err_set(e, ERR_BAD_VALUE,
+                       "scale_pool.processes: %llu, at most %u for pool '" STR_FMT "'",
+                       (unsigned long long)m->processes, p->max, STR_ARG(m->pool));
+    return 0;
+}
+
+static void scale(struct core *c, uint32_t pool, const struct msg_scale_pool *m) {
+    struct pool *p = pool_at(c, pool);
     p->wanted = m->reset ? p->min : (uint32_t)m->processes;
     p->is_set = !m->reset;
     p->version++;
@@ -72,6 +69,17 @@ void on_scale_pool(struct core *c, const void *message, struct str payload) {
     tell_supervisors(c, VERB_pool_plan, &plan);
     pool_trim(c, pool);
     answer(c, &(struct reply_item){.count = p->wanted}, NULL, p->pos);
+}
+
+void on_scale_pool(struct core *c, const void *message, struct str payload) {
+    const struct msg_scale_pool *m = message;
+    (void)payload;
+    uint32_t pool = names_find(&c->pools, m->pool);
+    struct err e = {0};
+    if (check_scale(pool ? pool_at(c, pool) : NULL, m, &e) < 0)
+        answer(c, &(struct reply_item){.code = (uint32_t)e.code}, &e, 0);
+    else
+        scale(c, pool, m);
 }
 
 void on_pool_report(struct core *c, const void *message, struct str payload) {

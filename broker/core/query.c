@@ -9,7 +9,7 @@
 #define LIST_LOOKUPS 200000 /* ids tried for one request: bounds the turn */
 
 /* ---- one job
- * ------------------------------------------------------------------------------------------ */
+ * ------------------------------------------------------------------------------------- */
 static void fill_slot(const struct core *c, const struct job *j, struct msg_job_info *m) {
     const struct line *l = line_at(c, j->line);
     MSG_SET(m, job_info, id, j->id);
@@ -213,7 +213,7 @@ void on_watch_job(struct core *c, const void *message, struct str payload) {
 }
 
 /* ---- lists
- * ---------------------------------------------------------------------------------------------- */
+ * --------------------------------------------------------------------------------------- */
 struct filter {
     const struct msg_list_jobs *m;
     uint32_t queue, tenant, kind;

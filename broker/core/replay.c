@@ -27,7 +27,7 @@ static void note_epoch(struct core *c, uint64_t id) {
 }
 
 /* ---- jobs
- * ---------------------------------------------------------------------------------------------- */
+ * ---------------------------------------------------------------------------------------- */
 /* Ended: nothing beside its slot is needed any more. */
 static void strip(struct core *c, uint32_t i) {
     struct job *j = job_at(c, i);
@@ -165,7 +165,7 @@ static void replay_job(struct core *c, uint64_t pos, uint32_t bytes, const struc
 }
 
 /* ---- the rest
- * ------------------------------------------------------------------------------------------- */
+ * ------------------------------------------------------------------------------------ */
 static void replay_epoch(struct core *c, uint64_t pos, uint32_t bytes, const struct record *r) {
     const struct msg_rec_epoch *m = r->other;
     if (m->epoch < c->highest_epoch) {
@@ -276,7 +276,7 @@ void core_replay(struct core *c, uint64_t position, uint32_t bytes, const struct
 }
 
 /* ---- the end of the replay
- * ---------------------------------------------------------------------------------- */
+ * ----------------------------------------------------------------------- */
 struct by_id {
     uint64_t id;
     uint32_t i;

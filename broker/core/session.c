@@ -58,7 +58,7 @@ uint32_t session_by_instance(const struct core *c, struct str instance) {
 }
 
 /* ---- letters
- * -------------------------------------------------------------------------------------------- */
+ * ------------------------------------------------------------------------------------- */
 void send_to(struct core *c, uint64_t link, enum verb verb, uint64_t sequence, const void *message,
              struct str payload, uint64_t after) {
     struct letter l = {.link = link,
@@ -93,7 +93,7 @@ void core_farewell(struct core *c, struct str why) {
 }
 
 /* ---- kept answers
- * ------------------------------------------------------------------------------------------ */
+ * -------------------------------------------------------------------------------- */
 static void reply_clear(struct session *s, struct reply *r) {
     if (r->items)
         s->reply_items -= r->n;
@@ -209,7 +209,7 @@ bool reply_open(struct core *c, struct session *s, uint64_t sequence, enum verb 
 }
 
 /* ---- watches
- * ---------------------------------------------------------------------------------------------- */
+ * ------------------------------------------------------------------------------------- */
 void watch_add(struct core *c, uint32_t i, uint32_t session) {
     struct extra *x = job_need_extra(c, i);
     for (uint32_t w = x->watchers; w;) {
@@ -274,7 +274,7 @@ void watch_tell(struct core *c, uint32_t i, struct str result, uint64_t after) {
 }
 
 /* ---- coming and going
- * --------------------------------------------------------------------------------------- */
+ * ---------------------------------------------------------------------------- */
 void session_end(struct core *c, uint32_t si) {
     struct session *s = session_at(c, si);
     ASSERT(!s->worker);

@@ -93,7 +93,7 @@ static int resolve(struct core *c, struct offer *o, struct err *e) {
 }
 
 /* ---- what it is
- * ------------------------------------------------------------------------------------ */
+ * ---------------------------------------------------------------------------------- */
 #define PICK(spec, m, k, field)                                                                    \
     do {                                                                                           \
         if (MSG_HAS(m, submit, field))                                                             \
@@ -195,7 +195,7 @@ static void journal_job(struct core *c, uint32_t i, const struct msg_rec_spec *s
         MSG_SET(&m, rec_state, state, (uint64_t)JOB_scheduled);
         MSG_SET(&m, rec_state, due_ms, c->wall.ms + (x->due_ms - c->now.ms));
         MSG_SET(&m, rec_state, wait_ms, x->due_ms - c->now.ms);
-    } else if (job_is(j, JOB_HAS_RUN_AT)) {
+    } else if (x && job_is(j, JOB_HAS_RUN_AT)) {
         MSG_SET(&m, rec_state, state, (uint64_t)JOB_scheduled);
         MSG_SET(&m, rec_state, due_ms, x->run_at_ms);
     }
@@ -204,7 +204,7 @@ static void journal_job(struct core *c, uint32_t i, const struct msg_rec_spec *s
 }
 
 /* ---- in
- * ------------------------------------------------------------------------------------------- */
+ * ------------------------------------------------------------------------------------------ */
 static bool duplicate(struct core *c, const struct offer *o, struct reply_item *item,
                       uint64_t *after, struct err *e) {
     if (!MSG_HAS(o->m, submit, unique) || MUTANT(unique_ignored))
@@ -269,7 +269,7 @@ void on_submit(struct core *c, const void *message, struct str payload) {
 }
 
 /* ---- its place
- * -------------------------------------------------------------------------------------- */
+ * ----------------------------------------------------------------------------------- */
 void job_place(struct core *c, uint32_t i) {
     struct job *j = job_at(c, i);
     struct extra *x = job_extra(c, j);

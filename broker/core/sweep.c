@@ -36,7 +36,7 @@ static void sweep_end(struct core *c, uint32_t i) {
 }
 
 /* ---- running an ended job again
- * ------------------------------------------------------------------------ */
+ * ------------------------------------------------------------------ */
 static int revive(struct core *c, uint32_t i, const struct record *r, struct err *e) {
     struct job *j = job_at(c, i);
     const struct msg_rec_spec *spec = r->spec;
@@ -88,8 +88,7 @@ static void revive_start(struct core *c, uint32_t sweep, uint32_t i) {
 }
 
 /* ---- steps
- * -----------------------------------------------------------------------------------------------
- */
+ * --------------------------------------------------------------------------------------- */
 static bool matches(const struct core *c, const struct sweep *s, const struct job *j) {
     if (j->id > s->id_max || !j->line)
         return false;
@@ -140,7 +139,7 @@ void sweeps_step(struct core *c) {
 }
 
 /* ---- requests
- * ---------------------------------------------------------------------------------------------- */
+ * ------------------------------------------------------------------------------------ */
 void on_purge_queue(struct core *c, const void *message, struct str payload) {
     const struct msg_queue_ref *m = message;
     (void)payload;

@@ -13,7 +13,7 @@ struct worker *request_worker(struct core *c) {
 }
 
 /* ---- kinds
- * --------------------------------------------------------------------------------------------- */
+ * --------------------------------------------------------------------------------------- */
 static void kind_add_worker(struct core *c, uint32_t kind, uint32_t w) {
     struct kind *k = kind_at(c, kind);
     if (k->n_workers == k->size_workers) {
@@ -66,7 +66,7 @@ static void learn_kinds(struct core *c, uint32_t wi, struct str_list names) {
 }
 
 /* ---- taking back
- * ----------------------------------------------------------------------------------------- */
+ * --------------------------------------------------------------------------------- */
 void worker_recall(struct core *c, uint32_t wi, uint32_t queue) {
     struct worker *w = worker_at(c, wi);
     for (uint32_t i = w->run.head; i; i = job_extra(c, job_at(c, i))->run_next) {
@@ -92,8 +92,7 @@ void worker_drain(struct core *c, uint32_t wi) {
 }
 
 /* ---- hello
- * -------------------------------------------------------------------------------------------------
- */
+ * --------------------------------------------------------------------------------------- */
 static void tell_lost(struct core *c, uint64_t link, uint64_t job, uint64_t fence) {
     struct msg_attempt_ref m = {0};
     MSG_SET(&m, attempt_ref, job, job);
@@ -201,8 +200,7 @@ void worker_hello(struct core *c, uint32_t session, const struct msg_hello *m) {
 }
 
 /* ---- going
- * --------------------------------------------------------------------------------------------------
- */
+ * --------------------------------------------------------------------------------------- */
 static uint32_t count_started(const struct core *c, const struct worker *w) {
     uint32_t n = 0;
     for (uint32_t i = w->run.head; i; i = job_extra(c, job_at(c, i))->run_next)
@@ -238,12 +236,12 @@ static void take_back(struct core *c, uint32_t i, enum loss how, bool alone, str
     if (j->state == JOB_cancelling) {
         attempt_detach(c, i);
         job_end(c, i, JOB_cancelled, STR(""));
-    } else if (!attempt_learned(c, i)) {
+    } else if (!attempt_learned(c, i) ||
+               (!job_is(j, JOB_TIMED_OUT) &&
+                (!job_is(j, JOB_STARTED) || how == LOSS_LEFT || how == LOSS_KILLED))) {
         attempt_requeue(c, i);
     } else if (job_is(j, JOB_TIMED_OUT)) {
         attempt_failed(c, i, ERR_TIMEOUT, text);
-    } else if (!job_is(j, JOB_STARTED) || how == LOSS_LEFT || how == LOSS_KILLED) {
-        attempt_requeue(c, i);
     } else {
         suspect(c, i, how, alone, text);
     }
@@ -263,7 +261,7 @@ void worker_lost(struct core *c, uint32_t wi, enum loss how, struct str text) {
 }
 
 /* ---- checks, once a turn
- * -------------------------------------------------------------------------------------- */
+ * ------------------------------------------------------------------------- */
 static void ask_kill(struct core *c, struct worker *w) {
     w->kill_asked = true;
     w->asked_ms = c->now.ms;
@@ -322,7 +320,7 @@ void orphans_check(struct core *c) {
 }
 
 /* ---- what workers say
- * -------------------------------------------------------------------------------------------- */
+ * ---------------------------------------------------------------------------- */
 void on_heartbeat(struct core *c, const void *message, struct str payload) {
     const struct msg_heartbeat *m = message;
     (void)payload;

@@ -34,8 +34,7 @@ struct bench {
     bool working; /* workers are there */
 };
 
-/* ---- effects
- * ------------------------------------------------------------------------------------------ */
+/* ---- effects ------------------------------------------------------------------------------------- */
 static uint64_t on_append(void *ctx, const struct record *r, uint32_t *bytes) {
     struct bench *b = ctx;
     struct str parts[RECORD_PARTS];
@@ -81,7 +80,7 @@ static void on_send(void *ctx, const struct letter *l) {
     buf_put_str(&b->letters, l->payload);
     if (l->verb == VERB_finished)
         b->ended++;
-    if (l->verb != VERB_dispatch)
+    if (l->verb != VERB_dispatch || !l->message)
         return;
     const struct msg_dispatch *m = l->message;
     if (b->n_given == b->size_given) {
@@ -100,9 +99,7 @@ static void on_event(void *ctx, const struct event *e) {
     (void)e;
 }
 
-/* ---- peers
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- peers --------------------------------------------------------------------------------------- */
 static void request(struct bench *b, uint64_t link, enum role role, enum verb verb) {
     bool open = core_request(b->core, link, role, verb, ++b->sequence);
     ASSERT(open);

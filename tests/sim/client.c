@@ -37,7 +37,7 @@ static void hello(struct sim *s, uint32_t i) {
 }
 
 /* ---- offers
- * ------------------------------------------------------------------------------------------- */
+ * -------------------------------------------------------------------------------------- */
 static enum behaviour pick_behaviour(struct sim *s) {
     uint32_t dice = rng_below(&s->rng, 100);
     return dice < 62   ? DO_succeed
@@ -159,7 +159,7 @@ static void ask_again(struct sim *s, uint32_t i) {
 }
 
 /* ---- other requests
- * -------------------------------------------------------------------------------------- */
+ * ------------------------------------------------------------------------------ */
 static struct offer_row *random_offer(struct sim *s, uint32_t i) {
     struct client_sim *c = &s->clients[i];
     return c->n ? &c->offers[rng_below(&s->rng, c->n)] : NULL;
@@ -264,7 +264,7 @@ void client_tick(struct sim *s, uint32_t i) {
 }
 
 /* ---- answers
- * --------------------------------------------------------------------------------------------- */
+ * ------------------------------------------------------------------------------------- */
 static void on_welcome(struct client_sim *c, const struct msg_welcome *m) {
     c->welcome = true;
     if (c->epoch != m->epoch)

@@ -115,7 +115,7 @@ void disk_crash(struct sim *s) {
 }
 
 /* ---- cleaning: the oldest segment first
- * -------------------------------------------------------------- */
+ * ---------------------------------------------------------- */
 static uint32_t segment_end(const struct disk *d) {
     uint64_t end = (d->rows[d->first].pos / SEGMENT_BYTES + 1) * SEGMENT_BYTES;
     uint32_t k = d->first;

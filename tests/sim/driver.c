@@ -5,7 +5,7 @@
 #include "common/base/mem.h"
 
 /* ---- effects
- * ---------------------------------------------------------------------------------------- */
+ * ------------------------------------------------------------------------------------- */
 static uint64_t on_append(void *ctx, const struct record *r, uint32_t *bytes) {
     struct sim *s = ctx;
     uint64_t pos = disk_append(s, r, bytes);
@@ -81,7 +81,7 @@ static void on_event(void *ctx, const struct event *e) {
 }
 
 /* ---- life
- * ------------------------------------------------------------------------------------------- */
+ * ---------------------------------------------------------------------------------------- */
 static struct core_config config_of(const struct sim *s) {
     struct core_config k = core_config_default();
     k.heartbeat_ms = 200;
@@ -173,7 +173,7 @@ void broker_done(struct sim *s) {
 }
 
 /* ---- turns
- * ------------------------------------------------------------------------------------------- */
+ * --------------------------------------------------------------------------------------- */
 static void turn_at(struct sim *s, uint64_t when) {
     struct broker_sim *b = &s->broker;
     if (b->turn_due && b->turn_at <= when)

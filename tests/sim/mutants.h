@@ -1,4 +1,4 @@
-/* The faults of mutants.def, for a core that is compiled with QUERN_MUTANTS. */
+/* The faults of mutants.def, put in front of every file of the simulator's core. */
 #pragma once
 
 enum mutant {

@@ -10,7 +10,7 @@
 #define DAY_MS 86400000
 
 /* ---- events
- * --------------------------------------------------------------------------------------------- */
+ * -------------------------------------------------------------------------------------- */
 static bool before(const struct event_row *a, const struct event_row *b) {
     return a->at != b->at ? a->at < b->at : a->order < b->order;
 }
@@ -49,8 +49,7 @@ static struct event_row next_event(struct sim *s) {
 }
 
 /* ---- words
- * ------------------------------------------------------------------------------------------------
- */
+ * --------------------------------------------------------------------------------------- */
 void sim_fail(struct sim *s, const char *fmt, ...) {
     int n = snprintf(s->words, s->words_size, "at %llu ms: ", (unsigned long long)s->now);
     va_list ap;
@@ -92,8 +91,7 @@ void peer_send(struct sim *s, uint64_t link, enum role role, enum verb verb, uin
 }
 
 /* ---- faults
- * -------------------------------------------------------------------------------------------------
- */
+ * -------------------------------------------------------------------------------------- */
 static void fault_broker(struct sim *s) {
     struct broker_sim *b = &s->broker;
     if (!b->core || b->frozen)
@@ -190,8 +188,7 @@ static void heal(struct sim *s) {
 }
 
 /* ---- the run
- * --------------------------------------------------------------------------------------------------
- */
+ * ------------------------------------------------------------------------------------- */
 static void on_packet(struct sim *s, struct packet *p) {
     if (p->to_broker) {
         broker_receive(s, p);

@@ -1,10 +1,10 @@
 /* The broker's core among simulated clients, workers, disk and network, from one seed.
  *
  * Time is virtual and moves from event to event. The network loses, delays, doubles, reorders and
- * partitions; the disk keeps what was synced and, at a crash, a prefix of what was not; workers die,
- * freeze and disobey; the broker crashes and sleeps; the wall clock steps by up to a day. In the first
- * phase anything may happen and nothing wrong may be seen; then the world heals, and everything that
- * was accepted must come to its end.
+ * partitions; the disk keeps what was synced and, at a crash, a prefix of what was not; workers
+ * die, freeze and disobey; the broker crashes and sleeps; the wall clock steps by up to a day. In
+ * the first phase anything may happen and nothing wrong may be seen; then the world heals, and
+ * everything that was accepted must come to its end.
  *
  * What must hold is checked by observers (observe.c) that look at records and letters from outside,
  * and by core_check after every turn. A broken rule ends the run with its words and the seed. */
@@ -216,7 +216,7 @@ void broker_crash(struct sim *s);
 void broker_turn(struct sim *s);
 void broker_wake(struct sim *s);
 void broker_receive(struct sim *s, struct packet *p);
-void broker_loaded(struct sim *s, uint64_t token);
+void broker_loaded(struct sim *s, uint64_t who);
 void broker_done(struct sim *s);
 
 /* peers */

@@ -73,7 +73,7 @@ static void send_result(struct sim *s, struct worker_sim *w, struct held_job *h)
 }
 
 /* ---- running
- * --------------------------------------------------------------------------------------------- */
+ * ------------------------------------------------------------------------------------- */
 static void forget(struct worker_sim *w, uint32_t k) {
     w->held[k] = w->held[--w->n];
 }
@@ -215,7 +215,7 @@ bool supervisor_kill(struct sim *s, const uint8_t *instance) {
 }
 
 /* ---- what the broker says
- * ------------------------------------------------------------------------------------ */
+ * ------------------------------------------------------------------------ */
 static void on_dispatch(struct sim *s, struct worker_sim *w, const struct msg_dispatch *m,
                         struct str payload) {
     if (find(w, m->job, m->fence))

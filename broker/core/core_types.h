@@ -1,0 +1,379 @@
+/* The types that the files of broker/core share. Nobody else includes this.
+ *
+ * Vocabulary
+ *   line      the jobs of one queue and one kind that are ready: what a worker chooses from
+ *   class     the jobs of a line with one priority
+ *   lane      the jobs of a class of one tenant, first in first out
+ *   turnstile an ordering key: lets one of its jobs at a time into the lanes
+ *   body      what a job is (spec and payload), in memory only within the window
+ *   extra     what a job needs beyond its slot: while it runs, has a key, is watched, was tried
+ *
+ * All of these are items of slabs, named by 32-bit indices; 0 is none. */
+#pragma once
+
+#include "broker/core/core.h"
+#include "common/base/check.h"
+#include "common/base/hash.h"
+#include "common/base/lhash.h"
+#include "common/base/rng.h"
+#include "common/base/slab.h"
+
+/* Faults that the simulator's build can turn on, to see that they are seen; here there are none. */
+#ifndef MUTANT
+#define MUTANT(name) 0
+#endif
+
+#define PRIORITIES 10
+
+enum job_flag {
+    JOB_IS_VOLATILE = 1 << 0, /* durability none: never journaled */
+    JOB_IS_ASYNC = 1 << 1,    /* acknowledged when queued */
+    JOB_HAS_RUN_AT = 1 << 2,  /* waits by the wall clock */
+    JOB_IN_LANE = 1 << 3,
+    JOB_LOADING = 1 << 4,
+    JOB_ISOLATED = 1 << 5,     /* must run alone */
+    JOB_STARTED = 1 << 6,      /* a slot has it */
+    JOB_TIMED_OUT = 1 << 7,    /* over its time, told to stop */
+    JOB_RECALLED = 1 << 8,     /* asked back from a worker's prefetch */
+    JOB_TO_SEND = 1 << 9,      /* dispatched, its body not yet loaded */
+    JOB_BACKOFF = 1 << 10,     /* scheduled after a failed attempt */
+    JOB_SPECULATIVE = 1 << 11, /* may run before its submission is durable */
+    JOB_IS_KEPT = 1 << 12,     /* ended, in retention */
+    JOB_ACKED = 1 << 13,       /* its submission was reported durable, or needs no report */
+};
+
+/* 88 bytes. A plain waiting job has this and its bucket in the index, nothing else. */
+struct job {
+    uint64_t id;
+    uint64_t body_pos;   /* of its REC_JOB; 0 if volatile */
+    uint64_t state_pos;  /* of the record with its newest state */
+    uint64_t since_ms;   /* monotone time it became ready; wall time of its end */
+    uint64_t fence;      /* of its current or last attempt */
+    uint32_t next, prev; /* of the list it is in; `next` is its timer while scheduled */
+    uint32_t hash_next;
+    uint32_t tenant, line;
+    uint32_t body_bytes, state_bytes; /* of those records; 0 if one record is both */
+    uint32_t version;
+    uint32_t extra;
+    uint16_t attempts;
+    uint16_t flags;
+    uint8_t state, priority;
+};
+
+struct list {
+    uint32_t head, tail, n;
+};
+
+struct failure {
+    enum err_code code;
+    uint32_t len;
+    char text[];
+};
+
+struct body {
+    struct msg_rec_spec spec;
+    struct str payload;
+    uint32_t bytes;
+    char data[];
+};
+
+struct extra {
+    struct body *body;
+    struct failure *failure;
+    uint64_t progress, progress_total;
+    uint64_t started_ms;                             /* wall */
+    uint64_t ttl_end_ms;                             /* monotone; 0: none */
+    uint64_t due_ms;                                 /* monotone, while scheduled */
+    uint64_t run_at_ms;                              /* wall */
+    uint64_t wait_ms;                                /* how long the current wait was to be */
+    uint64_t timeout_ms, backoff_ms, backoff_max_ms; /* from the body, at dispatch */
+    uint64_t asked_ms; /* monotone: when the attempt was told to stop */
+    uint32_t worker, run_next, run_prev;
+    uint32_t key, ticket, unique, watchers, timer;
+    uint32_t tries, attempts_max;
+    uint32_t seen; /* the hello that last named it */
+    uint16_t crashes;
+};
+
+struct limit {
+    struct limit_config file, set, now; /* config, run time, the one in force */
+    bool is_set;
+    uint32_t running;
+    uint64_t tat_us; /* when the bucket will be full again (GCRA) */
+};
+
+struct name_row {
+    struct str name; /* owned */
+    uint32_t hash_next;
+};
+
+struct queue {
+    struct name_row row;
+    struct limit limit;
+    bool paused, pause_is_set, file_paused;
+    uint32_t version, timer;
+    uint64_t pos;
+    uint32_t bytes;
+    uint64_t by_state[JOB_STATES];
+    uint64_t kept_dead;
+};
+
+struct tenant {
+    struct name_row row;
+    struct limit limit;
+    uint32_t version, timer;
+    uint64_t pos;
+    uint32_t bytes;
+    uint32_t parked; /* lanes that wait for its limit */
+};
+
+struct kind {
+    struct name_row row;
+    struct msg_kind_info info; /* text owned by `text` */
+    char *text;
+    bool declared, from_config;
+    uint32_t version;
+    uint64_t pos;
+    uint32_t bytes;
+    uint32_t *workers;
+    uint32_t n_workers, size_workers;
+    struct list isolated; /* jobs that must run alone */
+    uint32_t reserved;    /* the worker that is being emptied for one of them */
+    uint64_t exhausted;   /* the pass that found no free worker */
+};
+
+struct pool {
+    struct name_row row;
+    uint32_t min, max, wanted;
+    bool is_set, configured;
+    uint32_t version;
+    uint64_t pos;
+    uint32_t bytes;
+    uint64_t restarts, reported;
+    char text[256];
+};
+
+struct class {
+    uint32_t ring; /* the lane whose turn it is */
+    uint32_t last; /* the lane that was pushed to last: the likely next one */
+};
+
+struct line {
+    uint32_t queue, kind, hash_next;
+    uint32_t active_next, active_prev;
+    uint32_t loaded; /* bodies in memory or on their way */
+    uint16_t mask;   /* priorities with a lane in the ring */
+    struct class class[PRIORITIES];
+};
+
+struct lane {
+    uint32_t line, tenant, hash_next;
+    uint32_t head, tail, n;
+    uint32_t ahead;      /* the first job that may have no body */
+    uint32_t credit;     /* dispatches left in this turn of the ring */
+    uint32_t next, prev; /* in the ring, or among the tenant's parked */
+    uint8_t priority;
+    bool parked;
+};
+
+struct waiter {
+    uint64_t id;
+    uint32_t job, ticket; /* of its extra: a job that left and came again has another */
+};
+
+struct key {
+    uint64_t hash;
+    struct str text; /* owned */
+    uint32_t queue, tenant, hash_next;
+    uint32_t holder;  /* the job that may be in a lane, run or wait to be tried again */
+    uint32_t refs;    /* jobs that name it, those not yet due with them */
+    uint32_t waiting; /* live ones in the heap */
+    uint32_t tickets;
+    struct waiter *heap; /* by id; may hold jobs that have left */
+    uint32_t heap_n, heap_size;
+    uint32_t timer;
+    uint64_t interval_ms, last_start_ms; /* monotone */
+    uint64_t release_pos;                /* the end of its last job must be durable first */
+    uint32_t release_next;
+    bool in_release;
+    bool started; /* last_start_ms means something */
+};
+
+struct unique {
+    uint64_t hash, id, pos; /* pos: of the first job's record, or of its own */
+    struct str text;        /* owned */
+    uint32_t queue, tenant, hash_next;
+    uint32_t job; /* while it has not ended */
+    uint32_t timer;
+    uint64_t window_ms, end_ms; /* monotone; 0: while the job is alive */
+    uint64_t own_pos;           /* of its REC_WINDOW, once it outlived the job */
+    uint32_t own_bytes;
+};
+
+struct reply {
+    uint64_t sequence, after;
+    enum verb verb;
+    uint32_t n;
+    uint64_t first_id; /* when all items were accepted with ids in a row */
+    struct reply_item *items;
+    uint64_t at_ms;
+};
+
+struct reply_item {
+    uint64_t id;
+    uint32_t code;
+    uint32_t count;
+    bool duplicate;
+};
+
+struct session {
+    uint8_t instance[16];
+    uint64_t link, old_link;
+    uint64_t heard_ms;              /* awake time */
+    uint64_t hello_sequence, first; /* of its first hello: no request has a smaller one */
+    enum role role;
+    uint32_t hash_next, link_next;
+    uint32_t worker;
+    uint32_t watches;      /* its watch entries */
+    struct reply *replies; /* a ring of outstanding_max, by sequence */
+    uint32_t reply_items;
+    uint64_t highest;
+    bool gone, supervisor;
+    struct str name, host;
+    uint32_t pid;
+};
+
+struct watch {
+    uint32_t session, job;
+    uint32_t job_next, session_next, session_prev;
+};
+
+enum worker_state { WORKER_ACTIVE, WORKER_DRAINING, WORKER_STUCK };
+
+struct worker {
+    uint32_t session, pool;
+    uint32_t *kinds;
+    uint32_t n_kinds;
+    uint32_t slots, prefetch;
+    uint32_t held, started;
+    struct list run;   /* by extra.run_next */
+    uint64_t heard_ms; /* awake time */
+    uint64_t done;
+    uint64_t rss_bytes;
+    uint64_t stuck_ms, mismatch_ms, asked_ms;
+    uint32_t alone;   /* the isolated job that it runs */
+    uint32_t reserve; /* the kind for which it is being emptied, plus none */
+    enum worker_state state;
+    bool kill_asked;
+};
+
+enum load_what { LOAD_DISPATCH, LOAD_RETRY, LOAD_INFO_BODY, LOAD_INFO_STATE, LOAD_FINISHED };
+
+/* A read of the journal that is under way, and what it is for. */
+struct load {
+    enum load_what what;
+    uint64_t job;
+    uint64_t link, sequence; /* of who asked */
+    uint32_t sweep;
+    bool payload;
+    struct body *body; /* read already */
+};
+
+enum sweep_what { SWEEP_PURGE, SWEEP_RETRY };
+
+/* A request that touches many jobs, done piece by piece so that no turn is long. */
+struct sweep {
+    enum sweep_what what;
+    uint8_t instance[16]; /* of who asked */
+    uint64_t sequence;
+    uint32_t queue, tenant, next;
+    uint32_t at; /* slab index */
+    uint64_t id_max, count, after;
+    uint32_t loading;
+    bool walked;
+    struct err e; /* of a single job */
+};
+
+enum timer_what {
+    TIMER_JOB_SCHEDULED,
+    TIMER_JOB_WALL,
+    TIMER_JOB_EXTRA,
+    TIMER_KEY,
+    TIMER_UNIQUE,
+    TIMER_QUEUE,
+    TIMER_TENANT,
+};
+
+struct timer {
+    uint64_t when;
+    uint32_t item;
+    uint32_t what;
+};
+
+struct timers {
+    struct timer *at; /* a heap; at[0] is unused */
+    uint32_t n, size;
+};
+
+struct names {
+    struct slab rows;
+    struct lhash index;
+    uint32_t max;
+};
+
+struct request {
+    bool open;
+    struct session *session;
+    uint32_t session_index;
+    uint64_t link, sequence;
+    enum role role;
+    enum verb verb;
+    const struct handler *handler;
+    struct reply *reply;
+};
+
+struct epoch_range {
+    uint64_t epoch, counter;
+};
+
+struct core {
+    struct core_config config;
+    struct effects fx;
+    struct rng rng;
+    struct mono now;
+    struct wall wall;
+    uint64_t awake_ms; /* monotone time without our own stalls */
+    struct mono started;
+    uint64_t epoch, counter, fences;
+    uint64_t epoch_pos, highest_epoch;
+    uint32_t epoch_bytes;
+    bool starting, open, read_only, replaying, more;
+    enum core_room room;
+    uint64_t durable;
+    uint64_t retry_next_ms;
+
+    struct slab jobs, extras, lines, lanes, keys, uniques, sessions, watches, workers, loads,
+        sweeps;
+    struct lhash by_id, line_index, lane_index, key_index, unique_index, instance_index, link_index;
+    struct names queues, tenants, kinds, pools;
+    struct timers mono_timers, wall_timers;
+
+    struct list pending; /* submitted, not yet durable, in order of position */
+    struct list orphans; /* running before the restart, worker not yet heard; by run_next */
+    uint64_t orphans_end_ms;
+    struct list kept[2]; /* ended: [0] all but dead, [1] dead; oldest first */
+    uint64_t kept_bytes[2];
+    uint32_t active;                     /* lines with something to dispatch: one of the ring */
+    uint32_t release_head, release_tail; /* keys that wait for a commit */
+    uint32_t sweep_head, hello_mark;
+    uint64_t pass;
+    uint32_t since_aged; /* dispatches since one went to the class that waited longest */
+    bool chose_aged;
+    uint64_t check_ms;
+
+    struct request request;
+    struct epoch_range *epochs;
+    uint32_t n_epochs;
+    struct core_stats stats;
+    struct core_outside outside;
+};
