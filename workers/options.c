@@ -20,7 +20,10 @@ static const char help[] =
     "  --data DIR          the broker's data folder ($QUERN_DATA, else .quern)\n"
     "  --broker ENDPOINT   tcp://HOST:PORT, ipc://PATH, or a data folder ($QUERN_BROKER)\n"
     "  --config FILE       settings in YAML ($QUERN_CONFIG); those of its pool count\n"
-    "  --pool NAME         the pool it belongs to ($QUERN_WORKER_POOL, else default)\n"
+    "  --pool NAME         the pool it belongs to ($QUERN_WORKER_POOL); the broker drains what is\n"
+    "                      beyond the processes of a pool. Without one it stays, with the "
+    "settings\n"
+    "                      of pool default\n"
     "  --kinds A,B         the kinds it runs ($QUERN_WORKER_KINDS, else all)\n"
     "  --slots N           jobs at a time ($QUERN_WORKER_SLOTS)\n"
     "  --prefetch N        jobs it takes beyond that ($QUERN_WORKER_PREFETCH)\n"
@@ -168,8 +171,9 @@ static int from_settings(struct worker_options *o, const struct given *g, char *
         return errors.count > 1 ? err_add(e, "the first of %zu", errors.count + errors.dropped)
                                 : -1;
     }
-    const struct settings_pool *pool = settings_find_pool(o->settings, o->pool);
-    if (!pool && g->pool && o->settings->pools.count)
+    const struct settings_pool *pool =
+        settings_find_pool(o->settings, g->pool ? o->pool : STR("default"));
+    if (!pool && g->pool && g->config)
         return err_set(e, ERR_USAGE, "the settings have no pool %s", g->pool);
     if (!pool)
         pool = &o->settings->pools.usual;
@@ -190,8 +194,8 @@ int worker_options_read(struct worker_options *o, int argc, char *const *argv, c
         return -1;
     if (o->help || o->version)
         return 0;
-    o->pool = g.pool ? str_of(g.pool) : STR("default");
-    if (!str_is_name(o->pool, NAME_MAX_LEN))
+    o->pool = str_of(g.pool);
+    if (g.pool && !str_is_name(o->pool, NAME_MAX_LEN))
         return err_set(e, ERR_USAGE, "pool: \"%s\" is not a name", g.pool);
     if (from_settings(o, &g, envp, e) < 0)
         return -1;

@@ -8,7 +8,7 @@ struct worker_options {
     bool help, version;
     char endpoint[LINK_ENDPOINT_MAX];
     uint8_t instance[LINK_INSTANCE_LEN];
-    struct str pool;  /* "default" if nobody says */
+    struct str pool;  /* empty: none */
     struct str kinds; /* separated by commas; empty: all */
     uint64_t slots, prefetch, memory_max, recycle_jobs, recycle_age_ms;
     struct settings *settings; /* owns what the texts point to, if they came from it */
