@@ -31,6 +31,8 @@ static void hint(const struct cli *c, enum err_code code, struct buf *out) {
 
 void cli_complain(const struct cli *c, const struct err *e) {
     AUTO_BUF line = BUF(16384);
+    if (e->code == ERR_UNKNOWN_OUTCOME)
+        buf_printf(&line, "%s: ", err_code_text(e->code));
     out_clean(&line, str_of(e->text[0] ? e->text : err_code_text(e->code)));
     hint(c, e->code, &line);
     const char *on = c->colour_err ? "\033[31m" : "", *off = c->colour_err ? "\033[0m" : "";

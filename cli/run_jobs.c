@@ -40,11 +40,11 @@ static void attempts_line(struct buf *out, const json_t *job) {
     AUTO_BUF text = BUF(256);
     buf_printf(&text, "%" PRIu64, out_field(job, "attempts"));
     if (out_field(job, "attempts_max"))
-        buf_printf(&text, " of %" PRIu64, out_field(job, "attempts_max"));
+        buf_printf(&text, " of %" PRIu64 " attempts", out_field(job, "attempts_max"));
     if (out_field(job, "crashes"))
         buf_printf(&text, "; its worker process ended %" PRIu64 " times while it ran",
                    out_field(job, "crashes"));
-    line(out, "attempts", buf_str(&text));
+    line(out, "failed", buf_str(&text));
 }
 
 static void progress_line(struct buf *out, const json_t *job) {
@@ -250,7 +250,7 @@ int run_jobs(struct cli *c, const struct args_jobs *args) {
         {"QUEUE", false, put_text, "queue"},
         {"TENANT", false, put_text, "tenant"},
         {"PRIORITY", true, put_number, "priority"},
-        {"ATTEMPTS", true, put_number, "attempts"},
+        {"FAILED", true, put_number, "attempts"},
         {"WHEN", false, put_when, ""},
         {"ERROR", false, put_error, ""},
     };

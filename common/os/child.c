@@ -33,10 +33,12 @@ static int find_program(const char *name, char out[PATH_MAX], struct err *e) {
 }
 
 /* ---- in the child --------------------------------------------------------------------------- */
+/* As services are started: a log that nobody reads any more must not end who writes it. */
 static void plain_signals(void) {
     struct sigaction usual = {.sa_handler = SIG_DFL};
     for (int number = 1; number < NSIG; number++)
         sigaction(number, &usual, NULL); /* some cannot be set; they are as usual anyway */
+    signal(SIGPIPE, SIG_IGN);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);

@@ -2,6 +2,7 @@
 """Jobs through the command line: submitting, looking, waiting, cancelling, limits, and `quern why`
 for every reason that can be brought about from outside."""
 
+import datetime
 import json
 import os
 import signal
@@ -199,7 +200,8 @@ class Why(TreeTest):
         self.assertAlmostEqual(row["until_ms"] / 1000, time.time() + 3600, delta=60)
         self.assertIn("(in 59m", self.quern("why", job))
         at = self.quern.submit("echo", {}, "--run-at", "2037-01-31T09:00:00+01:00")
-        self.assertEqual(self.quern.reasons(at)["not_before"]["until_ms"], 2116915200000)
+        wanted = datetime.datetime(2037, 1, 31, 8, tzinfo=datetime.timezone.utc).timestamp()
+        self.assertEqual(self.quern.reasons(at)["not_before"]["until_ms"], wanted * 1000)
 
     def test_backoff(self):
         job = self.quern.submit("fail", {"times": 9}, "--backoff", "1h")

@@ -162,6 +162,8 @@ class Quern:
 
     def start(self, *options):
         """`quern up` in the background; returns when it says that it is ready."""
+        if self.tree:
+            self.tree.stdout.close()
         log = open(self.log, "ab")
         self.tree = subprocess.Popen(
             [BIN / "quern", "up", "--config", self.config, *options], stdout=subprocess.PIPE,

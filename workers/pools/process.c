@@ -85,10 +85,9 @@ void process_read(struct process *p) {
 }
 
 /* ---- starting ------------------------------------------------------------------------------- */
-static void make_instance(struct process *p) {
-    random_bytes(p->instance, sizeof p->instance);
-    for (size_t i = 0; i < sizeof p->instance; i++)
-        snprintf(p->hex + 2 * i, 3, "%02x", p->instance[i]);
+void process_hex(const uint8_t *instance, char *hex) {
+    for (size_t i = 0; i < PROCESS_INSTANCE_LEN; i++)
+        snprintf(hex + 2 * i, 3, "%02x", instance[i]);
 }
 
 static size_t length(char *const *list) {
@@ -133,7 +132,8 @@ struct process *process_start(const struct process_spec *spec, struct err *e) {
     fcntl(pipe_fds[0], F_SETFL, O_NONBLOCK);
     struct process *p = MEM_NEW(struct process);
     p->output = pipe_fds[0];
-    make_instance(p);
+    random_bytes(p->instance, sizeof p->instance);
+    process_hex(p->instance, p->hex);
     int rc = start(p, spec, pipe_fds[1], e);
     close(pipe_fds[1]);
     if (rc < 0)

@@ -48,5 +48,7 @@ void process_read(struct process *p);
 /* True if it had ended; then it can be destroyed. */
 bool process_ended(struct process *p, struct child_end *end);
 void process_destroy(struct process **p);
+/* The 32 digits of an instance and a NUL. */
+void process_hex(const uint8_t *instance, char *hex);
 /* Bytes of its memory that are resident; 0 if that cannot be told. */
 uint64_t process_rss(const struct process *p);

@@ -24,8 +24,13 @@ static void on_plan(struct supervisor *s, const struct msg_pool_plan *m) {
 
 static void on_kill(struct supervisor *s, const struct msg_kill_worker *m) {
     struct process *p = pools_process(s, m->instance.at);
-    if (!p)
+    if (!p) {
+        char hex[2 * PROCESS_INSTANCE_LEN + 1];
+        process_hex((const uint8_t *)m->instance.at, hex);
+        if (orphans_kill(s, hex))
+            log_event(LOG_process_killed, log_text("instance", hex), log_str("why", m->text));
         return;
+    }
     log_event(LOG_process_killed, log_str("pool", p->pool->name), log_text("instance", p->hex),
               log_u64("process", (uint64_t)p->child.pid), log_str("why", m->text));
     p->asked = ASKED_KILL;
@@ -45,6 +50,10 @@ static void on_link(void *ctx, const struct link_news *news) {
     struct supervisor *s = ctx;
     if (news->what == LINK_UP) {
         log_event(LOG_pools_up, log_u64("epoch", link_epoch(client_link(s->client))));
+        if (!s->met)
+            orphans_report_gone(s);
+        s->met = true;
+        orphans_drain(s);
         s->report_at = MONO_PAST; /* it makes us its supervisor, and is answered by the plan */
     } else if (news->what == LINK_DOWN) {
         log_event(LOG_pools_down, LOG_WHY(&news->err));

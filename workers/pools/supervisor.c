@@ -125,6 +125,7 @@ static void turn(struct supervisor *s) {
         pools_start_due(s, now);
         if (mono_reached(now, s->look_at)) {
             pools_look(s, now);
+            orphans_drain(s);
             s->look_at = mono_add(now, LOOK_MS);
         }
     }
@@ -178,6 +179,7 @@ static int open_all(struct supervisor *s, struct err *e) {
     if (open_signals(s, e) < 0 || pools_setup(s, e) < 0 || report_open(s, e) < 0)
         return -1;
     log_event(LOG_pools_starting, log_u64("pools", s->n_pools));
+    orphans_find(s);
     return 0;
 }
 
@@ -193,6 +195,7 @@ static void close_all(struct supervisor *s) {
     if (s->settings != s->options->settings)
         settings_destroy(&s->settings);
     report_close(s);
+    orphans_done(s);
     pools_done(s);
     arena_destroy(&s->arena);
     if (s->signals >= 0)

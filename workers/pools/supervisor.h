@@ -49,6 +49,8 @@ struct supervisor {
     uint32_t n_processes;
     struct client *client;
     struct drain_asked *drains; /* not answered yet */
+    struct orphan *orphans;
+    bool met; /* the broker was reached once */
     struct rng rng;
     int signals;
     unsigned stops;
@@ -82,3 +84,13 @@ void report_pools(struct supervisor *s);
 void report_death(struct supervisor *s, const struct process *p, bool crashed, const char *how);
 /* Asks the broker to let it finish; SIGTERM if the broker does not know it. */
 void report_drain(struct supervisor *s, struct process *p);
+
+/* ---- orphans.c: what an earlier supervisor left behind -------------------------------------- */
+void orphans_find(struct supervisor *s);
+/* Asks the broker to let them finish; forgets those that have ended. */
+void orphans_drain(struct supervisor *s);
+/* False if it is none of them. */
+bool orphans_kill(struct supervisor *s, const char *hex);
+/* Reports workers of this host that are gone and not missed yet. */
+void orphans_report_gone(struct supervisor *s);
+void orphans_done(struct supervisor *s);

@@ -1,0 +1,236 @@
+#!/usr/bin/env python3
+"""quern up, down, reload: the tree as a whole, and what is left when parts of it are killed."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import time
+import unittest
+
+import quern_tree
+from quern_tree import BIN, CONFIG, DEADLINE_S, Quern, is_alive, wait_for
+
+READY_S = 5
+
+
+def kill(pids):
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+
+def sleeps_for_long(pid):
+    """Whether all its threads wait for something, at each of several looks."""
+    def asleep(thread):
+        return (thread / "stat").read_text().rpartition(")")[2].split()[0] == "S"
+    threads = list(pathlib.Path(f"/proc/{pid}/task").iterdir())
+    return all(all(map(asleep, threads)) for _ in range(1000))
+
+
+class Tree(unittest.TestCase):
+    def setUp(self):
+        self.quern = Quern()
+        self.addCleanup(self.quern.close)
+
+    def test_life(self):
+        quern = self.quern
+        self.assertIn("start it with: quern up", quern.fails(3, "status"))
+        quern.fails(3, "down")
+        quern.fails(3, "reload")
+        began = time.monotonic()
+        line = quern.start()
+        self.assertIn(f"ipc://{quern.data}/run/client.sock", line)
+        self.assertIn("default 1/1", line)
+        self.assertLess(time.monotonic() - began, READY_S)
+        self.assertIn("runs in", quern.fails(1, "up", "--config", quern.config))
+        self.assertEqual(quern("submit", "echo", "--wait"), "{}")
+        pids = quern.pids("quern-worker") + quern.pids("quern-pools") + quern.pids("quern-broker")
+        self.assertEqual(len(pids), 3)
+        self.assertEqual(quern("down"), "")
+        self.assertEqual(quern.tree.wait(DEADLINE_S), 0)
+        self.assertFalse(any(map(is_alive, pids)))
+        quern.fails(3, "down")
+
+    def test_interrupted_lets_jobs_finish(self):
+        quern = self.quern
+        quern.start()
+        job = quern.submit("sleep", {"ms": 700})
+        quern.wait_state(job, "running")
+        fence = quern.json("job", job)["fence"]
+        quern.tree.send_signal(signal.SIGINT)
+        self.assertEqual(quern.tree.wait(DEADLINE_S), 0)
+        quern.start()
+        self.assertEqual(quern.state(job), "done")
+        self.assertEqual(quern.json("job", job)["fence"], fence)
+
+    def test_interrupted_twice_stops_now(self):
+        quern = self.quern
+        quern.start()
+        job = quern.submit("sleep", {"ms": 600000, "stubborn": True})
+        quern.wait_state(job, "running")
+        began = time.monotonic()
+        self.assertIn("goes on ending", quern.fails(5, "down", "--timeout", "100ms"))
+        quern("down", "--now")
+        self.assertEqual(quern.tree.wait(DEADLINE_S), 0)
+        self.assertLess(time.monotonic() - began, 5)
+
+    def test_detach(self):
+        quern = self.quern
+        self.assertIn("quern is ready", quern("up", "--detach", "--config", quern.config))
+        self.assertEqual(quern("submit", "echo", "--wait"), "{}")
+        self.assertIn("tree.ready", (quern.data / "log" / "quern.log").read_text())
+        self.assertIn("runs in", quern.fails(1, "up", "--detach", "--config", quern.config))
+        quern("down")
+        quern.fails(3, "status")
+
+    def test_detach_tells_what_is_wrong(self):
+        quern = self.quern
+        quern.config.write_text("broker: {heartbeat: never}\nnothing: {}\n")
+        said = quern.fails(2, "up", "--detach", "--config", quern.config)
+        self.assertIn("broker.heartbeat", said)
+        self.assertIn("nothing", said)
+        quern.config.write_text(CONFIG)
+        (quern.data / "run").mkdir(parents=True, mode=0o755)
+        (quern.data / "run").chmod(0o755)
+        quern.fails(1, "up", "--detach", "--config", quern.config)
+        self.assertIn("chmod 0700", (quern.data / "log" / "quern.log").read_text())
+
+    def test_no_worker_program(self):
+        quern = self.quern
+        quern.config.write_text(CONFIG + "  lost: {command: no-such-program}\n")
+        quern.start()
+        wait_for("the trouble to be told", lambda: quern.pool("lost").get("text"))
+        self.assertIn("no-such-program", quern.pool("lost")["text"])
+        rows = quern.json("doctor", status=1)
+        self.assertTrue(any("no-such-program" in row["text"] for row in rows))
+
+
+class Killed(unittest.TestCase):
+    def setUp(self):
+        self.quern = Quern()
+        self.addCleanup(self.quern.close)
+        self.quern.start()
+
+    def test_worker(self):
+        quern = self.quern
+        job = quern.submit("sleep", {"ms": 1500})
+        quern.wait_state(job, "running")
+        fence = quern.json("job", job)["fence"]
+        kill(quern.pids("quern-worker"))
+        wait_for("another attempt", lambda: quern.json("job", job).get("fence") != fence)
+        quern.wait_state(job, "done")
+        pool = quern.pool()
+        self.assertEqual((pool["alive"], pool["restarts"]), (1, 1))
+        self.assertIn("signal 9", pool["text"])
+
+    def test_supervisor(self):
+        quern = self.quern
+        job = quern.submit("sleep", {"ms": 1000})
+        quern.wait_state(job, "running")
+        old = quern.pids("quern-pools") + quern.pids("quern-worker")
+        kill(quern.pids("quern-pools"))
+        quern.wait_state(job, "done")
+        wait_for("its workers to go", lambda: not any(map(is_alive, old)))
+        wait_for("other workers", lambda: quern.pool()["alive"] == 1)
+        self.assertEqual(quern.json("job", job)["attempts"], 0)  # it cost the job nothing
+
+    def test_broker(self):
+        quern = self.quern
+        waiting = subprocess.Popen(
+            [BIN / "quern", "submit", "sleep", "--payload", '{"ms":1500}', "--wait"],
+            stdout=subprocess.PIPE, env=quern_tree.environment(QUERN_DATA=str(quern.data)))
+        job = wait_for("the job to run", lambda: quern.json("jobs", "--state", "running"))[0]["id"]
+        kept = quern.submit("nobody")
+        kill(quern.pids("quern-broker"))
+        said, _ = waiting.communicate(timeout=DEADLINE_S)
+        self.assertEqual(waiting.returncode, 0)
+        self.assertIn(b"slept_ms", said)
+        self.assertEqual(quern.state(job), "done")
+        self.assertEqual(quern.state(kept), "ready")
+        self.assertEqual(quern.json("status")["broker"]["epoch"], 2)
+
+    def test_unknown_whether_accepted(self):
+        quern = self.quern
+        batch = subprocess.Popen(
+            [BIN / "quern", "submit", "nobody", "--batch", "-"], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=quern_tree.environment(QUERN_DATA=str(quern.data)))
+        line, chunk = b'{"n":1}\n', 8192  # jobs that are sent together
+        batch.stdin.write(line * (chunk + 1))
+        batch.stdin.flush()
+        for _ in range(chunk):
+            self.assertEqual(len(batch.stdout.readline()), 14)
+        broker = quern.pids("quern-broker")
+        os.kill(broker[0], signal.SIGSTOP)
+        batch.stdin.write(line * 10)
+        batch.stdin.close()
+        wait_for("the rest to be sent", lambda: sleeps_for_long(batch.pid))
+        kill(broker)
+        said = batch.stderr.read().decode()
+        self.assertEqual(batch.wait(DEADLINE_S), 5, said)
+        self.assertIn("unknown", said)
+        batch.stdout.close()
+        batch.stderr.close()
+
+    def test_root(self):
+        """Without its root the rest ends by itself, and the next tree does not wait for it."""
+        quern = self.quern
+        old = [pid for name in ("broker", "pools", "worker") for pid in quern.pids(f"quern-{name}")]
+        self.assertEqual(len(old), 3)
+        job = quern.submit("nobody")
+        quern.tree.kill()
+        quern.tree.wait()
+        began = time.monotonic()
+        quern.start()
+        self.assertLess(time.monotonic() - began, READY_S)
+        self.assertEqual(quern.state(job), "ready")
+        wait_for("the old processes to end", lambda: not any(map(is_alive, old)))
+        wait_for("one worker", lambda: quern.pool()["alive"] == 1)
+
+    def test_everything(self):
+        quern = self.quern
+        job = quern.submit("sleep", {"ms": 1000}, "--attempts", 3)
+        kept = quern.submit("nobody")
+        quern.wait_state(job, "running")
+        old = [pid for name in ("broker", "pools", "worker") for pid in quern.pids(f"quern-{name}")]
+        quern.tree.kill()
+        kill(old)
+        quern.tree.wait()
+        began = time.monotonic()
+        quern.start()
+        self.assertLess(time.monotonic() - began, READY_S)
+        self.assertEqual(quern.state(kept), "ready")
+        quern.wait_state(job, "done")
+
+
+class Reload(unittest.TestCase):
+    def setUp(self):
+        self.quern = Quern()
+        self.addCleanup(self.quern.close)
+        self.quern.start()
+
+    def test_applied_and_restart(self):
+        quern = self.quern
+        quern("submit", "echo", "--queue", "chat", "--wait")
+        quern.config.write_text(CONFIG.replace("slots: 4", "slots: 8") +
+                                "queues:\n  chat: {concurrency: 3}\ndefaults: {timeout: 7m}\n")
+        told = quern.json("reload")
+        self.assertIn("defaults.timeout: 5m -> 7m", told["applied"])
+        self.assertIn("queues.chat added", told["applied"])
+        self.assertEqual(told["restart"], ["pools.default.slots: 4 -> 8"])
+        wait_for("the limit", lambda: quern.json("queues", "chat")[0]["concurrency"] == 3)
+        text = quern("reload")
+        self.assertIn("nothing new to apply", text)
+        self.assertIn("needs a restart: pools.default.slots: 4 -> 8", text)
+
+    def test_all_or_nothing(self):
+        quern = self.quern
+        quern("submit", "echo", "--queue", "chat", "--wait")
+        quern.config.write_text(CONFIG + "queues:\n  chat: {concurrency: 3, burst: many}\n")
+        self.assertIn("queues.chat.burst", quern.fails(2, "reload"))
+        self.assertEqual(quern.json("queues", "chat")[0]["concurrency"], 0)
+        self.assertEqual(len(quern.json("reload", status=2)["errors"]), 1)
+
+
+if __name__ == "__main__":
+    quern_tree.main()

@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+"""What `quern` says about itself, and about being called wrongly. Nothing has to run for that."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import quern_tree
+from quern_tree import BIN
+
+SOURCE = pathlib.Path(os.environ["QUERN_TEST_SOURCE"])
+COMMANDS = ("up down reload doctor status submit job why jobs cancel retry queues pause resume purge "
+            "limit workers pools scale drain bench help").split()
+
+
+def quern(*words, **env):
+    return subprocess.run([BIN / "quern", *words], capture_output=True, text=True, check=False,
+                          stdin=subprocess.DEVNULL, cwd=tempfile.gettempdir(),
+                          env=quern_tree.environment(**env))
+
+
+class Help(unittest.TestCase):
+    def test_list(self):
+        done = quern("--help")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        golden = (SOURCE / "tests/e2e/help.txt").read_text()
+        self.assertEqual(done.stdout, golden)
+        self.assertEqual(quern("help").stdout, golden)
+        self.assertEqual(quern("-h").stdout, golden)
+        listed = re.findall(r"^  ([a-z]+) ", golden, re.MULTILINE)
+        self.assertEqual(sorted(listed), sorted(COMMANDS))
+
+    def test_each_command(self):
+        for name in COMMANDS:
+            done = quern("help", name)
+            self.assertEqual(done.returncode, 0)
+            self.assertTrue(done.stdout.startswith(f"usage: quern {name}"))
+            self.assertIn("\nexit status\n  0  ", done.stdout)
+            self.assertEqual(quern(name, "--help").stdout, done.stdout)
+            self.assertLessEqual(max(map(len, done.stdout.splitlines())), 80)
+
+    def test_page(self):
+        """docs/cli.md is what the table says: `quern help --markdown > docs/cli.md`."""
+        self.assertEqual(quern("help", "--markdown").stdout, (SOURCE / "docs/cli.md").read_text())
+
+    def test_hidden(self):
+        for words in (["--help"], ["help", "help"]):
+            self.assertNotIn("markdown", quern(*words).stdout)
+        self.assertNotIn("--stream", quern("help", "submit").stdout)
+        self.assertNotIn("--listen", quern("help", "up").stdout)
+
+    def test_version(self):
+        self.assertRegex(quern("--version").stdout, r"^quern \d+\.\d+\.\d+\n$")
+
+
+class Completion(unittest.TestCase):
+    def complete(self, *words):
+        script = (". <(\"$QUERN\" help --bash); COMP_WORDS=(\"$@\"); COMP_CWORD=$(($#-1)); _quern; "
+                  "printf '%s\\n' \"${COMPREPLY[@]}\"")
+        done = subprocess.run(["bash", "-euc", script, "bash", "quern", *words], check=True,
+                              capture_output=True, text=True,
+                              env=quern_tree.environment(QUERN=str(BIN / "quern")))
+        return done.stdout.split()
+
+    def test_words(self):
+        self.assertEqual(self.complete("st"), ["status"])
+        self.assertEqual(sorted(self.complete("")), sorted([*COMMANDS, "--help"]))
+        self.assertEqual(self.complete("submit", "--uni"), ["--unique"])
+        self.assertEqual(self.complete("submit", "--durability", "a"), ["async"])
+        self.assertEqual(self.complete("limit", "q"), ["queue"])
+        self.assertEqual(self.complete("help", "dr"), ["drain"])
+
+
+class Wrong(unittest.TestCase):
+    def wrong(self, *words, **env):
+        done = quern(*words, **env)
+        self.assertEqual((done.returncode, done.stdout), (2, ""), words)
+        self.assertTrue(done.stderr.startswith("quern: "), done.stderr)
+        self.assertEqual(done.stderr.count("\n"), 1)
+        return done.stderr
+
+    def test_named_with_what_was_meant(self):
+        for words, says in {
+            (): "a command is missing",
+            ("sumbit",): "no command 'sumbit'; did you mean 'submit'?",
+            ("--json", "status"): "the command comes first",
+            ("status", "--jsn"): "did you mean '--json'?",
+            ("submit", "echo", "--prio", "3"): "did you mean '--priority'?",
+            ("submit", "echo", "-p"): "options begin with --",
+            ("submit",): "KIND is missing",
+            ("submit", "echo", "again"): "'again' is one word too many",
+            ("submit", "echo", "--queue"): "--queue needs a value: --queue Q",
+            ("submit", "echo", "--queue", "--wait"): "--queue needs a value",
+            ("submit", "echo", "--wait=yes"): "--wait takes no value",
+            ("submit", "echo", "--queue", "a", "--queue", "b"): "--queue is given twice",
+            ("submit", "echo", "--priority", "12"): "--priority: 12, at most 9",
+            ("submit", "echo", "--priority", "high"): "'high' is no whole number",
+            ("submit", "echo", "--delay", "soon"): "--delay",
+            ("submit", "echo", "--ttl", "0s"): "at least 1ms",
+            ("submit", "echo", "--queue", "a b"): "'a b' is no name",
+            ("submit", "e" * 65): "65 characters, at most 64",
+            ("submit", "echo", "--durability", "asinc"): "did you mean 'async'?",
+            ("submit", "echo", "--window", "1h"): "--window needs --unique",
+            ("submit", "echo", "--interval", "1s"): "--interval needs --key",
+            ("submit", "echo", "--run-at", "2027-02-30T09:00"): "is no time",
+            ("submit", "echo", "--delay", "1s", "--run-at", "2027-01-01T00:00Z"): "not both",
+            ("submit", "echo", "--batch", "-", "--count", "2"): "--batch stands without",
+            ("submit", "echo", "--payload", "{"): "payload",
+            ("submit", "echo", "--payload", "3"): "must be a JSON object",
+            ("submit", "echo", "--payload", '{"a":1,"a":2}'): "payload",
+            ("job", "17"): "'17' is no id",
+            ("jobs", "--state", "runing"): "did you mean 'running'?",
+            ("retry",): "give an ID or --dead",
+            ("retry", "--dead", "--queue"): "--queue needs a value",
+            ("scale", "default"): "must be POOL=N",
+            ("scale", "default=2000"): "at most 1024",
+            ("scale", "default=2", "--reset"): "only its name",
+            ("limit", "queues", "x", "--rate", "1/s"): "did you mean 'queue'?",
+            ("limit", "queue", "x"): "nothing to set",
+            ("limit", "queue", "x", "--rate", "10"): "write it such as 100/s",
+            ("limit", "queue", "x", "--burst", "10"): "--burst needs --rate",
+            ("limit", "queue", "x", "--weight", "2"): "--weight is for tenants",
+            ("limit", "queue", "x", "--reset", "--rate", "1/s"): "--reset stands alone",
+            ("bench", "submits"): "did you mean 'submit'?",
+            ("status", "--data", "a", "--broker", "tcp://h:1"): "not both",
+            ("status", "--broker", "http://h"): "must be tcp://HOST:PORT",
+            ("help", "sumbit"): "did you mean 'submit'?",
+        }.items():
+            with self.subTest(words):
+                self.assertIn(says, self.wrong(*words))
+
+    def test_nothing_of_the_terminal_is_taken_over(self):
+        self.assertNotIn("\033", self.wrong("submit", "\033[31mred"))
+
+    def test_no_broker(self):
+        with tempfile.TemporaryDirectory() as folder:
+            done = quern("status", "--data", folder)
+            self.assertEqual(done.returncode, 3)
+            self.assertEqual(done.stderr, f"quern: no broker runs in {folder}; start it with: "
+                                          f"quern up --data {folder}\n")
+            self.assertEqual(quern("status", QUERN_DATA=folder).stderr, done.stderr)
+            self.assertEqual(quern("jobs", "--broker", f"ipc://{folder}/none").returncode, 3)
+
+    def test_output_that_cannot_be_written(self):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([BIN / "quern", "help"], stdout=full, stderr=subprocess.PIPE,
+                                  check=False, text=True)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("standard output", done.stderr)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--write"]:
+        (SOURCE / "tests/e2e/help.txt").write_text(quern("--help").stdout)
+        (SOURCE / "docs/cli.md").write_text(quern("help", "--markdown").stdout)
+        sys.exit()
+    quern_tree.main()

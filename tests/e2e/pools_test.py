@@ -1,0 +1,230 @@
+#!/usr/bin/env python3
+"""quern-pools: what it starts and how, restarts, scaling, draining, and what becomes of children.
+Rules P-62 to P-64 and P-67 of docs/protocol.md as a supervisor sees them."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import time
+import unittest
+
+import quern_tree
+from quern_tree import BIN, CONFIG, DEADLINE_S, Quern, TreeTest, is_alive, wait_for
+
+
+class Alone(unittest.TestCase):
+    """Without a broker, with a command that only writes down that it was started."""
+
+    def setUp(self):
+        self.quern = Quern()
+        self.addCleanup(self.quern.close)
+        self.starts = self.quern.path / "starts"
+        self.pools = None
+
+    def start(self, script, settings="restart_backoff: 100ms", *options):
+        path = self.quern.path / "worker.sh"
+        path.write_text(f"echo $$ $(date +%s%N) >> {self.starts}\n{script}\n")
+        self.quern.config.write_text(
+            "broker: {kill_grace: 500ms}\n"
+            f"pools:\n  odd: {{command: 'sh {path}', {settings}}}\n")
+        log = open(self.quern.log, "ab")
+        self.pools = subprocess.Popen(
+            [BIN / "quern-pools", "--data", self.quern.data, "--config", self.quern.config, *options],
+            stderr=log, stdin=subprocess.DEVNULL, env=quern_tree.environment())
+        log.close()
+        self.addCleanup(self.end)
+
+    def end(self):
+        if self.pools.poll() is None:
+            self.pools.kill()
+        self.pools.wait()
+
+    def started(self, n):
+        """(pid, time in s) of the first n starts."""
+        def read():
+            lines = self.starts.read_text().splitlines() if self.starts.exists() else []
+            return len(lines) >= n and [line.split() for line in lines]
+        return [(int(pid), int(ns) / 1e9) for pid, ns in wait_for(f"{n} starts", read)]
+
+    def test_environment(self):
+        out = self.quern.path / "env"
+        folder = self.quern.path / "elsewhere"
+        folder.mkdir()
+        self.start(f"env > {out}.part; pwd >> {out}.part; mv {out}.part {out}; exec sleep 600",
+                   f"kinds: [a, b], slots: 7, prefetch: 3, memory_max: 1GiB, directory: {folder}")
+        wait_for("its environment", out.exists)
+        lines = out.read_text().splitlines()
+        env = dict(line.split("=", 1) for line in lines[:-1] if "=" in line)
+        self.assertEqual(lines[-1], str(folder))
+        self.assertEqual(env["QUERN_DATA"], str(self.quern.data))
+        self.assertEqual(env["QUERN_CONFIG"], str(self.quern.config))
+        self.assertEqual((env["QUERN_WORKER_POOL"], env["QUERN_WORKER_KINDS"]), ("odd", "a,b"))
+        self.assertEqual((env["QUERN_WORKER_SLOTS"], env["QUERN_WORKER_PREFETCH"]), ("7", "3"))
+        self.assertEqual(env["QUERN_WORKER_MEMORY_MAX"], str(1 << 30))
+        self.assertRegex(env["QUERN_WORKER_INSTANCE"], "^[0-9a-f]{32}$")
+
+    def test_waits_longer_each_time(self):
+        self.start("echo no luck today >&2; exit 9", "restart_backoff: 100ms")
+        times = [at for _, at in self.started(5)]
+        waits = [after - before for before, after in zip(times, times[1:])]
+        for wait, least in zip(waits, (0.075, 0.15, 0.3, 0.6)):
+            self.assertGreaterEqual(wait, least)
+        died = wait_for("its death", lambda: self.quern.events("process.died"))
+        self.assertEqual((died[0]["how"], died[0]["words"]), ("ended with status 9", "no luck today"))
+        self.assertIn("no luck today\n", self.quern.log.read_text())
+
+    def test_recycled_at_once(self):
+        self.start(f"test $(wc -l < {self.starts}) -ge 20 && exec sleep 600; exit 75",
+                   "restart_backoff: 10s, restart_backoff_max: 10s")
+        times = [at for _, at in self.started(20)]
+        self.assertLess(times[-1] - times[0], 9)
+
+    def test_terminated(self):
+        self.start("sleep 600", "processes_min: 3")
+        pids = [pid for pid, _ in self.started(3)]
+        self.pools.send_signal(signal.SIGTERM)
+        self.assertEqual(self.pools.wait(DEADLINE_S), 0)
+        self.assertFalse(any(map(is_alive, pids)))
+
+    def test_who_does_not_go_is_killed_with_all_it_started(self):
+        inner = self.quern.path / "inner"
+        self.start(f"trap '' TERM; (trap '' TERM; sleep 600) & echo $! > {inner}; "
+                   "while true; do wait; done")
+        (pid, _), = self.started(1)
+        wait_for("its own child", lambda: inner.exists() and inner.read_text().strip())
+        began = time.monotonic()
+        self.pools.send_signal(signal.SIGTERM)
+        self.assertEqual(self.pools.wait(DEADLINE_S), 0)
+        self.assertGreaterEqual(time.monotonic() - began, 0.5)  # kill_grace
+        self.assertFalse(is_alive(pid))
+        wait_for("its own child to end", lambda: not is_alive(int(inner.read_text())))
+
+    def test_second_signal_kills(self):
+        self.start("trap '' TERM; while true; do sleep 1; done")
+        self.quern.config.write_text(self.quern.config.read_text())
+        (pid, _), = self.started(1)
+        self.pools.send_signal(signal.SIGTERM)
+        self.pools.send_signal(signal.SIGINT)
+        self.assertEqual(self.pools.wait(DEADLINE_S), 0)
+        self.assertFalse(is_alive(pid))
+
+    def test_killed_supervisor_leaves_nothing(self):
+        self.start("exec sleep 600", "processes_min: 2")
+        pids = [pid for pid, _ in self.started(2)]
+        self.pools.kill()
+        self.pools.wait()
+        wait_for("its children to end", lambda: not any(map(is_alive, pids)))
+
+    def test_one_a_folder(self):
+        self.start("exec sleep 600")
+        self.started(1)
+        second = subprocess.run([BIN / "quern-pools", "--data", self.quern.data], check=False,
+                                capture_output=True, text=True, env=quern_tree.environment())
+        self.assertEqual(second.returncode, 1)
+        self.assertIn("another quern-pools runs", second.stderr)
+
+    def test_usage(self):
+        for words in (["--nothing"], ["word"], ["--broker", "tcp://127.0.0.1:1"],
+                      ["--config", "/dev/null/none"]):
+            done = subprocess.run([BIN / "quern-pools", *words], check=False, capture_output=True,
+                                  cwd=self.quern.path, env=quern_tree.environment())
+            self.assertEqual(done.returncode, 2, words)
+        self.quern.config.write_text("pools: {odd: {command: \"sh -c 'open\"}}\n")
+        done = subprocess.run([BIN / "quern-pools", "--data", self.quern.data, "--config",
+                               self.quern.config], check=False, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("pools.odd: command: a ' is not closed", done.stderr)
+
+
+class Scaling(TreeTest):
+    def test_up_and_down(self):
+        quern = self.quern
+        quern("scale", "default=3")
+        wait_for("three workers", lambda: quern.pool()["alive"] == 3)
+        pool = quern.pool()
+        self.assertEqual((pool["processes"], pool["at_run_time"]), (3, True))
+        job = quern.submit("sleep", {"ms": 600000})
+        quern.wait_state(job, "running")
+        fence = quern.json("job", job)["fence"]
+        quern("scale", "default=1")
+        wait_for("one worker", lambda: quern.pool()["alive"] == 1)
+        self.assertEqual(quern.json("job", job)["fence"], fence)  # the busy one stayed
+        self.assertEqual(len(quern.pids("quern-worker")), 1)
+        quern("cancel", job)
+        quern("scale", "default", "--reset")
+        self.assertFalse(quern.pool()["at_run_time"])
+        self.assertEqual(quern.pool()["restarts"], 0)
+
+    def test_none(self):
+        quern = self.quern
+        quern("scale", "default=0")
+        wait_for("no worker", lambda: not quern.pids("quern-worker"))
+        job = quern.submit("sleep", {"ms": 1})
+        quern.wait_reason(job, "no_worker")
+        quern("scale", "default", "--reset")
+        quern.wait_state(job, "done")
+
+    def test_drained_and_replaced(self):
+        quern = self.quern
+        wait_for("a worker", lambda: quern.pool()["alive"] == 1)
+        job = quern.submit("sleep", {"ms": 500})
+        quern.wait_state(job, "running")
+        old = quern.workers()[0]
+        self.assertIn("1 workers finish", quern("drain", old["instance"][:8]))
+        quern.wait_state(job, "done")
+        wait_for("another worker", lambda: [row for row in quern.workers() if row["state"] == "active"
+                                            and row["instance"] != old["instance"]])
+        self.assertIn("workers finish", quern("drain", "default"))
+
+
+class Dying(TreeTest):
+    def test_jobs_are_back_at_once(self):
+        """The broker hears of the death before the worker's heartbeats are missed."""
+        quern = self.quern
+        job = quern.submit("sleep", {"ms": 600000})
+        quern.wait_state(job, "running")
+        fence = quern.json("job", job)["fence"]
+        pid = quern.workers()[0]["pid"]
+        began = time.monotonic()
+        os.kill(pid, signal.SIGKILL)
+        wait_for("the job to be back", lambda: quern.state(job) != "running"
+                 or quern.json("job", job)["fence"] != fence)
+        self.assertLess(time.monotonic() - began, 0.6)  # three heartbeats
+        quern("cancel", job)
+
+    def test_stuck_one_is_killed(self):
+        quern = self.quern
+        job = quern.submit("sleep", {"ms": 600000, "stubborn": True})
+        quern.wait_state(job, "running")
+        quern("cancel", job)
+        quern.wait_state(job, "cancelled")
+        killed = wait_for("it to be killed", lambda: quern.events("process.killed"))
+        self.assertEqual(killed[0]["pool"], "default")
+        wait_for("another worker", lambda: quern.pool()["alive"] == 1)
+        self.assertEqual(quern("submit", "echo", "--wait"), "{}")
+
+    def test_poison_job_ends_as_dead(self):
+        quern = self.quern
+        job = quern.submit("crash", {"signal": 9}, "--attempts", 2)
+        quern.wait_state(job, "dead")
+        self.assertEqual(quern.json("job", job)["crashes"], 2)
+        wait_for("another worker", lambda: quern.pool()["alive"] == 1)
+
+
+class Foreign(unittest.TestCase):
+    """A command of the operator's own: replaced by the supervisor when it is too old."""
+
+    def test_trouble_is_told(self):
+        quern = Quern(CONFIG + "  odd: {command: sh -c 'echo cannot find my files >&2; exit 2'}\n")
+        self.addCleanup(quern.close)
+        quern.start()
+        text = wait_for("the trouble", lambda: quern.pool("odd").get("text"))
+        self.assertIn("ended with status 2: cannot find my files", text)
+        self.assertIn("cannot find my files", quern("status"))
+        self.assertEqual(quern.pool("odd")["restarts"], 1)  # the same would happen again: it waits
+
+
+if __name__ == "__main__":
+    quern_tree.main()
