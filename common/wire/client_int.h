@@ -32,8 +32,8 @@ struct pending {
     enum request_effect effect; /* the rule's; SUBMIT whose items are all unique is harmless */
     uint64_t sequence;
     struct pending *next, *prev; /* by sequence */
-    char *bytes;                 /* its three frames, for saying it again */
-    size_t head_len, body_len, payloads_len;
+    char *bytes;                 /* its body and payloads, for saying it again */
+    size_t body_len, payloads_len;
     uint32_t items;
     uint32_t seen;      /* items of the answer, since it was last sent */
     uint32_t delivered; /* items that the user was shown */

@@ -77,7 +77,7 @@ static void link_in(struct client *c, struct pending *p) {
     c->last = p;
     c->by_sequence[p->sequence % c->n_slots] = p;
     c->n_pending++;
-    c->bytes += p->head_len + p->body_len + p->payloads_len;
+    c->bytes += p->body_len + p->payloads_len;
     if (p->deadline.ms < c->earliest.ms)
         c->earliest = p->deadline;
 }
@@ -93,7 +93,7 @@ static void link_out(struct client *c, struct pending *p) {
         c->last = p->prev;
     c->by_sequence[p->sequence % c->n_slots] = NULL;
     c->n_pending--;
-    c->bytes -= p->head_len + p->body_len + p->payloads_len;
+    c->bytes -= p->body_len + p->payloads_len;
 }
 
 static void pending_free(struct pending *p) {
@@ -166,7 +166,7 @@ static int fill_frame(struct client *c, struct pending *p, const struct client_i
 
 static int keep_frames(struct client *c, struct pending *p, struct err *e) {
     const struct frame_out *f = &c->out;
-    size_t bytes = f->head.len + f->body.len + f->payloads.len;
+    size_t bytes = f->body.len + f->payloads.len;
     size_t most = c->config.bytes_max ? c->config.bytes_max : CLIENT_BYTES_MAX;
     if (c->n_pending && (bytes > most || c->bytes > most - bytes))
         return err_set(e, ERR_BUSY, "unanswered requests have %zu bytes, at most %zu", c->bytes,
@@ -174,20 +174,19 @@ static int keep_frames(struct client *c, struct pending *p, struct err *e) {
     p->bytes = mem_try(bytes);
     if (!p->bytes)
         return err_set(e, ERR_NO_MEMORY, "a request of %zu bytes", bytes);
-    p->head_len = f->head.len;
     p->body_len = f->body.len;
     p->payloads_len = f->payloads.len;
-    memcpy(p->bytes, f->head.at, f->head.len);
-    memcpy(p->bytes + f->head.len, f->body.at, f->body.len);
+    memcpy(p->bytes, f->body.at, f->body.len);
     if (f->payloads.len)
-        memcpy(p->bytes + f->head.len + f->body.len, f->payloads.at, f->payloads.len);
+        memcpy(p->bytes + f->body.len, f->payloads.at, f->payloads.len);
     return 0;
 }
 
 static void say(struct client *c, struct pending *p) {
-    struct str head = str_make(p->bytes, p->head_len);
-    struct str body = str_make(p->bytes + p->head_len, p->body_len);
-    struct str payloads = str_make(p->bytes + p->head_len + p->body_len, p->payloads_len);
+    struct str body = str_make(p->bytes, p->body_len);
+    struct str payloads = str_make(p->bytes + p->body_len, p->payloads_len);
+    frame_begin(&c->out, p->rule->verb, p->sequence);
+    struct str head = buf_str(&c->out.head);
     p->said = client_is_up(c) && link_send_parts(c->link, head, body, payloads, NULL) == 0;
     c->behind |= !p->said;
     if (!p->said)
@@ -351,8 +350,21 @@ static bool outcome_is_lost(const struct pending *p, bool new_epoch, struct err 
     return false;
 }
 
+/* To another life of the broker they are new requests: it refuses what is numbered below the HELLO
+ * that it first heard (P-29). */
+static void number_anew(struct client *c) {
+    for (struct pending *p = c->first; p; p = p->next)
+        c->by_sequence[p->sequence % c->n_slots] = NULL;
+    for (struct pending *p = c->first; p; p = p->next) {
+        p->sequence = link_sequence(c->link);
+        c->by_sequence[p->sequence % c->n_slots] = p;
+    }
+}
+
 void requests_again(struct client *c, bool new_epoch) {
     resize(c);
+    if (new_epoch)
+        number_anew(c);
     /* What callbacks add is behind `last` and was sent by itself. */
     uint64_t last = c->last ? c->last->sequence : 0;
     for (struct pending *p = c->first, *next; p && p->sequence <= last; p = next) {
