@@ -69,6 +69,7 @@ static void check_fairness(struct sim *s, const struct core *c, const struct job
         sim_fail(s, "one tenant was served %u times in a row while another waited", t->n);
 }
 
+/* P-45, and the limits. */
 static void check_bounds(struct sim *s, const struct core *c, const struct job *j) {
     const struct queue *q = job_queue(c, j);
     const struct tenant *t = job_tenant(c, j);

@@ -212,6 +212,7 @@ static void add_worker(struct world *w, uint64_t link, uint64_t slots) {
 }
 
 /* ---- rules ----------------------------------------------------------------------------------- */
+/* P-33, P-50 */
 static void waits_for_the_disk(void **state) {
     struct world *w = *state;
     add_worker(w, 9, 4);
@@ -228,6 +229,7 @@ static void waits_for_the_disk(void **state) {
     assert_int_not_equal(last(w, VERB_result_ack).after, 0);
 }
 
+/* P-51 */
 static void refuses_late_reports(void **state) {
     struct world *w = *state;
     add_worker(w, 9, 1);
@@ -303,6 +305,7 @@ static void goes_by_priority(void **state) {
     assert_int_equal(last(w, VERB_dispatch).job, urgent);
 }
 
+/* P-36, with the next one. */
 static void one_of_a_key_at_a_time(void **state) {
     struct world *w = *state;
     struct msg_submit m = {0};
@@ -342,6 +345,7 @@ static void a_failed_head_keeps_its_key(void **state) {
     assert_int_equal(last(w, VERB_dispatch).job, first);
 }
 
+/* P-35 */
 static void a_second_unique_one_is_the_first(void **state) {
     struct world *w = *state;
     struct msg_submit m = {0};
@@ -423,6 +427,7 @@ static void expires_unstarted(void **state) {
     assert_int_equal(last(w, VERB_finished).state, JOB_expired);
 }
 
+/* P-40 */
 static void cancelled_is_cancelled(void **state) {
     struct world *w = *state;
     struct msg_submit m = {0};
@@ -446,6 +451,7 @@ static void cancelled_is_cancelled(void **state) {
     assert_int_equal(last(w, VERB_outcome).code, ERR_ALREADY_DONE);
 }
 
+/* P-28 */
 static void a_repeated_sequence_is_answered_alike(void **state) {
     struct world *w = *state;
     struct msg_submit m = {0};
