@@ -48,8 +48,8 @@ bool clean_waiting(const struct clean *c) {
     return atomic_load(&c->active) && !atomic_load(&c->pieces[c->filled].ready);
 }
 
-static bool append(struct clean_piece *p, const struct journal_record *r) {
-    if (p->n > 0 && p->used + r->body.len > CLEAN_PIECE_BYTES)
+static bool append(struct clean_piece *p, const struct journal_record *r, uint32_t bytes) {
+    if (p->n > 0 && p->used + r->body.len > bytes)
         return false;
     if (p->n == p->size) {
         p->size = p->size ? 2 * p->size : 256;
@@ -57,7 +57,7 @@ static bool append(struct clean_piece *p, const struct journal_record *r) {
     }
     if (p->used + r->body.len > p->bodies_size) {
         ASSERT(p->n == 0); /* the first record alone may pass the usual size */
-        uint32_t size = r->body.len > CLEAN_PIECE_BYTES ? FORMAT_BODY_MAX : CLEAN_PIECE_BYTES;
+        uint32_t size = r->body.len > bytes ? FORMAT_BODY_MAX : bytes;
         mem_free(p->bodies);
         p->bodies = mem_alloc(size);
         p->bodies_size = size;
@@ -84,7 +84,7 @@ static int fill(struct clean *c, struct clean_piece *p, struct file_dir *dir, ui
         struct journal_record r;
         const char *records;
         while (scan_walk_next(&c->walk, &r)) {
-            if (!append(p, &r)) {
+            if (!append(p, &r, c->piece_bytes)) {
                 c->walk = here;
                 return 1;
             }
@@ -101,9 +101,10 @@ static int fill(struct clean *c, struct clean_piece *p, struct file_dir *dir, ui
     }
 }
 
-void clean_fill(struct clean *c, struct file_dir *dir, uint64_t log_id) {
+void clean_fill(struct clean *c, struct file_dir *dir, uint64_t log_id, uint32_t bytes) {
     struct clean_piece *p = &c->pieces[c->filled];
     ASSERT(clean_waiting(c));
+    c->piece_bytes = bytes;
     p->n = p->used = 0;
     p->err = (struct err){0};
     int status = atomic_load(&c->cancel) ? 0 : fill(c, p, dir, log_id, &p->err);

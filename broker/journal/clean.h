@@ -7,7 +7,8 @@
 
 #include <stdatomic.h>
 
-#define CLEAN_PIECE_BYTES (256U << 10)
+/* Of a piece; one longer record is a piece of its own. */
+#define CLEAN_BYTES_MAX (256U << 10)
 
 struct clean_piece {
     struct journal_record *records;
@@ -27,6 +28,7 @@ struct clean {
     atomic_bool cancel;
     uint32_t segment, end;
     /* The keeper's. */
+    uint32_t piece_bytes;
     struct file *file;
     struct scan scan;
     struct batch_head head;
@@ -45,5 +47,5 @@ void clean_give_back(struct clean *c, struct clean_piece *piece);
 
 /* ---- keeper ---------------------------------------------------------------------------------- */
 bool clean_waiting(const struct clean *c);
-/* Fills one piece. */
-void clean_fill(struct clean *c, struct file_dir *dir, uint64_t log_id);
+/* Fills one piece with about `bytes`. */
+void clean_fill(struct clean *c, struct file_dir *dir, uint64_t log_id, uint32_t bytes);

@@ -39,22 +39,30 @@ static uint32_t files_body_max(const struct journal *j) {
     return files_of_const(j)->body_max;
 }
 
+/* What can still be put into segments whose files are there. */
+static uint64_t room_left(const struct files *f, int64_t ahead) {
+    uint64_t here = f->cursor.bytes - f->cursor.offset;
+    return ahead < 0 ? 0 : here + (uint64_t)ahead * f->cursor.next_bytes;
+}
+
+static int64_t spares_ahead(const struct files *f) {
+    return (int64_t)atomic_load_explicit(&f->keeper.spares.ready_through, memory_order_relaxed) -
+           f->cursor.segment;
+}
+
+/* A turn never goes over into a segment without a file: it would be learned too late that there is
+ * no space for one. While the keeper makes it, or finds that it cannot, the answer is BUSY. */
 static enum journal_room files_room(const struct journal *j) {
     const struct files *f = files_of_const(j);
-    const struct spares *s = &f->keeper.spares;
     if (writer_failed(&f->writer))
         return JOURNAL_READ_ONLY;
     if (f->filling->len > f->fill_max)
         return JOURNAL_BUSY;
-    if (!atomic_load_explicit(&s->no_space, memory_order_relaxed))
-        return JOURNAL_ROOM;
-    int64_t ahead =
-        (int64_t)atomic_load_explicit(&s->ready_through, memory_order_relaxed) - f->cursor.segment;
-    if (ahead > f->reserve)
-        return JOURNAL_ROOM;
-    uint32_t turn = f->cursor.bytes / 2 < JOURNAL_TURN_MAX ? f->cursor.bytes / 2 : JOURNAL_TURN_MAX;
-    bool here = ahead >= 0 && f->cursor.bytes - f->cursor.offset >= turn;
-    return ahead > 0 || here ? JOURNAL_RESERVE : JOURNAL_NONE;
+    bool no_space = atomic_load_explicit(&f->keeper.spares.no_space, memory_order_relaxed);
+    int64_t ahead = spares_ahead(f);
+    if (room_left(f, ahead) < f->turn_bytes)
+        return no_space ? JOURNAL_NONE : JOURNAL_BUSY;
+    return no_space && ahead <= f->reserve ? JOURNAL_RESERVE : JOURNAL_ROOM;
 }
 
 /* ---- commit ---------------------------------------------------------------------------------- */
@@ -102,6 +110,9 @@ static struct batch *swap(struct files *f) {
     f->handed_settled = false;
     f->sealed = (b->flags & FORMAT_CLOSED) != 0;
     batch_clear(f->filling);
+    int64_t ahead = spares_ahead(f);
+    if (ahead <= 0 && room_left(f, ahead) < 2 * f->turn_bytes)
+        keeper_press(&f->keeper);
     return b;
 }
 
@@ -216,9 +227,9 @@ static void files_release(struct journal *j, uint64_t pos, uint32_t bytes) {
 
 static bool files_clean_want(const struct journal *j) {
     const struct files *f = files_of_const(j);
-    if (f->cleaning)
-        return true;
     enum journal_room room = files_room(j);
+    if (f->cleaning)
+        return room != JOURNAL_READ_ONLY;
     bool written = f->tally.first < format_segment_of(f->durable);
     if (!written || tally_oldest_dead(&f->tally) || f->clean_blocked == f->tally.first ||
         room == JOURNAL_NONE || room == JOURNAL_READ_ONLY)

@@ -22,6 +22,7 @@ struct files {
     struct batch *filling, *handed;
     struct cursor cursor;
     uint64_t fill_max;
+    uint64_t turn_bytes; /* that a turn may put after any answer of files_room but NONE */
     uint32_t body_max, reserve;
     uint64_t durable; /* as last told */
 

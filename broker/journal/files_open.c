@@ -24,6 +24,7 @@ static int check_options(const struct journal_options *given, struct journal_opt
     *o = *given;
     o->segment_bytes = o->segment_bytes ? o->segment_bytes : DEFAULT_SEGMENT_BYTES;
     o->fill_bytes_max = o->fill_bytes_max ? o->fill_bytes_max : DEFAULT_FILL_MAX;
+    o->turn_bytes_max = o->turn_bytes_max ? o->turn_bytes_max : JOURNAL_TURN_MAX;
     o->spares_reserve = or_default(o->spares_reserve, DEFAULT_RESERVE);
     o->loads_max = or_default(o->loads_max, DEFAULT_LOADS_MAX);
     o->spin_us = or_default(o->spin_us, DEFAULT_SPIN_US);
@@ -31,8 +32,9 @@ static int check_options(const struct journal_options *given, struct journal_opt
         o->segment_bytes % FORMAT_BLOCK != 0)
         return err_set(e, ERR_BAD_CONFIG, "a segment has %u bytes to %u, a multiple of %u",
                        FORMAT_SEGMENT_MIN, FORMAT_SEGMENT_MAX, FORMAT_BLOCK);
-    if (o->fill_bytes_max > FILL_MAX_MAX)
-        return err_set(e, ERR_BAD_CONFIG, "the filling batch has at most %u bytes", FILL_MAX_MAX);
+    if (o->fill_bytes_max > FILL_MAX_MAX || o->turn_bytes_max > FILL_MAX_MAX)
+        return err_set(e, ERR_BAD_CONFIG, "the filling batch and a turn have at most %u bytes",
+                       FILL_MAX_MAX);
     if (o->spares_reserve > SPARES_MAX - 2)
         return err_set(e, ERR_BAD_CONFIG, "at most %u segments in reserve", SPARES_MAX - 2);
     if (o->loads_max > LOADS_MAX_MAX)
@@ -50,9 +52,11 @@ static uint64_t disk_bytes(const struct recovered *log, uint64_t segment_bytes) 
 }
 
 static int start_keeper(struct files *f, const struct journal_options *o, struct err *e) {
+    uint32_t clean_bytes = (uint32_t)o->segment_bytes / 4;
     struct keeper_options k = {
         .dir = f->dir,
         .log_id = f->log.log_id,
+        .clean_bytes = clean_bytes < CLEAN_BYTES_MAX ? clean_bytes : CLEAN_BYTES_MAX,
         .spares = {.segment_bytes = (uint32_t)o->segment_bytes,
                    .reserve = o->spares_reserve,
                    .disk_min_free = o->disk_min_free,
@@ -106,8 +110,12 @@ static void make_batches(struct files *f, const struct journal_options *o) {
     uint32_t fits = segment_bytes - FORMAT_BLOCK - FORMAT_BATCH_HEAD - FORMAT_RECORD_HEAD;
     f->body_max = fits < JOURNAL_BODY_MAX ? fits : JOURNAL_BODY_MAX;
     f->fill_max = o->fill_bytes_max;
+    /* With heads and padding. Small segments are for tests, whose turns are small. */
+    f->turn_bytes = o->turn_bytes_max + o->turn_bytes_max / 8;
+    if (f->turn_bytes > segment_bytes)
+        f->turn_bytes = segment_bytes;
     f->reserve = o->spares_reserve;
-    size_t batch_bytes = f->fill_max + JOURNAL_TURN_MAX + f->body_max + FORMAT_RECORD_HEAD;
+    size_t batch_bytes = f->fill_max + o->turn_bytes_max + f->body_max + FORMAT_RECORD_HEAD;
     f->filling = batch_new(batch_bytes, segment_bytes);
     f->handed = batch_new(batch_bytes, segment_bytes);
 }

@@ -46,6 +46,7 @@ struct journal_options {
     const char *dir;         /* created when missing; its parent must exist */
     uint64_t segment_bytes;  /* 64 KiB to 1 GiB, a multiple of 4 KiB; 0: 64 MiB */
     uint64_t fill_bytes_max; /* of the filling batch, beyond it BUSY; 0: 8 MiB */
+    uint64_t turn_bytes_max; /* that may be put after one journal_room; 0: JOURNAL_TURN_MAX */
     uint64_t disk_min_free;  /* spares are made only while so much stays free; 0: no such bound */
     uint64_t bytes_max;      /* of all segment files together; 0: no such bound */
     uint32_t spares_reserve; /* spares kept for completions and cleaning; 0: 2 */
@@ -95,8 +96,8 @@ enum journal_room {
     JOURNAL_NONE,     /* no space is left: take nothing in, let workers keep their results */
     JOURNAL_READ_ONLY /* a write has failed: journal_error says which */
 };
-/* A few loads from memory: ask before taking each message in. One message may put at most
- * JOURNAL_TURN_MAX bytes after any answer but NONE and READ_ONLY. */
+/* A few loads from memory: ask before taking each message in. After any answer but NONE and
+ * READ_ONLY one turn may put `turn_bytes_max` bytes, so that what was begun can be ended. */
 #define JOURNAL_TURN_MAX (8U << 20)
 enum journal_room journal_room(const struct journal *j);
 

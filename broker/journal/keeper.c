@@ -89,15 +89,30 @@ static bool spare_due(const struct keeper *k) {
     return spare_wanted(k) && mono_reached(clock_mono(), spare_time(k));
 }
 
+/* Tells the dispatcher of what journal_room depends on. */
 static void make_spare(struct keeper *k) {
     struct err e = {0};
-    enum spares_step step = spares_step(&k->spares, false, &e);
-    if (step == SPARE_NO_SPACE || step == SPARE_FAILED) {
+    bool fill = !atomic_load(&k->pressed) || spares_ready(&k->spares);
+    switch (spares_step(&k->spares, fill ? SPARE_FILLED : SPARE_UNFILLED, &e)) {
+    case SPARE_MORE:
+        if (k->threads)
+            k->spare_pause_end = mono_add(clock_mono(), SPARE_PAUSE_MS);
+        return;
+    case SPARE_READY:
+        atomic_store(&k->pressed, false);
+        break;
+    case SPARE_NO_SPACE:
+    case SPARE_FAILED:
         k->spare_retry_at = mono_add(clock_mono(), SPARE_RETRY_MS);
         trouble(k, &e);
-    } else if (k->threads) {
-        k->spare_pause_end = mono_add(clock_mono(), SPARE_PAUSE_MS);
+        break;
     }
+    flag_raise(k->flag);
+}
+
+void keeper_press(struct keeper *k) {
+    atomic_store(&k->pressed, true);
+    bell_ring(&k->bell);
 }
 
 static void retry_spare_now(struct keeper *k) {
@@ -107,7 +122,7 @@ static void retry_spare_now(struct keeper *k) {
 static bool make_spare_now(struct keeper *k, struct err *e) {
     enum spares_step step = SPARE_MORE;
     while (step == SPARE_MORE)
-        step = spares_step(&k->spares, true, e);
+        step = spares_step(&k->spares, SPARE_AT_ANY_PRICE, e);
     return step == SPARE_READY;
 }
 
@@ -172,6 +187,7 @@ static void drop_next(struct keeper *k) {
     if (spares_drop(&k->spares, drop.segment, drop.bytes, &e) != 0)
         trouble(k, &e);
     retry_spare_now(k);
+    flag_raise(k->flag);
     atomic_store(&k->drops_tail, tail + 1);
 }
 
@@ -192,7 +208,7 @@ static bool step(struct keeper *k) {
     } else if (loads_waiting(&k->loads)) {
         load_next(k);
     } else if (clean_waiting(&k->clean)) {
-        clean_fill(&k->clean, k->dir, k->log_id);
+        clean_fill(&k->clean, k->dir, k->log_id, k->clean_bytes);
         flag_raise(k->flag);
     } else if (drop) {
         drop_next(k);
@@ -236,8 +252,7 @@ static int start(struct keeper *k, bool empty, struct err *e) {
     if (spares_ready(&k->spares))
         made = SPARE_READY;
     while (made == SPARE_MORE) {
-        bool past_bounds = !k->spares.file;
-        made = spares_step(&k->spares, past_bounds, e);
+        made = spares_step(&k->spares, k->spares.file ? SPARE_FILLED : SPARE_AT_ANY_PRICE, e);
     }
     if (made == SPARE_NO_SPACE || made == SPARE_FAILED)
         return -1;
@@ -255,6 +270,7 @@ int keeper_init(struct keeper *k, const struct keeper_options *options, struct e
                          .log_id = options->log_id,
                          .flag = options->flag,
                          .threads = options->threads,
+                         .clean_bytes = options->clean_bytes,
                          .bell.fd = -1,
                          .writer_bell.fd = -1};
     pthread_mutex_init(&k->upkeep_lock, NULL);

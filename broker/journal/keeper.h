@@ -24,7 +24,7 @@ struct keeper_options {
     uint64_t log_id;
     struct spares_options spares;
     uint32_t spares_next, spares_ready; /* number of the next spare; how many are there before it */
-    uint32_t loads_max;
+    uint32_t loads_max, clean_bytes;
     uint64_t disk_bytes; /* of all segment files */
     bool empty;          /* the log has no segment: its first is made before the first commit */
     bool threads;
@@ -51,6 +51,7 @@ struct keeper {
     uint64_t log_id;
     struct flag *flag;
     bool threads;
+    uint32_t clean_bytes; /* of a piece */
     struct spares spares;
     struct loads loads;
     struct clean clean;
@@ -58,8 +59,9 @@ struct keeper {
     struct keeper_drop drops[KEEPER_DROPS];
     atomic_uint drops_head, drops_tail;
 
-    struct bell bell;            /* wakes the keeper */
-    struct bell writer_bell;     /* wakes a writer that waits for a spare */
+    struct bell bell;        /* wakes the keeper */
+    struct bell writer_bell; /* wakes a writer that waits for a spare */
+    atomic_bool pressed;
     atomic_int hurry;            /* enum keeper_hurry */
     struct err hurry_err;        /* when it FAILED */
     struct mono spare_retry_at;  /* no spare could be made; it is tried again then */
@@ -88,6 +90,8 @@ int keeper_take_spare(struct keeper *k, uint32_t segment, struct file **out, str
 
 /* ---- dispatcher ------------------------------------------------------------------------------ */
 
+/* The last spare is nearly full: the next one is wanted soon rather than filled with zeros. */
+void keeper_press(struct keeper *k);
 /* Call after loads_ask, clean_start and clean_give_back. */
 void keeper_ring(struct keeper *k);
 /* The segment is released, and the log durably says so: its file becomes a spare or goes, after the

@@ -6,6 +6,9 @@
 
 #define FILL_BYTES (1U << 20)
 
+/* Never written. */
+static char zeros[FILL_BYTES] __attribute__((aligned(FILE_BLOCK)));
+
 static uint32_t count_ready(const struct spares *s) {
     return atomic_load(&s->head) - atomic_load(&s->tail);
 }
@@ -26,9 +29,6 @@ int spares_init(struct spares *s, struct file_dir *dir, const struct spares_opti
         .dir = dir, .options = *options, .target = options->reserve + 2, .next = next - ready};
     atomic_init(&s->ready_through, s->next - 1);
     atomic_init(&s->disk_bytes, disk_bytes);
-    if (blocks_grow(&s->zeros, FILL_BYTES) != 0)
-        return err_set(e, ERR_NO_MEMORY, "no memory for a journal's spares");
-    memset(s->zeros.at, 0, s->zeros.size);
     for (uint32_t i = 0; i < ready; i++) {
         struct file *file;
         if (file_open(dir, segment_name(s->next).at, FILE_DIRECT, &file, e) != 0)
@@ -43,7 +43,6 @@ void spares_clear(struct spares *s) {
     while (spares_take(s, &spare))
         file_close(&spare.file);
     file_close(&s->file);
-    blocks_free(&s->zeros);
 }
 
 bool spares_wanted(const struct spares *s) {
@@ -82,8 +81,8 @@ static enum spares_step give_up(struct spares *s, const char *name, const struct
     return e->code == ERR_DISK_FULL ? SPARE_NO_SPACE : SPARE_FAILED;
 }
 
-static enum spares_step begin(struct spares *s, bool hurry, struct err *e) {
-    if (!hurry && check_bounds(s, e) != 0)
+static enum spares_step begin(struct spares *s, enum spares_how how, struct err *e) {
+    if (how != SPARE_AT_ANY_PRICE && check_bounds(s, e) != 0)
         return give_up(s, NULL, e);
     if (file_open(s->dir, SEGMENT_SPARE_NAME, FILE_CREATE, &s->file, e) != 0)
         return give_up(s, NULL, e);
@@ -97,7 +96,7 @@ static enum spares_step fill(struct spares *s, struct err *e) {
     uint32_t n = s->options.segment_bytes - s->filled;
     if (n > FILL_BYTES)
         n = FILL_BYTES;
-    if (file_write(s->file, s->zeros.at, n, s->filled, e) != 0)
+    if (file_write(s->file, zeros, n, s->filled, e) != 0)
         return give_up(s, SEGMENT_SPARE_NAME, e);
     s->filled += n;
     return SPARE_MORE;
@@ -125,10 +124,10 @@ static enum spares_step finish(struct spares *s, struct err *e) {
     return SPARE_READY;
 }
 
-enum spares_step spares_step(struct spares *s, bool hurry, struct err *e) {
+enum spares_step spares_step(struct spares *s, enum spares_how how, struct err *e) {
     if (!s->file)
-        return begin(s, hurry, e);
-    if (!hurry && s->filled < s->options.segment_bytes)
+        return begin(s, how, e);
+    if (how == SPARE_FILLED && s->filled < s->options.segment_bytes)
         return fill(s, e);
     return finish(s, e);
 }

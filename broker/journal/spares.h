@@ -7,7 +7,7 @@
  * space, `no_space` stands until one can. A released file that has the right size is recycled. */
 #pragma once
 
-#include "broker/journal/blocks.h"
+#include "broker/journal/file_layer.h"
 #include "broker/journal/journal.h"
 
 #include <stdatomic.h>
@@ -32,7 +32,6 @@ struct spares {
     /* The one being made. */
     struct file *file;
     uint32_t filled;
-    struct blocks zeros;
     /* Shared. */
     struct spare ring[SPARES_MAX];
     atomic_uint head, tail;
@@ -52,10 +51,11 @@ bool spares_wanted(const struct spares *s);
 /* Only the reserve is left: it cannot wait. */
 bool spares_needed(const struct spares *s);
 /* One step of making one: SPARE_MORE steps are needed, a spare is READY, there is no SPACE for one
- * (then `e` says why), or it FAILED. In a hurry the bounds that config sets and the zero-filling
- * are left out. What has failed is begun anew from nothing by the next step. */
+ * (then `e` says why), or it FAILED, to be begun anew by the next step. UNFILLED leaves the zeros
+ * out, AT_ANY_PRICE also the bounds that config sets. */
+enum spares_how { SPARE_FILLED, SPARE_UNFILLED, SPARE_AT_ANY_PRICE };
 enum spares_step { SPARE_MORE, SPARE_READY, SPARE_NO_SPACE, SPARE_FAILED };
-enum spares_step spares_step(struct spares *s, bool hurry, struct err *e);
+enum spares_step spares_step(struct spares *s, enum spares_how how, struct err *e);
 /* The file of a released segment becomes the next spare or is removed. */
 int spares_drop(struct spares *s, uint32_t segment, uint32_t bytes, struct err *e);
 

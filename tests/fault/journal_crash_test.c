@@ -4,7 +4,10 @@
  * (tests/support/journal_model.h says it in full). Everything is done on one thread, so a seed
  * repeats the whole run.
  *
- *     journal_crash_test [ROUNDS [SEED]]     more rounds than ctest takes time for */
+ *     journal_crash_test [ROUNDS [SEED]]     more rounds than ctest takes time for
+ *     journal_crash_test threads [ROUNDS [SEED]]
+ *
+ * The second form leaves the work to the journal's threads: the same promises, no repetition. */
 #include "common/base/rng.h"
 #include "tests/support/crash_files.h"
 #include "tests/support/journal_model.h"
@@ -13,13 +16,17 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
 #define STEPS          2500
-#define ROUNDS_DEFAULT 1500U
+#define ROUNDS_DEFAULT 600U
+
+#define ROUNDS_THREADS 150U
 
 static uint64_t rounds = ROUNDS_DEFAULT, first_seed = 1;
+static bool threads;
 
 /* What has happened in all lives: a test that met none of it proves nothing. */
 static struct { uint64_t lives, cuts, in_open, torn, made, recycled, dropped, moved, loads; } seen;
@@ -54,9 +61,10 @@ static int open_journal(struct crash_disk *d, struct journal **j, struct err *e)
     struct journal_options options = {.dir = "disk",
                                       .segment_bytes = 64U << 10,
                                       .fill_bytes_max = 256U << 10,
+                                      .turn_bytes_max = 128U << 10,
                                       .spares_reserve = 1,
                                       .loads_max = 16,
-                                      .no_threads = true};
+                                      .no_threads = !threads};
     return journal_open(j, &options, crash_disk_layer(d), e);
 }
 
@@ -74,8 +82,11 @@ static bool live(struct crash_disk *d, struct journal_model *m, int steps, bool 
         model_detach(m);
         return true;
     }
-    for (int i = 0; i < steps && !crash_disk_struck(d); i++)
+    for (int i = 0; i < steps && !crash_disk_struck(d); i++) {
         model_step(m);
+        if (threads && i % 16 == 0)
+            model_flush(m); /* gives the threads time for their work */
+    }
     seen.cuts += crash_disk_struck(d);
     seen.torn += model_cut_bytes(m) > 0;
     add_up(j);
@@ -135,10 +146,13 @@ static void round_of_lives(uint64_t seed) {
             crash_disk_capacity(d, (4 + rng_below(&rng, 12)) * (64ULL << 10));
         else
             crash_disk_capacity(d, 0);
-        if (rng_chance(&rng, 800000))
-            plan_cut(d, 1 + rng_below(&rng, rng_chance(&rng, 500000) ? 60 : 600));
+        uint64_t at = 1 + rng_below(&rng, rng_chance(&rng, 500000) ? 60 : 600);
+        if (rng_chance(&rng, 600000))
+            plan_cut(d, at);
+        else if (rng_chance(&rng, 500000))
+            crash_disk_plan(d, (struct crash_plan){FAULT_EIO, CALL_SYNC, 1 + at / 4, false});
         live(d, m, 50 + (int)rng_below(&rng, 800), rng_chance(&rng, 300000));
-        if (rng_chance(&rng, 800000))
+        if (rng_chance(&rng, 700000))
             crash_disk_power_up(d);
         else
             crash_disk_killed(d);
@@ -157,13 +171,20 @@ static void many_lives_lose_nothing_durable(void **state) {
 }
 
 int main(int argc, char **argv) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(many_lives_lose_nothing_durable),
+        cmocka_unit_test(a_cut_at_any_call_loses_nothing_durable),
+    };
+    if (argc > 1 && strcmp(argv[1], "threads") == 0) {
+        threads = true;
+        rounds = ROUNDS_THREADS;
+        argc--;
+        argv++;
+    }
     if (argc > 1)
         rounds = strtoull(argv[1], NULL, 10);
     if (argc > 2)
         first_seed = strtoull(argv[2], NULL, 10);
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_cut_at_any_call_loses_nothing_durable),
-        cmocka_unit_test(many_lives_lose_nothing_durable),
-    };
-    return cmocka_run_group_tests(tests, NULL, show);
+    /* With threads the n-th call is another one each time: there is no last one to stop at. */
+    return _cmocka_run_group_tests("journal_crash", tests, threads ? 1 : 2, NULL, show);
 }

@@ -252,7 +252,10 @@ static void take_loads(struct journal_model *m) {
     while (journal_loaded(m->j, &done)) {
         CHECK(m, m->loading > 0);
         m->loading--;
-        if (done.err.code != ERR_OK) {
+        if (done.err.code == ERR_READ_ONLY) {
+            /* Put after the failure, or lost with it. */
+            CHECK(m, journal_error(m->j) && done.token > m->durable);
+        } else if (done.err.code != ERR_OK) {
             bool may = m->loads_may_fail && m->loads_may_fail(m->loads_ctx);
             if (!may)
                 print_error("%s\n", done.err.text);
