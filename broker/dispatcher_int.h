@@ -27,12 +27,15 @@ struct dispatcher {
     bool failed;       /* the journal is READ_ONLY, and everybody knows */
     enum journal_room room;
 
-    enum role first; /* whose socket comes first in the next turn */
-    uint32_t taken;  /* messages of this turn */
-    bool again;      /* the next turn must not wait */
+    enum role first;       /* whose socket comes first in the next turn */
+    uint32_t taken, items; /* messages of this turn, and what was in them */
+    uint64_t inline_us;    /* what a commit on this thread takes, smoothed */
+    bool again;            /* the next turn must not wait */
+    bool begun;            /* pid file and sockets are there */
     bool stop;
     struct mono due;    /* when this turn should have begun at the latest */
-    uint64_t active_ns; /* when a message came last */
+    uint64_t talked_ns; /* when a message came last that was more than a sign of life */
+    uint32_t look_credit, look_skipped;
 
     struct mono figures_due;
     struct peers_stats told; /* of dropped letters */
@@ -47,3 +50,4 @@ void dispatcher_close(struct dispatcher *d);
 void figures_refresh(struct dispatcher *d, struct mono now);
 /* dispatcher.c: for start.c */
 void dispatcher_hear(struct dispatcher *d);
+void dispatcher_hear_signals(struct dispatcher *d);

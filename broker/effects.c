@@ -1,6 +1,7 @@
 #include "broker/effects.h"
 
 #include "broker/records.h"
+#include "common/base/hash.h"
 #include "common/base/mem.h"
 #include "common/log/log.h"
 
@@ -18,9 +19,13 @@ static struct load_ask *ask_at(const struct effects_context *x, uint32_t n) {
     return &x->asks[(x->asks_first + n) & (x->asks_size - 1)];
 }
 
+static uint32_t *mark_of(struct effects_context *x, uint64_t position) {
+    return &x->marks[hash_mix(0, position) & (EFFECTS_MARKS - 1)];
+}
+
 static void release(void *ctx, uint64_t position, uint32_t bytes) {
     struct effects_context *x = ctx;
-    for (uint32_t n = 0; n < x->asks_n; n++) {
+    for (uint32_t n = 0; n < x->asks_n && *mark_of(x, position); n++) {
         struct load_ask *a = ask_at(x, n);
         if (a->position == position && !a->released) {
             a->released = true;
@@ -43,6 +48,7 @@ static void ask_later(struct effects_context *x, const struct load_ask *ask) {
         x->asks_first = 0;
     }
     *ask_at(x, x->asks_n++) = *ask;
+    ++*mark_of(x, ask->position);
 }
 
 static void load(void *ctx, uint64_t position, uint32_t bytes, uint64_t token) {
@@ -62,6 +68,7 @@ void effects_ask(struct effects_context *x) {
             return;
         if (a->released)
             journal_release(x->journal, a->position, a->bytes);
+        --*mark_of(x, a->position);
         x->asks_first = (x->asks_first + 1) & (x->asks_size - 1);
         x->asks_n--;
     }

@@ -9,6 +9,8 @@
 #include "broker/journal/journal.h"
 #include "broker/outbox.h"
 
+#define EFFECTS_MARKS 1024U
+
 struct load_ask {
     uint64_t position, token;
     uint32_t bytes;
@@ -21,6 +23,7 @@ struct effects_context {
     struct buf scratch; /* envelopes of the record that is being put */
     struct load_ask *asks;
     uint32_t asks_size, asks_first, asks_n; /* a ring */
+    uint32_t marks[EFFECTS_MARKS];          /* how many asks have a position of that hash */
 };
 
 void effects_init(struct effects_context *x, struct journal *journal, struct outbox *outbox);

@@ -177,6 +177,7 @@ uint32_t receive_message(struct receiver *r, struct parcel *in) {
     if (!has_room(r, in, &frame) ||
         !core_request(r->core, in->link, in->role, frame.verb->verb, frame.sequence))
         return 0;
+    r->words += frame.verb->verb != VERB_heartbeat;
     frame.lenient = is_lenient(r, in->link);
     uint32_t items = give_items(r, in->link, &frame);
     core_request_end(r->core);

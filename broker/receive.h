@@ -23,6 +23,7 @@ struct receiver {
      * bits, made when the first comes. */
     uint64_t *lenient[PEERS_ROLES + 1];
     uint64_t fields_skipped;
+    uint64_t words; /* messages that were more than a sign of life */
 };
 
 void receiver_init(struct receiver *r, struct core *core, struct peers *peers,

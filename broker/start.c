@@ -43,9 +43,10 @@ static int replay_record(void *ctx, const struct journal_record *r, struct err *
     core_replay(p->d->core, r->pos, r->bytes, &record);
     if (++p->records % STARTING_LOOK == 0 && mono_reached(clock_mono(), p->answer_due)) {
         answer_starting(p->d);
+        dispatcher_hear_signals(p->d);
         p->answer_due = mono_add(clock_mono(), STARTING_MS);
     }
-    return 0;
+    return p->d->stop ? err_set(e, ERR_STOPPING, "stopped while it read the journal") : 0;
 }
 
 static int read_journal(struct dispatcher *d, struct err *e) {
@@ -138,8 +139,10 @@ int dispatcher_start(struct dispatcher *d, const struct dispatcher_options *o, s
     d->config = configure_core(d->settings, seed);
     struct peers_options peers = configure_peers(d->settings);
     if (open_signals(d, e) < 0 || data_dir_open(&d->dir, o->data, e) < 0 ||
-        open_journal(d, e) < 0 || data_dir_enter(&d->dir, e) < 0 || data_dir_write_pid(e) < 0 ||
-        peers_open(&d->peers, &peers, e) < 0)
+        open_journal(d, e) < 0 || data_dir_enter(&d->dir, e) < 0)
+        return -1;
+    d->begun = true;
+    if (data_dir_write_pid(e) < 0 || peers_open(&d->peers, &peers, e) < 0)
         return -1;
     log_event(LOG_broker_starting, log_text("data", d->dir.path));
     open_parts(d);
@@ -150,7 +153,6 @@ int dispatcher_start(struct dispatcher *d, const struct dispatcher_options *o, s
 }
 
 void dispatcher_close(struct dispatcher *d) {
-    bool entered = d->peers != NULL;
     peers_close(&d->peers); /* waits for the last answers to leave */
     struct err e = {0};
     if (d->journal && journal_close(&d->journal, &e) < 0)
@@ -159,7 +161,7 @@ void dispatcher_close(struct dispatcher *d) {
     core_destroy(&d->core);
     effects_done(&d->effects);
     outbox_destroy(&d->outbox);
-    if (entered)
+    if (d->begun)
         data_dir_leave();
     if (d->signals >= 0)
         close(d->signals);

@@ -126,6 +126,11 @@ static bool next_message(struct raw_peer *p, int ms) {
     }
 }
 
+void raw_await_any(struct raw_peer *p) {
+    if (!next_message(p, PEER_DEADLINE_MS))
+        fail_msg("no message comes");
+}
+
 bool raw_hears(struct raw_peer *p, int ms) {
     return next_message(p, ms);
 }

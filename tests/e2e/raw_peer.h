@@ -48,6 +48,8 @@ uint64_t raw_ask(struct raw_peer *p, enum verb verb, const void *message, struct
 void raw_expect(struct raw_peer *p, enum verb verb, uint64_t sequence);
 /* The same, passing over other verbs. */
 void raw_await(struct raw_peer *p, enum verb verb);
+/* Whatever comes next. */
+void raw_await_any(struct raw_peer *p);
 /* Whether anything but HEARTBEATs comes within `ms`. */
 bool raw_hears(struct raw_peer *p, int ms);
 /* The next item of it, which must be there. */
