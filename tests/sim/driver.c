@@ -226,6 +226,7 @@ static void open_packet(struct sim *s, const struct packet *p, struct arena *are
         if (in.verb->verb == VERB_result)
             observe_result(s, &m.result);
         core_item(c, &m, item.payload, NULL);
+        observe_result(s, NULL);
     }
     core_request_end(c);
 }
