@@ -1,8 +1,10 @@
 /* The window: how many payloads stay in memory, and how the others come back in time.
  *
- * A line keeps up to window_jobs bodies; beyond that a waiting job has only its slot. `ahead` of a
- * lane is its first job that may have no body; when half of the window is used up, reads are asked
- * for from there on, long before those jobs are dispatched. */
+ * A line keeps the bodies of up to window_jobs that wait, and of as many more as workers could take
+ * at once, which are gone with the turn; beyond that a waiting job has only its slot. What runs
+ * keeps its body, within window_bytes. `ahead` of a lane is its first job that may have no body;
+ * when half of the window is used up, reads are asked for from there on, long before those jobs are
+ * dispatched. */
 #include "broker/core/core_int.h"
 #include "common/base/mem.h"
 
@@ -20,6 +22,7 @@ struct body *body_new(const struct msg_rec_spec *spec, struct str payload) {
     struct body *b = mem_alloc(bytes);
     b->spec = *spec;
     b->bytes = (uint32_t)bytes;
+    b->waits = false;
     char *to = b->data;
     b->spec.kind = keep(&to, spec->kind);
     b->spec.queue = keep(&to, spec->queue);
@@ -39,6 +42,24 @@ static bool in_window(const struct job *j) {
     return !job_is(j, JOB_IS_VOLATILE);
 }
 
+void body_waits(struct core *c, uint32_t i) {
+    const struct job *j = job_at(c, i);
+    struct extra *x = job_extra(c, j);
+    if (!in_window(j) || !x || !x->body || x->body->waits)
+        return;
+    x->body->waits = true;
+    line_at(c, j->line)->loaded++;
+}
+
+void body_runs(struct core *c, uint32_t i) {
+    const struct job *j = job_at(c, i);
+    struct extra *x = job_extra(c, j);
+    if (!x->body->waits)
+        return;
+    x->body->waits = false;
+    line_at(c, j->line)->loaded--;
+}
+
 void body_put(struct core *c, uint32_t i, const struct msg_rec_spec *spec, struct str payload) {
     struct job *j = job_at(c, i);
     struct extra *x = job_need_extra(c, i);
@@ -46,7 +67,7 @@ void body_put(struct core *c, uint32_t i, const struct msg_rec_spec *spec, struc
     x->body = body_new(spec, payload);
     if (in_window(j)) {
         c->stats.body_bytes += x->body->bytes;
-        line_at(c, j->line)->loaded++;
+        body_waits(c, i);
     } else {
         c->stats.volatile_bytes += x->body->bytes;
     }
@@ -58,16 +79,28 @@ void body_drop(struct core *c, uint32_t i) {
     if (!x || !x->body)
         return;
     if (in_window(j)) {
+        body_runs(c, i);
         c->stats.body_bytes -= x->body->bytes;
-        line_at(c, j->line)->loaded--;
     } else {
         c->stats.volatile_bytes -= x->body->bytes;
     }
     body_free(&x->body);
 }
 
-bool body_may_stay(const struct core *c, const struct line *l) {
-    return l->loaded <= c->config.window_jobs && c->stats.body_bytes <= c->config.window_bytes;
+/* Whether workers could take `n` jobs of the kind now. */
+static bool would_be_taken(const struct core *c, const struct kind *k, uint32_t n) {
+    uint32_t credit = 0;
+    if (k->exhausted == c->pass)
+        return false;
+    for (uint32_t w = 0; w < k->n_workers && credit < n; w++)
+        credit += worker_credit(worker_at(c, k->workers[w]));
+    return credit >= n;
+}
+
+bool body_may_stay(const struct core *c, const struct job *j) {
+    uint32_t loaded = line_at(c, j->line)->loaded, most = c->config.window_jobs;
+    return c->stats.body_bytes <= c->config.window_bytes &&
+           (loaded <= most || would_be_taken(c, job_kind(c, j), loaded - most));
 }
 
 uint64_t load_start(struct core *c, const struct load *what, uint64_t pos, uint32_t bytes) {

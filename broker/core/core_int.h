@@ -107,7 +107,10 @@ void core_tell(struct core *c, enum core_event what, uint64_t job, struct str te
 /* body.c: the window of payloads */
 void body_put(struct core *c, uint32_t i, const struct msg_rec_spec *spec, struct str payload);
 void body_drop(struct core *c, uint32_t i);
-bool body_may_stay(const struct core *c, const struct line *l);
+bool body_may_stay(const struct core *c, const struct job *j);
+/* It takes a place of its line's window from now on, or no longer does. */
+void body_waits(struct core *c, uint32_t i);
+void body_runs(struct core *c, uint32_t i);
 void body_fetch(struct core *c, uint32_t i); /* asks for it unless it is there or coming */
 void body_refill(struct core *c, uint32_t lane);
 struct body *body_new(const struct msg_rec_spec *spec, struct str payload);

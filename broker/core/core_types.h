@@ -74,6 +74,7 @@ struct body {
     struct msg_rec_spec spec;
     struct str payload;
     uint32_t bytes;
+    bool waits; /* it takes a place of its line's window */
     char data[];
 };
 

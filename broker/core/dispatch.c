@@ -56,6 +56,7 @@ void dispatch_send(struct core *c, uint32_t i) {
     send_to(c, session_at(c, w->session)->link, VERB_dispatch, 0, &m, b->payload, 0);
     if (job_is(j, JOB_STARTED) && x->timeout_ms)
         timer_set(c, TIMER_JOB_EXTRA, i, c->now.ms + x->timeout_ms);
+    body_runs(c, i);
     if (!job_is(j, JOB_IS_VOLATILE) && c->stats.body_bytes > c->config.window_bytes)
         body_drop(c, i);
 }

@@ -159,7 +159,7 @@ static void make_wait(struct core *c, uint32_t i, uint32_t key) {
     job_extra(c, j)->ticket = ticket;
     heap_push(k, (struct waiter){j->id, i, ticket});
     k->waiting++;
-    if (!body_may_stay(c, line_at(c, j->line)) && !job_is(j, JOB_IS_VOLATILE))
+    if (!body_may_stay(c, j) && !job_is(j, JOB_IS_VOLATILE))
         body_drop(c, i);
 }
 

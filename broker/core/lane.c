@@ -205,7 +205,8 @@ void lane_push(struct core *c, uint32_t i, bool front) {
     a->n++;
     if (job_is(j, JOB_IS_VOLATILE))
         return;
-    if (job_body(c, j) && !body_may_stay(c, line_at(c, j->line)) && !front) {
+    body_waits(c, i);
+    if (job_body(c, j) && !body_may_stay(c, j) && !front) {
         body_drop(c, i);
         job_drop_extra(c, i);
     }

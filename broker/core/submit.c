@@ -243,7 +243,7 @@ static void accept(struct core *c, const struct offer *o, struct reply_item *ite
         unique_take(c, i, o->m->unique, o->m->window_ms, o->m->window_ms);
     if (o->m->watch)
         watch_add(c, i, c->request.session_index);
-    if (job_is(j, JOB_IS_VOLATILE) || body_may_stay(c, line_at(c, j->line)))
+    if (job_is(j, JOB_IS_VOLATILE) || body_may_stay(c, j))
         body_put(c, i, &s, o->payload);
     bool at_once = job_is(j, JOB_IS_VOLATILE | JOB_IS_ASYNC | JOB_SPECULATIVE);
     *after =

@@ -54,7 +54,7 @@ static int revive(struct core *c, uint32_t i, const struct record *r, struct err
         key_attach(c, i, spec->key, spec->interval_ms);
     if (MSG_HAS(spec, rec_spec, unique) && !spec->window_ms)
         unique_take(c, i, spec->unique, 0, 0);
-    if (body_may_stay(c, line_at(c, j->line)))
+    if (body_may_stay(c, j))
         body_put(c, i, spec, r->payload);
     job_place(c, i);
     return 0;
