@@ -69,6 +69,7 @@ struct pending *request_find(const struct client *c, uint64_t sequence) {
 }
 
 static void link_in(struct client *c, struct pending *p) {
+    p->next = NULL;
     p->prev = c->last;
     if (c->last)
         c->last->next = p;
@@ -350,21 +351,23 @@ static bool outcome_is_lost(const struct pending *p, bool new_epoch, struct err 
     return false;
 }
 
-/* To another life of the broker they are new requests: it refuses what is numbered below the HELLO
- * that it first heard (P-29). */
-static void number_anew(struct client *c) {
-    for (struct pending *p = c->first; p; p = p->next)
-        c->by_sequence[p->sequence % c->n_slots] = NULL;
-    for (struct pending *p = c->first; p; p = p->next) {
+/* The broker refuses what is numbered below the HELLO that it first heard of us (P-29). So what goes
+ * to another life of it is a new request; so is what nobody has looked at yet. */
+static void number_anew(struct client *c, bool new_epoch) {
+    struct pending *last = c->last;
+    for (struct pending *p = c->first, *next; p; p = next) {
+        next = p == last ? NULL : p->next;
+        if (!new_epoch && p->may_be_done)
+            continue;
+        link_out(c, p);
         p->sequence = link_sequence(c->link);
-        c->by_sequence[p->sequence % c->n_slots] = p;
+        link_in(c, p);
     }
 }
 
 void requests_again(struct client *c, bool new_epoch) {
     resize(c);
-    if (new_epoch)
-        number_anew(c);
+    number_anew(c, new_epoch);
     /* What callbacks add is behind `last` and was sent by itself. */
     uint64_t last = c->last ? c->last->sequence : 0;
     for (struct pending *p = c->first, *next; p && p->sequence <= last; p = next) {

@@ -1,0 +1,549 @@
+/* The client against a broker that does what the test says, with a clock that the test turns. */
+#include "common/wire/client.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zmq.h>
+
+#include <cmocka.h>
+
+#define REPLIES_MAX 64
+#define WAIT_MS     10000
+
+static struct mono now;
+static struct mono test_clock(void) {
+    return now;
+}
+
+/* What a request was told. */
+struct told {
+    uint32_t items, ends;
+    uint64_t ids[REPLIES_MAX];
+    enum err_code end;
+};
+
+static void on_reply(void *ctx, const struct client_reply *r) {
+    struct told *t = ctx;
+    if (r->end) {
+        t->ends++;
+        t->end = r->err->code;
+        return;
+    }
+    if (r->verb == VERB_submitted)
+        t->ids[r->index] = ((const struct msg_submitted *)r->message)->id;
+    t->items++;
+}
+
+struct scene {
+    char folder[32], endpoint[LINK_ENDPOINT_MAX];
+    void *context, *router;
+    struct client *c;
+    struct frame_out out;
+    /* the last message of the client */
+    zmq_msg_t from, parts[3];
+    int n_parts;
+    struct frame_in in;
+    struct told told[8];
+    struct client_finished finished[8];
+    uint32_t n_finished;
+};
+
+static void on_finished(void *ctx, const struct client_finished *f) {
+    struct scene *s = ctx;
+    s->finished[s->n_finished] = *f;
+    s->finished[s->n_finished++].result = BUF(0);
+}
+
+/* ---- the broker ----------------------------------------------------------------------------- */
+static void forget(struct scene *s) {
+    while (s->n_parts)
+        zmq_msg_close(&s->parts[--s->n_parts]);
+    zmq_msg_close(&s->from);
+    zmq_msg_init(&s->from);
+}
+
+/* The next message of the client, which is served meanwhile. */
+static enum verb receive(struct scene *s) {
+    struct err e = {0};
+    zmq_pollitem_t item = {.socket = s->router, .events = ZMQ_POLLIN};
+    forget(s);
+    client_poll(s->c, MONO_PAST);
+    assert_int_equal(zmq_poll(&item, 1, WAIT_MS), 1);
+    assert_true(zmq_msg_recv(&s->from, s->router, 0) > 0);
+    do {
+        zmq_msg_init(&s->parts[s->n_parts]);
+        assert_true(zmq_msg_recv(&s->parts[s->n_parts++], s->router, 0) >= 0);
+    } while (zmq_msg_more(&s->parts[s->n_parts - 1]));
+    struct str p[3] = {{0}};
+    for (int i = 0; i < s->n_parts; i++)
+        p[i] = str_make(zmq_msg_data(&s->parts[i]), zmq_msg_size(&s->parts[i]));
+    assert_int_equal(frame_open(&s->in, p[0], p[1], p[2], &e), 0);
+    return s->in.verb->verb;
+}
+
+static void hear(struct scene *s, enum verb verb) {
+    assert_int_equal(receive(s), verb);
+}
+
+static bool silent(struct scene *s) {
+    zmq_pollitem_t item = {.socket = s->router, .events = ZMQ_POLLIN};
+    client_poll(s->c, MONO_PAST);
+    return zmq_poll(&item, 1, 20) == 0;
+}
+
+static void begin(struct scene *s, enum verb verb, uint64_t sequence) {
+    frame_begin(&s->out, verb, sequence);
+}
+
+static void add(struct scene *s, const void *message, struct str payload) {
+    assert_int_equal(frame_add_payload(&s->out, message, payload, STR("")), 0);
+}
+
+/* Sends what was built, and lets the client read it. */
+static void answer(struct scene *s) {
+    zmq_msg_t to;
+    zmq_msg_init(&to);
+    zmq_msg_copy(&to, &s->from);
+    assert_true(zmq_msg_send(&to, s->router, ZMQ_SNDMORE) >= 0);
+    zmq_send(s->router, s->out.head.at, s->out.head.len, ZMQ_SNDMORE);
+    zmq_send(s->router, s->out.body.at, s->out.body.len, ZMQ_SNDMORE);
+    zmq_send(s->router, s->out.payloads.len ? s->out.payloads.at : "", s->out.payloads.len, 0);
+    link_wait(client_link(s->c), mono_add(now, WAIT_MS), NULL, NULL, 0);
+    while (client_poll(s->c, MONO_PAST))
+        continue;
+}
+
+/* Passes over what came before the next HELLO, and answers that. */
+static void welcome(struct scene *s, uint64_t epoch) {
+    while (receive(s) != VERB_hello)
+        continue;
+    begin(s, VERB_welcome, s->in.sequence);
+    add(s,
+        &(struct msg_welcome){.has = 0x3fe,
+                              .version = 1,
+                              .epoch = epoch,
+                              .heartbeat_ms = 1000,
+                              .missed_max = 3,
+                              .items_max = 16,
+                              .bytes_max = 100000,
+                              .body_max = 50000,
+                              .result_max = 1000,
+                              .outstanding_max = 8},
+        STR(""));
+    answer(s);
+    assert_true(client_is_up(s->c));
+}
+
+static void say_error(struct scene *s, uint64_t sequence, enum err_code code) {
+    begin(s, VERB_error, sequence);
+    add(s, &(struct msg_error){.has = 6, .code = code, .text = STR("because")}, STR(""));
+    answer(s);
+}
+
+static void submitted(struct scene *s, uint64_t sequence, uint64_t first, uint64_t n) {
+    begin(s, VERB_submitted, sequence);
+    for (uint64_t i = 0; i < n; i++)
+        add(s, &(struct msg_submitted){.has = 6, .code = 0, .id = first + i}, STR(""));
+    answer(s);
+}
+
+static int set_up(void **state) {
+    static struct scene s;
+    struct err e = {0};
+    s = (struct scene){.folder = "/tmp/quern-unit-XXXXXX", .out = FRAME_OUT};
+    now = (struct mono){1000000};
+    assert_non_null(mkdtemp(s.folder));
+    snprintf(s.endpoint, sizeof s.endpoint, "ipc://%s/s", s.folder);
+    s.context = zmq_ctx_new();
+    s.router = zmq_socket(s.context, ZMQ_ROUTER);
+    zmq_msg_init(&s.from);
+    int one = 1, none = 0;
+    zmq_setsockopt(s.router, ZMQ_ROUTER_MANDATORY, &one, sizeof one);
+    zmq_setsockopt(s.router, ZMQ_LINGER, &none, sizeof none);
+    assert_int_equal(zmq_bind(s.router, s.endpoint), 0);
+    struct client_config config = {.role = ROLE_CLIENT,
+                                   .endpoint = s.endpoint,
+                                   .instance = {1, 2, 3},
+                                   .clock = test_clock,
+                                   .bytes_max = 60000,
+                                   .ctx = &s,
+                                   .on_finished = on_finished};
+    assert_int_equal(client_new(&s.c, &config, &e), 0);
+    *state = &s;
+    return 0;
+}
+
+static int tear_down(void **state) {
+    struct scene *s = *state;
+    client_destroy(&s->c);
+    forget(s);
+    zmq_msg_close(&s->from);
+    zmq_close(s->router);
+    zmq_ctx_term(s->context);
+    frame_destroy(&s->out);
+    char path[64];
+    snprintf(path, sizeof path, "%s/s", s->folder);
+    unlink(path);
+    rmdir(s->folder);
+    return 0;
+}
+
+/* n jobs in one request; told[which] hears of it. */
+static int submit(struct scene *s, uint32_t which, uint32_t n, bool unique, struct err *e) {
+    struct msg_submit m = {0};
+    struct client_item items[16];
+    MSG_SET(&m, submit, kind, STR("k"));
+    if (unique)
+        MSG_SET(&m, submit, unique, STR("u"));
+    for (uint32_t i = 0; i < n; i++)
+        items[i] = (struct client_item){&m, STR("\x80")};
+    return client_request(s->c, VERB_submit, items, n, on_reply, &s->told[which],
+                          mono_add(now, 60000), e);
+}
+
+/* ---- answers -------------------------------------------------------------------------------- */
+/* P-26, P-27: an answer may come in parts, and in any order of the requests. */
+static void test_answers(void **state) {
+    struct scene *s = *state;
+    welcome(s, 5);
+    submit(s, 0, 3, false, NULL);
+    submit(s, 1, 1, false, NULL);
+    hear(s, VERB_submit);
+    uint64_t first = s->in.sequence;
+    assert_int_equal(s->in.items, 3);
+    hear(s, VERB_submit);
+    submitted(s, s->in.sequence, 40, 1);
+    assert_int_equal(s->told[1].ends, 1);
+    submitted(s, first, 10, 2);
+    assert_int_equal(s->told[0].items, 2);
+    assert_int_equal(s->told[0].ends, 0);
+    submitted(s, first, 12, 1);
+    assert_int_equal(s->told[0].ends, 1);
+    assert_int_equal(s->told[0].end, ERR_OK);
+    assert_int_equal(s->told[0].ids[1], 11);
+    assert_int_equal(s->told[0].ids[2], 12);
+    submitted(s, first, 10, 3); /* once more: nobody waits for it */
+    assert_int_equal(s->told[0].items, 3);
+    assert_int_equal(client_outstanding(s->c), 0);
+}
+
+static void test_whole_error(void **state) {
+    struct scene *s = *state;
+    welcome(s, 5);
+    submit(s, 0, 2, false, NULL);
+    hear(s, VERB_submit);
+    say_error(s, s->in.sequence, ERR_READ_ONLY);
+    assert_int_equal(s->told[0].end, ERR_READ_ONLY);
+    assert_int_equal(s->told[0].items, 0);
+}
+
+static void test_lists(void **state) {
+    struct scene *s = *state;
+    welcome(s, 5);
+    struct msg_get_status all = {0};
+    struct msg_list_jobs jobs = {0};
+    struct client_item item = {.message = &all};
+    client_request(s->c, VERB_list_queues, &item, 1, on_reply, &s->told[0], MONO_NEVER, NULL);
+    hear(s, VERB_list_queues);
+    struct msg_queue_info q = {.name = STR("q")};
+    q.has = 0x1ffe;
+    begin(s, VERB_queue_info, s->in.sequence);
+    add(s, &q, STR(""));
+    add(s, &q, STR(""));
+    answer(s);
+    assert_int_equal(s->told[0].ends, 0);
+    begin(s, VERB_queue_info, s->in.sequence);
+    answer(s);
+    assert_int_equal(s->told[0].items, 2);
+    assert_int_equal(s->told[0].ends, 1);
+    item.message = &jobs;
+    client_request(s->c, VERB_list_jobs, &item, 1, on_reply, &s->told[1], MONO_NEVER, NULL);
+    hear(s, VERB_list_jobs);
+    begin(s, VERB_job_info, s->in.sequence);
+    add(s, &(struct msg_job_info){.has = 6, .id = 7}, STR(""));
+    add(s, &(struct msg_job_info){.has = 2}, STR(""));
+    answer(s);
+    assert_int_equal(s->told[1].items, 2);
+    assert_int_equal(s->told[1].ends, 1);
+}
+
+/* ---- bounds --------------------------------------------------------------------------------- */
+/* P-29: no sequence gets further ahead of an unanswered one than the broker keeps answers. */
+static void test_window(void **state) {
+    struct scene *s = *state;
+    struct err e = {0};
+    welcome(s, 5);
+    uint32_t n = 0;
+    while (submit(s, n, 1, false, &e) == 0)
+        n++;
+    assert_int_equal(e.code, ERR_BUSY);
+    assert_in_range(n, 4, 7);
+    hear(s, VERB_submit);
+    submitted(s, s->in.sequence, 1, 1);
+    assert_int_equal(submit(s, 7, 1, false, &e), 0);
+}
+
+static void test_sizes(void **state) {
+    struct scene *s = *state;
+    struct err e = {0};
+    welcome(s, 5);
+    assert_int_equal(submit(s, 0, 16, false, &e), 0);
+    struct msg_submit m = {0};
+    struct client_item items[17];
+    static char large[50001];
+    for (int i = 0; i < 17; i++)
+        items[i] = (struct client_item){&m, STR("")};
+    MSG_SET(&m, submit, kind, STR("k"));
+    assert_int_equal(
+        client_request(s->c, VERB_submit, items, 17, on_reply, &s->told[1], MONO_NEVER, &e), -1);
+    assert_int_equal(e.code, ERR_TOO_LARGE);
+    items[0].payload = str_make(large, 50001);
+    assert_int_equal(
+        client_request(s->c, VERB_submit, items, 1, on_reply, &s->told[1], MONO_NEVER, &e), -1);
+    assert_int_equal(e.code, ERR_TOO_LARGE);
+    items[0].payload = str_make(large, 50000);
+    for (int i = 0; i < 2; i++) /* its bytes_max */
+        assert_int_equal(
+            client_request(s->c, VERB_submit, items, 1, on_reply, &s->told[1], MONO_NEVER, &e), -i);
+    assert_int_equal(e.code, ERR_BUSY);
+    MSG_SET(&m, submit, kind, STR("not a name"));
+    items[0].payload = STR("");
+    assert_int_equal(
+        client_request(s->c, VERB_submit, items, 1, on_reply, &s->told[1], MONO_NEVER, &e), -1);
+    assert_int_equal(e.code, ERR_BAD_VALUE);
+}
+
+/* ---- the broker is lost --------------------------------------------------------------------- */
+static void lose(struct scene *s) {
+    for (int i = 0; i < 4; i++) {
+        now.ms += 1000;
+        client_poll(s->c, MONO_PAST);
+    }
+}
+
+/* P-30: the same broker is asked again with the same sequence; what was shown is not shown again.
+ */
+static void test_same_epoch(void **state) {
+    struct scene *s = *state;
+    welcome(s, 5);
+    submit(s, 0, 3, false, NULL);
+    hear(s, VERB_submit);
+    uint64_t sequence = s->in.sequence;
+    submitted(s, sequence, 10, 2);
+    lose(s);
+    welcome(s, 5);
+    hear(s, VERB_submit);
+    assert_int_equal(s->in.sequence, sequence);
+    submitted(s, sequence, 10, 3);
+    assert_int_equal(s->told[0].items, 3);
+    assert_int_equal(s->told[0].end, ERR_OK);
+    assert_int_equal(s->told[0].ids[2], 12);
+}
+
+static void test_new_epoch(void **state) {
+    struct scene *s = *state;
+    welcome(s, 5);
+    submit(s, 0, 1, false, NULL);
+    submit(s, 1, 1, true, NULL);
+    struct msg_get_status m = {0};
+    struct client_item item = {.message = &m};
+    client_request(s->c, VERB_get_status, &item, 1, on_reply, &s->told[2], MONO_NEVER, NULL);
+    hear(s, VERB_submit);
+    hear(s, VERB_submit);
+    hear(s, VERB_get_status);
+    uint64_t before = s->in.sequence;
+    lose(s);
+    welcome(s, 6);
+    assert_int_equal(s->told[0].end, ERR_UNKNOWN_OUTCOME);
+    assert_int_equal(err_code_exit(s->told[0].end), 5);
+    hear(s, VERB_submit); /* the unique one: harmless */
+    assert_true(s->in.sequence > before);
+    submitted(s, s->in.sequence, 77, 1);
+    assert_int_equal(s->told[1].ids[0], 77);
+    hear(s, VERB_get_status);
+}
+
+/* NO_HELLO for what was said once: nobody has looked at it, so another broker may. */
+static void test_refused_unread(void **state) {
+    struct scene *s = *state;
+    welcome(s, 5);
+    submit(s, 0, 1, false, NULL);
+    hear(s, VERB_submit);
+    say_error(s, s->in.sequence, ERR_NO_HELLO);
+    assert_int_equal(s->told[0].ends, 0);
+    uint64_t old = s->in.sequence;
+    welcome(s, 6);
+    hear(s, VERB_submit);
+    assert_true(s->in.sequence > old);
+    submitted(s, s->in.sequence, 10, 1);
+    assert_int_equal(s->told[0].end, ERR_OK);
+}
+
+/* ---- deadlines ------------------------------------------------------------------------------ */
+static void test_deadlines(void **state) {
+    struct scene *s = *state;
+    struct err e = {0};
+    struct msg_get_status m = {0};
+    struct client_item item = {.message = &m};
+    submit(s, 0, 1, false, NULL); /* nobody is there yet */
+    now.ms += 60000;
+    client_poll(s->c, MONO_PAST);
+    assert_int_equal(s->told[0].end, ERR_UNREACHABLE_BROKER);
+    welcome(s, 5);
+    submit(s, 1, 1, false, NULL);
+    client_request(s->c, VERB_get_status, &item, 1, on_reply, &s->told[2], mono_add(now, 500),
+                   NULL);
+    hear(s, VERB_submit);
+    hear(s, VERB_get_status);
+    now.ms += 500;
+    client_poll(s->c, MONO_PAST);
+    assert_int_equal(s->told[2].end, ERR_WAIT_TIMEOUT);
+    assert_int_equal(s->told[1].ends, 0);
+    now.ms += 59500;
+    client_poll(s->c, MONO_PAST);
+    assert_int_equal(s->told[1].end, ERR_UNKNOWN_OUTCOME);
+    assert_int_equal(client_outstanding(s->c), 0);
+    assert_int_equal(client_call(s->c, VERB_get_status, &item, 1, NULL, NULL, now, &e), -1);
+}
+
+/* ---- watches -------------------------------------------------------------------------------- */
+static void say_finished(struct scene *s, uint64_t id) {
+    begin(s, VERB_finished, 0);
+    add(s, &(struct msg_finished){.has = 6, .id = id, .state = 6}, STR(""));
+    answer(s);
+}
+
+/* P-39: asked for again on every connection; told once. */
+static void test_watches(void **state) {
+    struct scene *s = *state;
+    welcome(s, 5);
+    for (uint64_t id = 1; id <= 3; id++)
+        assert_int_equal(client_watch(s->c, id, NULL), 0);
+    hear(s, VERB_watch_job);
+    assert_int_equal(s->in.items, 3);
+    say_finished(s, 2);
+    say_finished(s, 2);
+    say_finished(s, 9);
+    assert_int_equal(s->n_finished, 1);
+    assert_int_equal(s->finished[0].id, 2);
+    client_unwatch(s->c, 1);
+    lose(s);
+    welcome(s, 6);
+    hear(s, VERB_watch_job);
+    assert_int_equal(s->in.items, 1);
+    begin(s, VERB_job_info, s->in.sequence);
+    add(s, &(struct msg_job_info){.has = 6, .code = ERR_NOT_FOUND, .id = 3}, STR(""));
+    answer(s);
+    assert_int_equal(s->n_finished, 2);
+    assert_int_equal(s->finished[1].state, 0);
+    assert_int_equal(s->finished[1].err.code, ERR_NOT_FOUND);
+}
+
+/* A job submitted with `watch` whose answer came only with the repetition: its end may have been
+ * told to the lost connection. */
+static void test_watched_submission(void **state) {
+    struct scene *s = *state;
+    welcome(s, 5);
+    struct msg_submit m = {0};
+    MSG_SET(&m, submit, kind, STR("k"));
+    MSG_SET(&m, submit, watch, true);
+    struct client_item item = {.message = &m};
+    client_request(s->c, VERB_submit, &item, 1, on_reply, &s->told[0], MONO_NEVER, NULL);
+    hear(s, VERB_submit);
+    submitted(s, s->in.sequence, 50, 1);
+    assert_true(silent(s));
+    client_request(s->c, VERB_submit, &item, 1, on_reply, &s->told[1], MONO_NEVER, NULL);
+    hear(s, VERB_submit);
+    lose(s);
+    welcome(s, 5);
+    hear(s, VERB_submit);
+    uint64_t sequence = s->in.sequence;
+    hear(s, VERB_watch_job);
+    assert_int_equal(s->in.items, 1);
+    submitted(s, sequence, 51, 1);
+    hear(s, VERB_watch_job);
+    say_finished(s, 51);
+    say_finished(s, 50);
+    assert_int_equal(s->n_finished, 2);
+}
+
+/* ---- where the broker is -------------------------------------------------------------------- */
+static void test_endpoints(void **state) {
+    (void)state;
+    static const struct {
+        const char *data, *broker, *is;
+    } cases[] = {
+        {"/d", NULL, "ipc:///d/run/worker.sock"},
+        {".quern", "", "ipc://.quern/run/worker.sock"},
+        {"/d", "/e/f", "ipc:///e/f/run/worker.sock"},
+        {"/d", "tcp://host:7000", "tcp://host:7000"},
+        {"/d", "tcp://[::1]:7000", "tcp://[::1]:7000"},
+        {NULL, "ipc:///x/y.sock", "ipc:///x/y.sock"},
+        {"/d", "tcp://host", NULL},
+        {"/d", "tcp://host:0", NULL},
+        {"/d", "tcp://:70", NULL},
+        {"/d", "tcp://host:70000", NULL},
+        {"/d", "http://host:70", NULL},
+        {NULL, NULL, NULL},
+        {"", "", NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char out[LINK_ENDPOINT_MAX];
+        struct err e = {0};
+        int rc = link_endpoint(out, cases[i].data, cases[i].broker, ROLE_WORKER, &e);
+        assert_int_equal(rc, cases[i].is ? 0 : -1);
+        if (cases[i].is)
+            assert_string_equal(out, cases[i].is);
+        else
+            assert_int_equal(e.code, ERR_USAGE);
+    }
+}
+
+/* A path that no socket address can hold is reached all the same. */
+static void test_long_path(void **state) {
+    struct scene *s = *state;
+    struct err e = {0};
+    char folder[400], path[420], endpoint[LINK_ENDPOINT_MAX];
+    snprintf(folder, sizeof folder, "%s/%0150d", s->folder, 1);
+    assert_int_equal(mkdir(folder, 0700), 0);
+    snprintf(path, sizeof path, "%s/s", folder);
+    char real[64];
+    snprintf(real, sizeof real, "%s/s", s->folder);
+    assert_int_equal(symlink(real, path), 0);
+    snprintf(endpoint, sizeof endpoint, "ipc://%s", path);
+    welcome(s, 5);
+    client_destroy(&s->c);
+    struct client_config config = {
+        .role = ROLE_CLIENT, .endpoint = endpoint, .instance = {9}, .clock = test_clock};
+    assert_int_equal(client_new(&s->c, &config, &e), 0);
+    welcome(s, 5);
+    unlink(path);
+    rmdir(folder);
+}
+
+#define SCENE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        SCENE(test_answers),
+        SCENE(test_whole_error),
+        SCENE(test_lists),
+        SCENE(test_window),
+        SCENE(test_sizes),
+        SCENE(test_same_epoch),
+        SCENE(test_new_epoch),
+        SCENE(test_refused_unread),
+        SCENE(test_deadlines),
+        SCENE(test_watches),
+        SCENE(test_watched_submission),
+        cmocka_unit_test(test_endpoints),
+        SCENE(test_long_path),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
