@@ -80,6 +80,13 @@ static void become(const char *const *arguments, int error_fd) {
     _exit(127);
 }
 
+static void preload(const struct broker *b) {
+    char base[BROKER_PATH_MAX + 8];
+    snprintf(base, sizeof base, "%s/sync", b->root);
+    setenv("QUERN_TEST_SYNC", base, 1);
+    setenv("LD_PRELOAD", b->preload, 1);
+}
+
 void broker_launch(struct broker *b) {
     int ready[2];
     assert_int_equal(pipe(ready), 0);
@@ -91,8 +98,11 @@ void broker_launch(struct broker *b) {
     const char *arguments[] = {"--data", b->data, "--config", b->config, "--ready-fd", fd, NULL};
     b->pid = fork();
     assert_true(b->pid >= 0);
-    if (b->pid == 0)
+    if (b->pid == 0) {
+        if (b->preload)
+            preload(b);
         become(arguments, log);
+    }
     close(ready[1]);
     close(log);
     b->ready = ready[0];

@@ -1,0 +1,199 @@
+/* The real broker on a disk that is slow, full or broken. */
+#include "tests/e2e/broker_process.h"
+#include "tests/e2e/raw_peer.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define SMALL_JOURNAL                                                                              \
+    "journal:\n"                                                                                   \
+    "  segment_size: 4MiB\n"                                                                       \
+    "  batch_bytes: 4MiB\n"
+#define KINDS                                                                                      \
+    "kinds:\n"                                                                                     \
+    "  echo: {}\n"                                                                                 \
+    "  idle: {}\n"                                                                                 \
+    "  quick: {speculative: true}\n"                                                               \
+    "  light: {durability: none}\n"
+
+static struct broker broker;
+static struct raw_peer client, worker;
+static const struct uint_list nothing = {0};
+
+static int set_up(void **state) {
+    (void)state;
+    broker_make(&broker, SMALL_JOURNAL KINDS);
+    broker.preload = QUERN_FAIL_SYNC;
+    broker_start(&broker);
+    raw_open(&client, broker.run, ROLE_OPERATOR, 1);
+    raw_open(&worker, broker.run, ROLE_WORKER, 2);
+    raw_hello(&client);
+    raw_hello_worker(&worker, 4, nothing);
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    raw_close(&client);
+    raw_close(&worker);
+    broker_remove(&broker);
+    return 0;
+}
+
+static void path_of(char out[256], const char *what) {
+    snprintf(out, 256, "%s/sync.%s", broker.root, what);
+}
+
+static void disk_shall(const char *what) {
+    char path[256];
+    path_of(path, what);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    close(fd);
+}
+
+static void disk_no_longer(const char *what) {
+    char path[256];
+    path_of(path, what);
+    assert_int_equal(unlink(path), 0);
+}
+
+static uint64_t ask_submit(const char *kind) {
+    struct msg_submit m = {0};
+    MSG_SET(&m, submit, kind, str_of(kind));
+    MSG_SET(&m, submit, watch, true);
+    return raw_ask(&client, VERB_submit, &m, STR(""));
+}
+
+/* P-33: SUBMITTED does not leave before the job is on disk; nor is it dispatched, unless its kind
+ * may run before: then nobody hears of its end (P-39, P-50) before that either. */
+static void held_back(void **state) {
+    (void)state;
+    union msg_any m;
+    disk_shall("hold");
+    uint64_t sequence = ask_submit("echo");
+    assert_false(raw_hears(&client, 150));
+    assert_false(raw_hears(&worker, 50));
+    disk_no_longer("hold");
+    raw_expect(&client, VERB_submitted, sequence);
+    struct msg_dispatch d = raw_expect_dispatch(&worker, NULL);
+    raw_report(&worker, &d, OUTCOME_DONE, STR(""));
+    raw_expect(&worker, VERB_result_ack, 0);
+    raw_expect_finished(&client, d.job);
+    disk_shall("hold");
+    sequence = ask_submit("quick");
+    d = raw_expect_dispatch(&worker, NULL);
+    raw_report(&worker, &d, OUTCOME_DONE, STR(""));
+    assert_false(raw_hears(&client, 150));
+    assert_false(raw_hears(&worker, 50));
+    disk_no_longer("hold");
+    raw_expect(&client, VERB_submitted, sequence);
+    raw_item(&client, &m);
+    assert_int_equal(m.submitted.id, d.job);
+    assert_int_equal(raw_expect_finished(&client, d.job).state, 6);
+    raw_expect(&worker, VERB_result_ack, 0);
+}
+
+static struct msg_status_info get_status(void) {
+    struct msg_get_status all = {0};
+    union msg_any m;
+    raw_expect(&client, VERB_status_info, raw_ask(&client, VERB_get_status, &all, STR("")));
+    raw_item(&client, &m);
+    return m.status_info;
+}
+
+/* P-38, P-49: nothing is accepted, results are not acknowledged, questions are answered; what was
+ * acknowledged is there in the next life, and the kept result is taken then. */
+static void write_fails(void **state) {
+    (void)state;
+    uint64_t job = raw_submit(&client, "echo", STR("\x80"));
+    struct msg_dispatch d = raw_expect_dispatch(&worker, NULL);
+    uint64_t waits = raw_submit(&client, "idle", STR("\x80"));
+    disk_shall("fail");
+    uint64_t sequence = ask_submit("echo");
+    raw_expect_error(&client, sequence, ERR_READ_ONLY);
+    sequence = ask_submit("echo");
+    raw_expect_error(&client, sequence, ERR_READ_ONLY);
+    assert_int_equal(raw_get_job(&client, waits).state, 2);
+    raw_report(&worker, &d, OUTCOME_DONE, STR(""));
+    assert_true(get_status().read_only);
+    assert_false(raw_hears(&worker, 100));
+    assert_true(broker_log_has(&broker, "\"event\":\"journal.read_only\""));
+    disk_no_longer("fail");
+    broker_kill(&broker);
+    broker_start(&broker);
+    raw_reconnect(&client, broker.run);
+    raw_reconnect(&worker, broker.run);
+    raw_hello(&client);
+    uint64_t held[] = {d.job, d.fence};
+    struct msg_hello hello = raw_hello_message(&worker);
+    static const struct str kinds[] = {{"echo", 4}};
+    MSG_SET(&hello, hello, kinds, ((struct str_list){kinds, 1}));
+    MSG_SET(&hello, hello, slots, 4);
+    MSG_SET(&hello, hello, unacked, ((struct uint_list){held, 2}));
+    raw_hello_as(&worker, &hello);
+    raw_report(&worker, &d, OUTCOME_DONE, STR(""));
+    raw_await(&worker, VERB_result_ack);
+    assert_int_equal(raw_get_job(&client, job).state, 6);
+    broker_stop(&broker);
+}
+
+/* A broker whose journal has failed still ends as it should. */
+static void stop_after_failure(void **state) {
+    (void)state;
+    disk_shall("fail");
+    raw_expect_error(&client, ask_submit("echo"), ERR_READ_ONLY);
+    broker_signal(&broker, SIGTERM);
+    raw_await(&client, VERB_bye);
+    broker_wait(&broker);
+}
+
+/* P-38: with too little space submissions are refused, and what is there goes on to its end. */
+static void disk_full(void **state) {
+    (void)state;
+    union msg_any m;
+    uint64_t job = raw_submit(&client, "echo", STR("\x80"));
+    struct msg_dispatch d = raw_expect_dispatch(&worker, NULL);
+    broker_stop(&broker);
+    broker_write_config(&broker, SMALL_JOURNAL "  disk_min_free: 1024GiB\n" KINDS);
+    broker_start(&broker);
+    raw_reconnect(&client, broker.run);
+    raw_reconnect(&worker, broker.run);
+    raw_hello(&client);
+    uint64_t held[] = {d.job, d.fence};
+    raw_hello_worker(&worker, 4, (struct uint_list){held, 2});
+    static char payload[512 << 10];
+    struct msg_submit large = {0};
+    uint64_t code = 0;
+    MSG_SET(&large, submit, kind, STR("idle"));
+    MSG_SET(&large, submit, size, sizeof payload);
+    for (int i = 0; i < 100 && !code; i++) { /* until only the reserve is left */
+        uint64_t n = raw_ask(&client, VERB_submit, &large, str_make(payload, sizeof payload));
+        raw_expect(&client, VERB_submitted, n);
+        raw_item(&client, &m);
+        code = m.submitted.code;
+    }
+    assert_int_equal(code, ERR_DISK_FULL);
+    raw_report(&worker, &d, OUTCOME_DONE, STR(""));
+    raw_await(&worker, VERB_result_ack);
+    assert_int_equal(raw_get_job(&client, job).state, 6);
+    broker_stop(&broker);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(held_back, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(write_fails, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(stop_after_failure, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(disk_full, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
