@@ -94,6 +94,7 @@ class Submitting(TreeTest):
 
 class Looking(TreeTest):
     def test_list_pages(self):
+        """P-43: the newest first, page by page; payload and result only when asked for."""
         ids = self.quern("submit", "nobody", "--count", 25, "--queue", "pages").split("\n")
         rows = self.quern.json("jobs", "--queue", "pages", "--limit", 10)
         self.assertEqual([row["id"] for row in rows], ids[:-11:-1])
@@ -131,6 +132,7 @@ class Looking(TreeTest):
             self.quern.fails(4, *words)
 
     def test_what_cannot_be(self):
+        # P-34: a kind must have been declared.
         self.assertIn("no kind 'nokind'", self.quern.fails(2, "submit", "nokind"))
         self.assertIn("at most 4", self.quern.fails(2, "scale", "default=9"))
         self.assertIn("JSON object", self.quern.fails(2, "submit", "echo", "--payload", "[1]"))
@@ -148,6 +150,7 @@ class Changing(TreeTest):
         self.assertEqual(self.quern.json("cancel", waiting, status=1)[0]["code"], "ALREADY_DONE")
 
     def test_retry(self):
+        """P-41: one job, or all dead ones of a queue."""
         dead = self.quern.submit("fail", {"class": "perm"}, "--queue", "retried")
         self.quern.wait_state(dead, "dead")
         job = self.quern.json("job", dead)
@@ -163,6 +166,7 @@ class Changing(TreeTest):
         self.quern.fails(4, "retry", "--dead", "--queue", "nothing")
 
     def test_pause_resume_purge(self):
+        """P-65, P-66: what is set at run time, until reset; what waits is cancelled."""
         self.quern("submit", "echo", "--queue", "shut", "--wait")
         self.quern("pause", "shut")
         job = self.quern.submit("echo", {}, "--queue", "shut")

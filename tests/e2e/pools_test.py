@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """quern-pools: what it starts and how, restarts, scaling, draining, and what becomes of children.
-Rules P-62 to P-64 and P-67 of docs/protocol.md as a supervisor sees them."""
+The rules of docs/protocol.md that a supervisor has to do with are named where they are proven."""
 
 import json
 import os
@@ -140,6 +140,7 @@ class Alone(unittest.TestCase):
 
 class Scaling(TreeTest):
     def test_up_and_down(self):
+        """P-62: the plan is followed; whoever is idle goes, as the broker says."""
         quern = self.quern
         quern("scale", "default=3")
         wait_for("three workers", lambda: quern.pool()["alive"] == 3)
@@ -167,6 +168,7 @@ class Scaling(TreeTest):
         quern.wait_state(job, "done")
 
     def test_drained_and_replaced(self):
+        """P-67: by the digits of an instance, and by the name of a pool."""
         quern = self.quern
         wait_for("a worker", lambda: quern.pool()["alive"] == 1)
         job = quern.submit("sleep", {"ms": 500})
@@ -181,7 +183,7 @@ class Scaling(TreeTest):
 
 class Dying(TreeTest):
     def test_jobs_are_back_at_once(self):
-        """The broker hears of the death before the worker's heartbeats are missed."""
+        """P-63: the broker hears of the death before the worker's heartbeats are missed."""
         quern = self.quern
         job = quern.submit("sleep", {"ms": 600000})
         quern.wait_state(job, "running")
@@ -195,6 +197,7 @@ class Dying(TreeTest):
         quern("cancel", job)
 
     def test_stuck_one_is_killed(self):
+        """P-53, P-64: the broker has it killed, and hears of it."""
         quern = self.quern
         job = quern.submit("sleep", {"ms": 600000, "stubborn": True})
         quern.wait_state(job, "running")
@@ -206,6 +209,7 @@ class Dying(TreeTest):
         self.assertEqual(quern("submit", "echo", "--wait"), "{}")
 
     def test_poison_job_ends_as_dead(self):
+        """P-59: a job that ends its process does not do so for ever."""
         quern = self.quern
         job = quern.submit("crash", {"signal": 9}, "--attempts", 2)
         quern.wait_state(job, "dead")

@@ -18,6 +18,7 @@ import unittest
 BIN = pathlib.Path(os.environ["QUERN_TEST_BIN"])
 # A sanitizer makes everything slower; nothing waits that long when all is well.
 DEADLINE_S = float(os.environ.get("QUERN_TEST_DEADLINE", "20"))
+SUPPRESSIONS = pathlib.Path(__file__).resolve().parents[1] / "support/tsan.supp"
 PR_SET_CHILD_SUBREAPER = 36
 
 CONFIG = """
@@ -34,7 +35,8 @@ pools:
 def environment(**more):
     ours = {name: value for name, value in os.environ.items() if not name.startswith("QUERN_")}
     ours.pop("NO_COLOR", None)
-    return {**ours, "TZ": "UTC", **more}
+    tsan = f"{ours.get('TSAN_OPTIONS', '')}:suppressions={SUPPRESSIONS}"
+    return {**ours, "TZ": "UTC", "TSAN_OPTIONS": tsan, **more}
 
 
 def wait_for(what, condition):

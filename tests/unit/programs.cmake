@@ -1,0 +1,4 @@
+# ---- the command line, the supervisor, child processes ----
+quern_test(cli_values_test SOURCES cli_values_test.c LIBS quern_cli)
+quern_test(seats_test SOURCES seats_test.c LIBS quern_pools_core)
+quern_test(child_test SOURCES child_test.c LIBS quern_os)
