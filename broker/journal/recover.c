@@ -120,21 +120,22 @@ static int read_head(struct survey *v, const struct entry *en, struct file *file
 }
 
 /* A file behind the log's last segment is a spare, or it was the last segment and its head is
- * damaged. Its second batch tells: it was written when the head was durable. A head that is blank
- * is believed when no batch of this segment stands behind it. */
+ * damaged: then its later batches tell, which were written when the head was durable. The next
+ * segment of the log is searched for them in any case, others when they do not look like spares. */
 static int check_spare(struct survey *v, const struct entry *en, struct file *file,
-                       enum format_seen seen, uint64_t log_id, struct err *e) {
+                       enum format_seen seen, bool next, struct err *e) {
     struct batch_head h;
     if (en->bytes % FORMAT_BLOCK != 0 || en->bytes > FORMAT_SEGMENT_MAX ||
         en->bytes < FORMAT_SEGMENT_MIN)
         return recover_corrupt(e, v->dir, en->segment, 0, "the file has a wrong size");
-    if (seen == FORMAT_BLANK) {
+    if (seen == FORMAT_BLANK && !next) {
         if (file_read(file, v->block.at, FORMAT_BLOCK, FORMAT_BLOCK, e) != 0)
             return -1;
         if (!format_get_batch(v->block.at, &h) || h.segment != en->segment)
             return 0;
     }
     struct scan s = {0};
+    uint64_t log_id = v->last < v->n ? v->head.log_id : 0;
     scan_start(&s, file, log_id, en->segment, FORMAT_BLOCK, (uint32_t)en->bytes);
     int proof = scan_proof(&s, e);
     scan_end(&s);
@@ -168,8 +169,8 @@ static int find_last(struct survey *v, struct err *e) {
 }
 
 static int check_spares(struct survey *v, struct err *e) {
-    uint64_t log_id = v->last < v->n ? v->head.log_id : 0;
-    for (size_t i = v->last < v->n ? v->last + 1 : 0; i < v->n; i++) {
+    size_t first = v->last < v->n ? v->last + 1 : 0;
+    for (size_t i = first; i < v->n; i++) {
         struct file *file;
         struct segment_head head;
         enum format_seen seen;
@@ -177,7 +178,7 @@ static int check_spares(struct survey *v, struct err *e) {
             return -1;
         int status = read_head(v, &v->entries[i], file, &head, &seen, e);
         if (status == 0)
-            status = check_spare(v, &v->entries[i], file, seen, log_id, e);
+            status = check_spare(v, &v->entries[i], file, seen, i == first, e);
         file_close(&file);
         if (status != 0)
             return -1;
