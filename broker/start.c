@@ -102,6 +102,7 @@ static int open_signals(struct dispatcher *d, struct err *e) {
     sigaddset(&set, SIGHUP);
     sigprocmask(SIG_BLOCK, &set, NULL); /* before any thread is started: all have it so */
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* of ulimit -f: the write fails, which the journal can tell */
     d->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     return d->signals >= 0 ? 0 : err_errno(e, "signals");
 }
