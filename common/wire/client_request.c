@@ -48,6 +48,7 @@ static void resize(struct client *c) {
     if (n <= c->n_slots)
         return;
     mem_free(c->by_sequence);
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): a table of pointers */
     c->by_sequence = mem_zalloc(n * sizeof *c->by_sequence);
     c->n_slots = n;
     for (struct pending *p = c->first; p; p = p->next)
@@ -351,8 +352,8 @@ static bool outcome_is_lost(const struct pending *p, bool new_epoch, struct err 
     return false;
 }
 
-/* The broker refuses what is numbered below the HELLO that it first heard of us (P-29). So what goes
- * to another life of it is a new request; so is what nobody has looked at yet. */
+/* The broker refuses what is numbered below the HELLO that it first heard of us (P-29). So what
+ * goes to another life of it is a new request; so is what nobody has looked at yet. */
 static void number_anew(struct client *c, bool new_epoch) {
     struct pending *last = c->last;
     for (struct pending *p = c->first, *next; p; p = next) {

@@ -20,7 +20,7 @@ static int copy(char out[LINK_ENDPOINT_MAX], struct str text, struct err *e) {
 }
 
 static int check_tcp(struct str rest, const char *whole, struct err *e) {
-    size_t colon = rest.len;
+    size_t colon = rest.at ? rest.len : 0;
     while (colon && rest.at[colon - 1] != ':')
         colon--;
     uint64_t port;

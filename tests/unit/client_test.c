@@ -50,6 +50,7 @@ struct scene {
     int n_parts;
     struct frame_in in;
     struct told told[8];
+    uint32_t unreadable;
     struct client_finished finished[8];
     uint32_t n_finished;
 };
@@ -58,6 +59,11 @@ static void on_finished(void *ctx, const struct client_finished *f) {
     struct scene *s = ctx;
     s->finished[s->n_finished] = *f;
     s->finished[s->n_finished++].result = BUF(0);
+}
+
+static void on_link(void *ctx, const struct link_news *news) {
+    struct scene *s = ctx;
+    s->unreadable += news->what == LINK_UNREADABLE;
 }
 
 /* ---- the broker ----------------------------------------------------------------------------- */
@@ -173,7 +179,8 @@ static int set_up(void **state) {
                                    .clock = test_clock,
                                    .bytes_max = 60000,
                                    .ctx = &s,
-                                   .on_finished = on_finished};
+                                   .on_finished = on_finished,
+                                   .on_link = on_link};
     assert_int_equal(client_new(&s.c, &config, &e), 0);
     *state = &s;
     return 0;
@@ -241,6 +248,37 @@ static void test_whole_error(void **state) {
     say_error(s, s->in.sequence, ERR_READ_ONLY);
     assert_int_equal(s->told[0].end, ERR_READ_ONLY);
     assert_int_equal(s->told[0].items, 0);
+}
+
+/* P-69: dropped, told, not answered; and the conversation goes on. */
+static void test_unreadable(void **state) {
+    struct scene *s = *state;
+    welcome(s, 5);
+    submit(s, 0, 1, false, NULL);
+    hear(s, VERB_submit);
+    uint64_t sequence = s->in.sequence;
+    static const struct {
+        struct str head, body;
+    } wrong[] = {
+        {{"", 0}, {"", 0}},
+        {{"\x93\x01\x02", 3}, {"\x90", 1}},
+        {{"\x93\x01\x0b\x00", 4}, {"\xdf\xff\xff\xff\xff", 5}},
+        {{"\x93\x01\x7f\x00", 4}, {"\x91\x80", 2}},
+        {{"\x93\x01\x02\x00", 4}, {"\x91\x80", 2}},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        begin(s, VERB_submitted, 0);
+        buf_clear(&s->out.head);
+        buf_clear(&s->out.body);
+        buf_put_str(&s->out.head, wrong[i].head);
+        buf_put_str(&s->out.body, wrong[i].body);
+        answer(s);
+        assert_int_equal(s->unreadable, i + 1);
+    }
+    assert_true(silent(s));
+    submitted(s, sequence, 10, 1);
+    assert_int_equal(s->told[0].end, ERR_OK);
+    assert_int_equal(s->told[0].ends, 1);
 }
 
 static void test_lists(void **state) {
@@ -534,6 +572,7 @@ int main(void) {
         SCENE(test_answers),
         SCENE(test_whole_error),
         SCENE(test_lists),
+        SCENE(test_unreadable),
         SCENE(test_window),
         SCENE(test_sizes),
         SCENE(test_same_epoch),

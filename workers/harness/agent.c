@@ -179,13 +179,13 @@ static void start(struct agent *a, struct mono now, struct attempt *t) {
 }
 
 /* The oldest that wait take the free slots. What had to wait is said to have started. */
-static void fill_slots(struct agent *a, struct mono now, const struct attempt *just_came) {
+static void fill_slots(struct agent *a, struct mono now, uint32_t just_came) {
     if (a->filling || a->draining)
         return;
     a->filling = true;
     while (a->rows[ATTEMPT_WAITING].head && busy(a) < a->config.slots) {
         struct attempt *t = at(a, a->rows[ATTEMPT_WAITING].head);
-        if (a->config.prefetch || t != just_came)
+        if (a->config.prefetch || t->index != just_came)
             say_ref(a, VERB_started, t->job, t->fence);
         start(a, now, t);
     }
@@ -233,7 +233,7 @@ void agent_ended(struct agent *a, struct mono now, struct attempt *t, const stru
     if (t->state == ATTEMPT_GONE) {
         mem_free(end->memory);
         forget(a, t);
-        fill_slots(a, now, NULL);
+        fill_slots(a, now, 0);
         return;
     }
     ASSERT(t->state == ATTEMPT_RUNNING || t->state == ATTEMPT_WAITING);
@@ -244,7 +244,7 @@ void agent_ended(struct agent *a, struct mono now, struct attempt *t, const stru
     if (a->own_drain)
         hello(a); /* one slot less, before the broker learns that it is free */
     say_result(a, now, t);
-    fill_slots(a, now, NULL);
+    fill_slots(a, now, 0);
 }
 
 void agent_progress(struct agent *a, const struct attempt *t, uint64_t done, uint64_t total) {
@@ -303,7 +303,7 @@ void agent_dispatch(struct agent *a, struct mono now, const struct msg_dispatch 
     if (t->is_inline)
         start(a, now, t);
     else
-        fill_slots(a, now, t);
+        fill_slots(a, now, t->index);
 }
 
 void agent_result_ack(struct agent *a, const struct msg_attempt_ref *m) {
@@ -330,7 +330,7 @@ void agent_lost(struct agent *a, struct mono now, const struct msg_attempt_ref *
     struct attempt *t = find_exact(a, m);
     if (t)
         drop(a, t);
-    fill_slots(a, now, NULL);
+    fill_slots(a, now, 0);
 }
 
 void agent_recall(struct agent *a, struct mono now, const struct msg_attempt_ref *m) {
