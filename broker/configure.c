@@ -170,18 +170,13 @@ struct reload {
     size_t applied, waiting;
 };
 
-/* Not applied while it runs although its row says so: the journal takes it at its start only. */
-static bool for_a_restart(const struct settings_change *change) {
-    return !change->live || change->id == SETTING_journal_disk_min_free;
-}
-
 static void log_change(const struct reload *r, const struct settings_change *change) {
     AUTO_BUF name = BUF(512);
     AUTO_BUF value = BUF(16384);
     settings_change_show(change, &name);
     if (change->what == SETTINGS_CHANGED)
         settings_show(r->new, change->id, change->new_at, &value);
-    enum log_id id = for_a_restart(change) ? LOG_config_restart : LOG_config_changed;
+    enum log_id id = !change->live ? LOG_config_restart : LOG_config_changed;
     log_event(id, log_str("setting", buf_str(&name)), log_str("value", buf_str(&value)));
 }
 
@@ -206,7 +201,7 @@ static void forget_entry(struct core *c, const struct settings *new,
 static void visit(void *ctx, const struct settings_change *change) {
     struct reload *r = ctx;
     log_change(r, change);
-    if (for_a_restart(change))
+    if (!change->live)
         r->waiting++;
     else
         r->applied++;
