@@ -5,6 +5,7 @@
 #include "common/log/log.h"
 
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -96,8 +97,15 @@ static int load_settings(const char *path, struct settings **out) {
     return -1;
 }
 
+/* The broker works inside its data folder: a relative path would lead elsewhere at a reload. */
+static const char *absolute(const char *path) {
+    static char whole[PATH_MAX];
+    return path && realpath(path, whole) ? whole : path;
+}
+
 int main(int argc, char **argv) {
     struct arguments a = read_arguments(argc, argv);
+    a.config = absolute(a.config);
     if (a.status >= 0)
         return a.status;
     umask(077);

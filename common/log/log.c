@@ -111,9 +111,9 @@ static size_t one_character(struct str *s, char to[8], bool json) {
         return 2;
     }
     if (c < 0x20 || c == 0x7f) {
-        if (json)
+        if (json && c) /* many readers of JSON refuse a zero in any form */
             return (size_t)snprintf(to, 8, "\\u%04x", c);
-        to[0] = ' ';
+        to[0] = c ? ' ' : '?';
         return 1;
     }
     to[0] = (char)c;

@@ -319,6 +319,53 @@ static void heartbeats(void **state) {
     raw_close(&peer);
 }
 
+/* P-8, P-27: what does not fit one message goes into several, in order. */
+static void split_answer(void **state) {
+    struct raw_peer peer;
+    union msg_any m;
+    (void)state;
+    raw_open(&peer, broker.run, ROLE_CLIENT, 1);
+    raw_hello(&peer);
+    for (int i = 0; i < 40; i++)
+        raw_submit(&peer, "echo", STR(""));
+    struct msg_list_jobs list = {0};
+    uint64_t sequence = raw_ask(&peer, VERB_list_jobs, &list, STR("")), last = UINT64_MAX;
+    unsigned items = 0, messages = 0;
+    for (bool end = false; !end; messages++) {
+        raw_expect(&peer, VERB_job_info, sequence);
+        assert_in_range(peer.in.items, 1, 16);
+        for (unsigned n = peer.in.items; n; n--, items++) {
+            assert_false(end);
+            raw_item(&peer, &m);
+            end = m.job_info.id == 0;
+            assert_true(end || m.job_info.id < last);
+            last = m.job_info.id;
+        }
+    }
+    assert_int_equal(items, 41);
+    assert_int_equal(messages, 3);
+    raw_close(&peer);
+}
+
+/* P-68: a peer that asks and never reads loses answers; nobody else notices. */
+static void deaf_peer(void **state) {
+    struct raw_peer deaf, other;
+    struct msg_get_status all = {0};
+    int few = 16;
+    (void)state;
+    raw_open(&deaf, broker.run, ROLE_CLIENT, 1);
+    raw_hello(&deaf);
+    zmq_setsockopt(deaf.socket, ZMQ_RCVHWM, &few, sizeof few);
+    raw_open(&other, broker.run, ROLE_CLIENT, 2);
+    raw_hello(&other);
+    for (int i = 0; i < 30000; i++)
+        raw_ask(&deaf, VERB_get_status, &all, STR(""));
+    broker_await_log(&broker, "\"event\":\"letters.dropped\"");
+    raw_submit(&other, "echo", STR(""));
+    raw_close(&other);
+    raw_close(&deaf);
+}
+
 /* P-4: a routing id of one's own outlives a connection. */
 static void own_routing_id(void **state) {
     struct raw_peer peer;
@@ -341,6 +388,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(lenient, set_up, tear_down),
         cmocka_unit_test_setup_teardown(heartbeats, set_up, tear_down),
         cmocka_unit_test_setup_teardown(own_routing_id, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(split_answer, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(deaf_peer, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
