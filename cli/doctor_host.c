@@ -15,8 +15,6 @@
 #define FILES_SPARE  64
 #define YEAR_2024_MS 1704067200000ULL
 
-extern char **environ;
-
 /* ---- configuration -------------------------------------------------------------------------- */
 void doctor_config(struct doctor *d) {
     struct err_list errors = {0};

@@ -36,7 +36,6 @@ static void put_entry(struct buf *out, const char *name, const char *doc, size_t
     size_t width = out->len - at;
     if (width + 2 > column) {
         buf_printf(out, "\n%*s", (int)column, "");
-        width = column;
     } else {
         buf_printf(out, "%*s", (int)(column - width), "");
     }

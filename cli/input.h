@@ -9,7 +9,7 @@
 /* `text` as JSON|@FILE|-, to msgpack appended to `out`. */
 int input_payload(struct str text, struct buf *out, struct err *e);
 /* One JSON object to msgpack, checked as a payload must be. */
-int input_json(struct str json, struct buf *out, struct err *e);
+int input_json(struct str text, struct buf *out, struct err *e);
 
 /* Lines of a file or, for "-", of standard input. */
 struct lines {

@@ -71,7 +71,7 @@ int run_retry(struct cli *c, const struct args_retry *args) {
         MSG_SET(&m, retry_job, queue, args->queue);
     change_one(c, VERB_retry_job, &m, &told, &e);
     char said[64];
-    snprintf(said, sizeof said, "%" PRIu64 " dead jobs run again", count_of(told));
+    snprintf(said, sizeof said, "jobs that run again: %" PRIu64, count_of(told));
     return finish(c, told, false, &e, args->dead ? said : NULL);
 }
 
@@ -104,7 +104,7 @@ int run_purge(struct cli *c, const struct args_purge *args) {
         MSG_SET(&m, queue_ref, tenant, args->tenant);
     change_one(c, VERB_purge_queue, &m, &told, &e);
     char said[64];
-    snprintf(said, sizeof said, "%" PRIu64 " jobs cancelled", count_of(told));
+    snprintf(said, sizeof said, "jobs cancelled: %" PRIu64, count_of(told));
     return finish(c, told, false, &e, said);
 }
 
@@ -203,7 +203,6 @@ int run_drain(struct cli *c, const struct args_drain *args) {
     MSG_SET(&m, drain, name, args->name);
     change_one(c, VERB_drain, &m, &told, &e);
     char said[96];
-    snprintf(said, sizeof said, "%" PRIu64 " workers finish what they run, and leave",
-             count_of(told));
+    snprintf(said, sizeof said, "workers that finish and leave: %" PRIu64, count_of(told));
     return finish(c, told, false, &e, said);
 }

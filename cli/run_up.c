@@ -14,6 +14,7 @@
 #include <sys/pidfd.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define READY_MS       5000  /* after that we are ready with what there is */
@@ -46,12 +47,14 @@ static int wait_for_old_broker(const struct up *u, struct err *e) {
     struct mono until = cli_deadline(OLD_BROKER_MS);
     pid_t pid;
     while ((pid = journal_holder(u))) {
-        struct pollfd p = {.fd = pidfd_open(pid, 0), .events = POLLIN};
+        struct pollfd p[] = {{.fd = pidfd_open(pid, 0), .events = POLLIN},
+                             {.fd = u->signals, .events = POLLIN}};
         int left = (int)mono_until(clock_mono(), until);
-        if (p.fd >= 0) {
-            poll(&p, 1, left);
-            close(p.fd);
-        }
+        poll(p, 2, p[0].fd >= 0 ? left : ASK_MS);
+        if (p[0].fd >= 0)
+            close(p[0].fd);
+        if (p[1].revents)
+            return err_set(e, ERR_CANCELLED, "stopped while a broker of before was ending");
         if (left == 0)
             return err_set(e, ERR_LOCKED, "another quern-broker (process %d) serves %s", (int)pid,
                            u->data);
@@ -116,7 +119,7 @@ static void become_ready(struct up *u, struct mono now) {
     struct err e;
     if (!u->parts[PART_POOLS].child.pid)
         return;
-    bool late = mono_until(u->began, now) >= READY_MS;
+    bool late = mono_until(u->parts[PART_POOLS].restart.started, now) >= READY_MS;
     if (!u->c->client) {
         char endpoint[LINK_ENDPOINT_MAX];
         struct client_config config = {
@@ -242,9 +245,23 @@ static void wait_for_news(struct up *u) {
                                : 60000);
 }
 
+/* As the first process of a container we inherit what nobody else waits for. */
+static void reap_strangers(const struct up *u) {
+    siginfo_t info = {0};
+    while (getpid() == 1 && waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           info.si_pid) {
+        for (size_t i = 0; i < PARTS; i++)
+            if (info.si_pid == u->parts[i].child.pid)
+                return;
+        waitpid(info.si_pid, NULL, 0);
+        info.si_pid = 0;
+    }
+}
+
 static void run_tree(struct up *u) {
     for (;;) {
         take_signals(u);
+        reap_strangers(u);
         for (size_t i = 0; i < PARTS; i++) {
             part_look(&u->parts[i]);
             part_reap(&u->parts[i], u);

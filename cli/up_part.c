@@ -11,8 +11,6 @@
 #define WAIT_MS     500
 #define WAIT_MAX_MS 30000
 
-extern char **environ;
-
 /* The broker stops cleanly when we are gone. The supervisor need not: without it the workers get
  * SIGTERM and finish by themselves, and nothing stands in the way of the next tree. */
 static const struct part kinds[PARTS] = {

@@ -3,8 +3,7 @@
 #include "common/log/log.h"
 
 #include <signal.h>
-
-extern char **environ;
+#include <unistd.h>
 
 int up_load(struct up *u, struct settings **out, struct err_list *errors) {
     return settings_load(u->config, environ, out, errors);

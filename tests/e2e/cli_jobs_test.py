@@ -159,7 +159,8 @@ class Changing(TreeTest):
         wait_for("another attempt",
                  lambda: self.quern.json("job", dead).get("fence") != job["fence"])
         self.quern.wait_state(dead, "dead")
-        self.assertEqual(self.quern("retry", "--dead", "--queue", "retried"), "1 dead jobs run again")
+        self.assertEqual(self.quern("retry", "--dead", "--queue", "retried"),
+                         "jobs that run again: 1")
         self.quern.wait_state(dead, "dead")
         waiting = self.quern.submit("nobody")
         self.quern.fails(1, "retry", waiting)
@@ -176,7 +177,7 @@ class Changing(TreeTest):
         self.quern.wait_state(job, "done")
         self.quern("pause", "shut")
         self.quern("submit", "echo", "--queue", "shut", "--count", 7)
-        self.assertEqual(self.quern("purge", "shut"), "7 jobs cancelled")
+        self.assertEqual(self.quern("purge", "shut"), "jobs cancelled: 7")
         self.quern("resume", "shut", "--reset")
         self.assertFalse(self.quern.json("queues", "shut")[0]["at_run_time"])
 

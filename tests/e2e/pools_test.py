@@ -174,11 +174,11 @@ class Scaling(TreeTest):
         job = quern.submit("sleep", {"ms": 500})
         quern.wait_state(job, "running")
         old = quern.workers()[0]
-        self.assertIn("1 workers finish", quern("drain", old["instance"][:8]))
+        self.assertEqual(quern("drain", old["instance"][:8]), "workers that finish and leave: 1")
         quern.wait_state(job, "done")
         wait_for("another worker", lambda: [row for row in quern.workers() if row["state"] == "active"
                                             and row["instance"] != old["instance"]])
-        self.assertIn("workers finish", quern("drain", "default"))
+        self.assertIn("workers that finish", quern("drain", "default"))
 
 
 class Dying(TreeTest):

@@ -15,8 +15,6 @@
 #define EXIT_FAILED 1
 #define EXIT_USAGE  2
 
-extern char **environ;
-
 static const char help[] =
     "usage: quern-pools [--data DIR | --broker ENDPOINT --workers ENDPOINT] [--config FILE]\n"
     "\n"

@@ -12,8 +12,6 @@
 
 #define TROUBLE_MS 60000
 
-extern char **environ;
-
 /* ---- what workers are told ------------------------------------------------------------------ */
 static char *told(struct supervisor *s, const char *name, struct str value) {
     size_t size = strlen(name) + value.len + 2;

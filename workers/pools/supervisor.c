@@ -17,8 +17,6 @@
 #define LOOK_MS      1000 /* between two looks at the size and age of processes */
 #define LAST_WORD_MS 500  /* for the last deaths to be heard */
 
-extern char **environ;
-
 /* ---- signals -------------------------------------------------------------------------------- */
 static int open_signals(struct supervisor *s, struct err *e) {
     sigset_t set;
