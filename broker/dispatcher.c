@@ -19,6 +19,9 @@
 #define INLINE_ITEMS    16U  /* that were in them */
 #define INLINE_US       500U /* that such a commit takes */
 
+/* A commit that is put off. */
+#define HOLD_NS 150000U
+
 /* Looking before sleeping. */
 #define LOOK_NS         60000U
 #define TALK_NS         1000000U /* somebody spoke so short a time ago */
@@ -114,6 +117,30 @@ static void commit(struct dispatcher *d) {
     d->again = true;
 }
 
+/* A speculative job has left for its worker already, and mostly ends soon: its submission can wait
+ * for that a moment, and one sync does for both. Done while it mostly pays, else tried now and
+ * then. Only where nothing else waits for the disk. */
+static bool put_off(struct dispatcher *d, const struct core_stats *before, size_t held_before) {
+    struct core_stats now;
+    core_stats(d->core, &now);
+    if (d->hold_until_ns) {
+        bool paid = now.ended[JOB_done] > before->ended[JOB_done];
+        if (paid)
+            d->hold_credit += d->hold_credit < LOOK_CREDIT_MAX ? 2 : 0;
+        else
+            d->hold_credit -= d->hold_credit > 0;
+        d->hold_until_ns = 0;
+        return false;
+    }
+    uint64_t submitted = now.submitted - before->submitted;
+    bool alone = submitted == 1 && d->items == 1 && now.dispatched - before->dispatched == 1 &&
+                 held_before == 0 && outbox_held(d->outbox) == 1;
+    if (!alone || (!d->hold_credit && ++d->hold_skipped % LOOK_RETRY != 0))
+        return false;
+    d->hold_until_ns = clock_mono_ns() + HOLD_NS;
+    return true;
+}
+
 /* ---- messages ------------------------------------------------------------------------------- */
 static void note_room(struct dispatcher *d, enum journal_room room) {
     static const enum core_room core_rooms[] = {[JOURNAL_ROOM] = CORE_ROOM,
@@ -201,6 +228,9 @@ static void turn(struct dispatcher *d) {
     struct mono now = clock_mono();
     note_late(d, now);
     d->again = false;
+    size_t held = outbox_held(d->outbox);
+    struct core_stats before;
+    core_stats(d->core, &before);
     core_begin(d->core, now, clock_wall());
     dispatcher_hear(d);
     bool drained = take_messages(d);
@@ -208,7 +238,8 @@ static void turn(struct dispatcher *d) {
     figures_refresh(d, now);
     core_end(d->core, drained);
     outbox_flush(d->outbox);
-    commit(d);
+    if (!put_off(d, &before, held))
+        commit(d);
 }
 
 /* ---- signals -------------------------------------------------------------------------------- */
@@ -242,18 +273,24 @@ void dispatcher_hear_signals(struct dispatcher *d) {
 }
 
 /* ---- waiting -------------------------------------------------------------------------------- */
+static bool look_until(uint64_t end_ns, zmq_pollitem_t *items, int n) {
+    do {
+        if (zmq_poll(items, n, 0) > 0)
+            return true;
+        sched_yield();
+    } while (clock_mono_ns() < end_ns);
+    return false;
+}
+
 /* Where somebody has just spoken the next word is often near: a look for some microseconds is
  * cheaper for him than to wake this thread. Done while it mostly pays, else tried now and then. */
 static bool look_for_a_while(struct dispatcher *d, zmq_pollitem_t *items, int n) {
-    uint64_t now = clock_mono_ns(), end = now + LOOK_NS;
+    uint64_t now = clock_mono_ns();
     if (now - d->talked_ns > TALK_NS || (!d->look_credit && ++d->look_skipped % LOOK_RETRY != 0))
         return false;
-    for (; now < end; now = clock_mono_ns()) {
-        if (zmq_poll(items, n, 0) > 0) {
-            d->look_credit += d->look_credit < LOOK_CREDIT_MAX ? 2 : 0;
-            return true;
-        }
-        sched_yield();
+    if (look_until(now + LOOK_NS, items, n)) {
+        d->look_credit += d->look_credit < LOOK_CREDIT_MAX ? 2 : 0;
+        return true;
     }
     d->look_credit -= d->look_credit > 0;
     return false;
@@ -273,7 +310,9 @@ static void wait_for_work(struct dispatcher *d) {
         log_event(LOG_turn_held, log_u64("messages", outbox_held(d->outbox)));
     d->due = d->again ? clock_mono() : core_next(d->core);
     uint64_t ms = mono_until(clock_mono(), d->due);
-    if (!ms || !look_for_a_while(d, items, n))
+    if (d->hold_until_ns)
+        look_until(d->hold_until_ns, items, n);
+    else if (!ms || !look_for_a_while(d, items, n))
         zmq_poll(items, n, ms > 60000 ? 60000 : (long)ms);
     if (items[0].revents)
         dispatcher_hear_signals(d);

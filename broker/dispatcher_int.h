@@ -36,6 +36,8 @@ struct dispatcher {
     struct mono due;    /* when this turn should have begun at the latest */
     uint64_t talked_ns; /* when a message came last that was more than a sign of life */
     uint32_t look_credit, look_skipped;
+    uint64_t hold_until_ns; /* a commit was put off until then; 0: none was */
+    uint32_t hold_credit, hold_skipped;
 
     struct mono figures_due;
     struct peers_stats told; /* of dropped letters */

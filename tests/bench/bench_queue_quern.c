@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 #define COMMON      "log: {level: warn}\npools: {default: {processes_min: 2, processes_max: 2}}\n"
-#define SPECULATIVE COMMON "kinds: {echo: {}}\n"
+#define SPECULATIVE COMMON "kinds: {echo: {speculative: true}}\n"
 #define CAREFUL     COMMON "kinds: {echo: {speculative: false}}\n"
 #define LARGE       COMMON "broker: {jobs_max: 20000000}\nkinds: {echo: {}}\n"
 
