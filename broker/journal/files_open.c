@@ -1,6 +1,7 @@
 /* The journal in files: open, replay, close. */
 #include "broker/journal/files_int.h"
 
+#include "broker/journal/ahead.h"
 #include "broker/journal/scan.h"
 #include "common/base/check.h"
 #include "common/base/mem.h"
@@ -175,22 +176,38 @@ static int replay_batch(void *ctx, const struct batch_head *h, const char *recor
     return 0;
 }
 
-int files_replay(struct journal *j,
-                 int (*each)(void *ctx, const struct journal_record *r, struct err *e), void *ctx,
-                 struct journal_replayed *stats, struct err *e) {
-    struct files *f = files_of(j);
-    struct recovered *log = &f->log;
-    struct replay r = {f, each, ctx, {.cut_bytes = log->cut_bytes, .closed = log->closed}};
+static int replay_segments(struct files *f, struct replay *r, struct ahead *ahead, struct err *e) {
+    const struct recovered *log = &f->log;
     uint64_t sequence = 0;
-    ASSERT(!f->replayed);
     for (uint32_t s = log->first; log->last && s <= log->last; s++) {
         const struct recovered_segment *segment = &log->segments[s - log->first];
         uint32_t before = s > log->first ? segment[-1].end : 0;
         tally_open(&f->tally, s, segment->bytes, before);
-        if (recover_each_batch(f->dir, log, s, &sequence, replay_batch, &r, e) != 0)
+        if (recover_each_batch(f->dir, log, s, ahead, &sequence, replay_batch, r, e) != 0)
             return err_add(e, "journal");
     }
-    recovered_clear(log);
+    return 0;
+}
+
+int files_replay(struct journal *j,
+                 int (*each)(void *ctx, const struct journal_record *r, struct err *e), void *ctx,
+                 struct journal_replayed *stats, struct err *e) {
+    struct files *f = files_of(j);
+    struct replay r = {f, each, ctx, {.cut_bytes = f->log.cut_bytes, .closed = f->log.closed}};
+    struct ahead ahead;
+    int status;
+    ASSERT(!f->replayed);
+    if (f->writer.threads && f->log.last) {
+        if (ahead_start(&ahead, f->dir, &f->log, e) != 0)
+            return -1;
+        status = replay_segments(f, &r, &ahead, e);
+        ahead_stop(&ahead);
+    } else {
+        status = replay_segments(f, &r, NULL, e);
+    }
+    if (status != 0)
+        return -1;
+    recovered_clear(&f->log);
     f->replayed = true;
     if (stats)
         *stats = r.stats;

@@ -355,7 +355,7 @@ void recovered_clear(struct recovered *r) {
 /* ---- reading the log ------------------------------------------------------------------------- */
 
 int recover_each_batch(struct file_dir *dir, const struct recovered *r, uint32_t segment,
-                       uint64_t *sequence,
+                       struct ahead *ahead, uint64_t *sequence,
                        int (*each)(void *ctx, const struct batch_head *h, const char *records,
                                    struct err *e),
                        void *ctx, struct err *e) {
@@ -367,6 +367,7 @@ int recover_each_batch(struct file_dir *dir, const struct recovered *r, uint32_t
     if (file_open(dir, segment_name(segment).at, FILE_DIRECT, &file, e) != 0)
         return -1;
     scan_start(&s, file, r->log_id, segment, FORMAT_BLOCK, r->segments[segment - r->first].end);
+    s.ahead = ahead;
     while (status == 0 && s.at < s.limit) {
         enum scan_seen seen = scan_batch(&s, &h, &records, e);
         if (seen == SCAN_ERROR)

@@ -41,10 +41,13 @@ void recovered_clear(struct recovered *r);
 /* CORRUPT at that place, with what the operator can do. */
 int recover_corrupt(struct err *e, const struct file_dir *dir, uint32_t segment, uint32_t offset,
                     const char *why);
+struct ahead;
+
 /* Every batch of a segment of the log in order; anything else but whole batches up to `end` is
- * corruption. `sequence` is what the first must have (0: any) and becomes what comes next. */
+ * corruption. `sequence` is what the first must have (0: any) and becomes what comes next. With
+ * `ahead` (or NULL) segments must be read in order. */
 int recover_each_batch(struct file_dir *dir, const struct recovered *r, uint32_t segment,
-                       uint64_t *sequence,
+                       struct ahead *ahead, uint64_t *sequence,
                        int (*each)(void *ctx, const struct batch_head *h, const char *records,
                                    struct err *e),
                        void *ctx, struct err *e);

@@ -1,5 +1,6 @@
 #include "broker/journal/scan.h"
 
+#include "broker/journal/ahead.h"
 #include "common/base/check.h"
 
 #define CHUNK (1U << 20)
@@ -22,6 +23,11 @@ void scan_end(struct scan *s) {
     s->from = s->have = 0;
 }
 
+static int read_blocks(struct scan *s, char *to, uint32_t n, uint32_t at, struct err *e) {
+    return s->ahead ? ahead_read(s->ahead, s->segment, at, to, n, e)
+                    : file_read(s->file, to, n, at, e);
+}
+
 /* Makes bytes [at, at + n) of the file stand in the buffer; reads ahead up to the limit. All that
  * is asked of the file are whole blocks. */
 static int fetch(struct scan *s, uint32_t at, uint32_t n, struct err *e) {
@@ -40,7 +46,7 @@ static int fetch(struct scan *s, uint32_t at, uint32_t n, struct err *e) {
     if (blocks_grow(&s->buf, want) != 0)
         return err_set(e, ERR_NO_MEMORY, "%s/%s: no memory for a batch of %u bytes",
                        s->file->dir->path, s->file->name, n);
-    if (file_read(s->file, s->buf.at + s->have, want - s->have, (uint64_t)at + s->have, e) != 0) {
+    if (read_blocks(s, s->buf.at + s->have, want - s->have, at + s->have, e) != 0) {
         s->have = 0;
         return -1;
     }

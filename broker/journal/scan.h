@@ -9,9 +9,12 @@
 #include "broker/journal/format.h"
 #include "broker/journal/journal.h"
 
+struct ahead;
+
 struct scan {
     struct file *file;
-    uint64_t log_id; /* 0: any, for scan_proof only */
+    struct ahead *ahead; /* where the bytes come from instead; NULL: from the file */
+    uint64_t log_id;     /* 0: any, for scan_proof only */
     uint32_t segment, seed;
     uint32_t at;     /* where the next batch begins */
     uint32_t limit;  /* where the log leaves this segment, or the end of the file */
