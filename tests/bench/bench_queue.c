@@ -163,8 +163,10 @@ static const struct part {
 #define PARTS (sizeof parts / sizeof *parts)
 
 static void measure(const struct bench *b) {
-    printf("payloads of %u bytes; %ld cores; %llu s a run\n", PAYLOAD_BYTES,
-           sysconf(_SC_NPROCESSORS_ONLN), (unsigned long long)b->seconds);
+    double load = 0;
+    getloadavg(&load, 1); /* what others take of the machine spoils every figure below */
+    printf("payloads of %u bytes; %ld cores, load %.1f before; %llu s a run\n", PAYLOAD_BYTES,
+           sysconf(_SC_NPROCESSORS_ONLN), load, (unsigned long long)b->seconds);
     for (size_t i = 0; i < PARTS; i++)
         if (wanted(b, parts[i].name))
             parts[i].run(b);
