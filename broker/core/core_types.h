@@ -217,7 +217,7 @@ struct reply {
     uint32_t n;
     uint64_t first_id; /* when all items were accepted with ids in a row */
     struct reply_item *items;
-    uint64_t at_ms;
+    bool dropped; /* it was too much to keep: known, but not what was answered */
 };
 
 struct reply_item {

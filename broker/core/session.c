@@ -101,6 +101,16 @@ static void reply_clear(struct session *s, struct reply *r) {
     *r = (struct reply){0};
 }
 
+/* The sequence stays known, so that a repetition is not taken for something new. */
+static void reply_drop(struct session *s, struct reply *r) {
+    if (!r->items)
+        return;
+    s->reply_items -= r->n;
+    MEM_FREE(r->items);
+    r->n = 0;
+    r->dropped = true;
+}
+
 static void materialise(struct session *s, struct reply *r) {
     if (r->items)
         return;
@@ -155,7 +165,7 @@ void answer_session(struct core *c, uint32_t si, uint64_t sequence, enum verb ve
                     const struct reply_item *item, const struct err *e, uint64_t after) {
     struct session *s = session_at(c, si);
     struct reply *r = s->replies ? &s->replies[sequence % c->config.outstanding_max] : NULL;
-    if (r && r->sequence == sequence) {
+    if (r && r->sequence == sequence && !r->dropped) {
         reply_keep(s, r, item);
         if (after > r->after)
             r->after = after;
@@ -187,10 +197,11 @@ bool reply_open(struct core *c, struct session *s, uint64_t sequence, enum verb 
     struct err e = {0};
     if (sequence == 0) {
         err_set(&e, ERR_BAD_VALUE, "sequence: 0, at least 1 for a request");
-    } else if (r->sequence == sequence && !MUTANT(repeat_not_known)) {
+    } else if (r->sequence == sequence && !r->dropped && !MUTANT(repeat_not_known)) {
         answer_again(c, s, r);
         return false;
-    } else if (r->sequence > sequence || sequence + most <= s->highest || sequence < s->first) {
+    } else if (r->sequence > sequence || (r->dropped && r->sequence == sequence) ||
+               sequence + most <= s->highest || sequence < s->first) {
         err_set(&e, ERR_OLD_SEQUENCE, "sequence: %llu, but %llu was seen and %u answers are kept",
                 (unsigned long long)sequence, (unsigned long long)s->highest, most);
     }
@@ -200,7 +211,7 @@ bool reply_open(struct core *c, struct session *s, uint64_t sequence, enum verb 
     }
     reply_clear(s, r);
     for (uint32_t n = 0; s->reply_items > REPLY_ITEMS_MAX && n < most; n++)
-        reply_clear(s, &s->replies[(sequence + 1 + n) % most]);
+        reply_drop(s, &s->replies[(sequence + 1 + n) % most]);
     r->sequence = sequence;
     r->verb = verb;
     if (sequence > s->highest)
