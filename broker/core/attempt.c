@@ -256,7 +256,8 @@ void attempt_timer(struct core *c, uint32_t i) {
         return;
     }
     if (x->asked_ms) {
-        disobeyed(c, i);
+        if (!c->read_only) /* else its report may have come and was not taken */
+            disobeyed(c, i);
         return;
     }
     job_mark(j, JOB_TIMED_OUT);

@@ -299,7 +299,7 @@ void workers_check(struct core *c) {
         struct worker *w = worker_at(c, wi);
         if (c->awake_ms - w->heard_ms > lease && !MUTANT(leases_never_end))
             worker_lost(c, wi, LOSS_SILENT, STR("the worker was silent for a lease"));
-        else if (w->state == WORKER_STUCK)
+        else if (w->state == WORKER_STUCK && !c->read_only)
             check_stuck(c, wi);
     }
 }
