@@ -151,7 +151,6 @@ void dispatch(struct core *c) {
     for (uint32_t k = 1; k <= c->kinds.rows.used; k++)
         if (kind_at(c, k)->isolated.n || kind_at(c, k)->reserved)
             dispatch_isolated(c, k);
-    c->more = false;
     for (uint32_t n = 0; c->active; n++) {
         if (n == DISPATCH_MAX) {
             c->more = true;

@@ -2,6 +2,8 @@
  * limits of their own. Of a kept job only its slot is in memory. */
 #include "broker/core/core_int.h"
 
+#define TRIM_MAX 4096 /* in one turn: a new bound or a stepped clock may make all of it too old */
+
 static int kept_list(const struct job *j) {
     return j->state == JOB_dead ? 1 : 0;
 }
@@ -59,7 +61,10 @@ static bool too_much(const struct core *c, int which) {
 }
 
 void retain_trim(struct core *c) {
-    for (int which = 0; which < 2; which++)
-        while (c->kept[which].head && too_much(c, which))
+    uint32_t n = 0;
+    for (int which = 0; which < 2; which++) {
+        for (; c->kept[which].head && too_much(c, which) && n < TRIM_MAX; n++)
             forget(c, c->kept[which].head);
+    }
+    c->more |= n == TRIM_MAX;
 }

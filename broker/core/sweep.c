@@ -3,7 +3,7 @@
 #include "broker/core/core_int.h"
 #include "common/base/id.h"
 
-#define STEP_SLOTS   4096 /* looked at in one turn */
+#define STEP_SLOTS   4096 /* looked at in one turn, by all sweeps together */
 #define STEP_LOADING 64   /* records being read for one sweep */
 
 static uint32_t sweep_new(struct core *c, enum sweep_what what) {
@@ -41,7 +41,9 @@ static int revive(struct core *c, uint32_t i, const struct record *r, struct err
     struct job *j = job_at(c, i);
     const struct msg_rec_spec *spec = r->spec;
     uint32_t queue = line_at(c, j->line)->queue;
-    if (MSG_HAS(spec, rec_spec, unique) && unique_find(c, queue, j->tenant, spec->unique))
+    uint32_t n =
+        MSG_HAS(spec, rec_spec, unique) ? unique_find(c, queue, j->tenant, spec->unique) : 0;
+    if (n && unique_at(c, n)->id != j->id) /* its own window may go on */
         return err_set(e, ERR_CONFLICT, "job %s: its unique key is taken by another job",
                        id_show(j->id).at);
     retain_remove(c, i);
@@ -114,9 +116,9 @@ static void visit(struct core *c, uint32_t sweep, uint32_t i) {
     s->count++;
 }
 
-static void step(struct core *c, uint32_t sweep) {
+static void step(struct core *c, uint32_t sweep, uint32_t slots) {
     struct sweep *s = slab_at(&c->sweeps, sweep);
-    for (uint32_t n = 0; !s->walked && n < STEP_SLOTS && s->loading < STEP_LOADING; n++) {
+    for (uint32_t n = 0; !s->walked && n < slots && s->loading < STEP_LOADING; n++) {
         if (s->at >= slab_end(&c->jobs)) {
             s->walked = true;
             break;
@@ -125,16 +127,17 @@ static void step(struct core *c, uint32_t sweep) {
         if (slab_is_used(&c->jobs, i) && matches(c, s, job_at(c, i)))
             visit(c, sweep, i);
     }
-    if (!s->walked)
-        c->more = true;
-    else if (!s->loading)
+    if (s->walked && !s->loading)
         sweep_end(c, sweep);
+    else if (!s->walked && s->loading < STEP_LOADING)
+        c->more = true; /* what is being read wakes us by itself */
 }
 
 void sweeps_step(struct core *c) {
+    uint32_t slots = c->sweeps.used ? STEP_SLOTS / c->sweeps.used : 0;
     for (uint32_t i = c->sweep_head, next; i; i = next) {
         next = ((struct sweep *)slab_at(&c->sweeps, i))->next;
-        step(c, i);
+        step(c, i, slots ? slots : 1);
     }
 }
 
