@@ -1,12 +1,18 @@
 /* Job slots, their states, and the records that tell the journal of both. */
 #include "broker/core/core_int.h"
+#include "common/base/id.h"
 #include "common/base/mem.h"
 
 /* ---- the index by id
  * ----------------------------------------------------------------------------- */
-/* Ids are given in a row, so their low bits fill the buckets one after the other: no mixing. */
+/* Ids are given in a row, so their low bits fill the buckets one after the other: no mixing, only
+ * another beginning for each epoch, whose counters all start at 1. */
+static uint64_t id_hash_of(uint64_t id) {
+    return id + id_epoch(id) * 0x9E3779B97F4A7C15ULL;
+}
+
 static uint64_t id_hash(const void *ctx, uint32_t i) {
-    return job_at(ctx, i)->id;
+    return id_hash_of(job_at(ctx, i)->id);
 }
 
 static uint32_t *id_link(const void *ctx, uint32_t i) {
@@ -37,7 +43,7 @@ void jobs_teardown(struct core *c) {
 }
 
 uint32_t job_find(const struct core *c, uint64_t id) {
-    return lhash_find(&c->by_id, id, &id);
+    return lhash_find(&c->by_id, id_hash_of(id), &id);
 }
 
 uint32_t job_new(struct core *c, uint64_t id) {
