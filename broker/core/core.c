@@ -95,6 +95,8 @@ void core_set_queue(struct core *c, struct str name, const struct limit_config *
         return;
     struct queue *q = queue_at(c, i);
     limit_configure(&q->limit, limit);
+    limit_forgive(c, &q->limit);
+    timer_clear(c, TIMER_QUEUE, i);
     q->file_paused = paused;
     if (!q->pause_is_set)
         q->paused = paused;
@@ -105,6 +107,7 @@ void core_set_tenant(struct core *c, struct str name, const struct limit_config 
     if (!i)
         return;
     limit_configure(&tenant_at(c, i)->limit, limit);
+    limit_forgive(c, &tenant_at(c, i)->limit);
     tenant_unpark(c, i);
 }
 
@@ -174,6 +177,7 @@ void core_start(struct core *c, struct mono now, struct wall wall) {
     c->orphans_end_ms = c->awake_ms + c->config.heartbeat_ms * c->config.missed_max;
     if (MUTANT(orphans_at_once))
         c->orphans_end_ms = 0;
+    names_bound(c);
     epoch_record(c);
     c->epochs = mem_grow(c->epochs, c->n_epochs + 1, sizeof *c->epochs);
     c->epochs[c->n_epochs++] = (struct epoch_range){c->epoch, 0};
@@ -224,13 +228,15 @@ struct mono core_next(const struct core *c) {
     if (c->more)
         return c->now;
     uint64_t next = c->now.ms + c->config.heartbeat_ms / 2;
+    if (!c->open) /* nothing is fired yet */
+        return (struct mono){next};
     if (c->mono_timers.n && c->mono_timers.at[1].when < next)
         next = c->mono_timers.at[1].when;
     /* A wall clock may step: look often enough, and never trust it for long. */
     if (c->wall_timers.n) {
         uint64_t when = c->wall_timers.at[1].when;
         uint64_t rest = when > c->wall.ms ? when - c->wall.ms : 0;
-        if (c->now.ms + rest < next)
+        if (next > c->now.ms && rest < next - c->now.ms)
             next = c->now.ms + rest;
     }
     return (struct mono){next > c->now.ms ? next : c->now.ms};

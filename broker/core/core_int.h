@@ -73,6 +73,7 @@ uint32_t names_find(const struct names *n, struct str name);
 uint32_t names_take(struct names *n, struct str name); /* 0 when there are `max` */
 uint32_t line_take(struct core *c, uint32_t queue, uint32_t kind);
 void names_setup(struct core *c);
+void names_bound(struct core *c); /* from now on there is a limit to new ones */
 void names_teardown(struct core *c);
 uint32_t queue_take(struct core *c, struct str name);
 uint32_t tenant_take(struct core *c, struct str name);
@@ -133,6 +134,7 @@ uint64_t limit_wait_us(const struct limit *l, uint64_t now_us); /* 0: may start 
 void limit_take(struct limit *l, uint64_t now_us);
 void limit_give(struct limit *l);
 void limit_configure(struct limit *l, const struct limit_config *file);
+void limit_forgive(const struct core *c, struct limit *l);
 void limit_set(struct core *c, struct limit *l, const struct limit_config *set);
 /* What a bucket held is not known after a restart: each begins with one token. */
 void limits_after_restart(struct core *c);
@@ -251,6 +253,7 @@ void pool_trim(struct core *c, uint32_t pool);
 /* query.c, status.c, why.c */
 void send_end(struct core *c, enum verb verb);
 void info_loaded(struct core *c, const struct load *l, const struct record *r);
+void watch_job(struct core *c, uint32_t i); /* for who asks now; told at once if it has ended */
 
 /* core.c, replay.c */
 void epoch_record(struct core *c);

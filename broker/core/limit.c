@@ -4,13 +4,16 @@
  * one number, the time at which the bucket would be full again. */
 #include "broker/core/core_int.h"
 
+#define TOLERANCE_MAX_US (UINT64_MAX / 4)
+
 static uint64_t cell_us(const struct limit *l) {
     uint64_t us = l->now.rate_per_ms * 1000 / l->now.rate_count;
     return us ? us : 1;
 }
 
 static uint64_t tolerance_us(const struct limit *l) {
-    return (l->now.burst ? l->now.burst - 1 : 0) * cell_us(l);
+    uint64_t cells = l->now.burst ? l->now.burst - 1 : 0;
+    return cells > TOLERANCE_MAX_US / cell_us(l) ? TOLERANCE_MAX_US : cells * cell_us(l);
 }
 
 uint64_t core_now_us(const struct core *c) {
@@ -49,6 +52,12 @@ void limit_configure(struct limit *l, const struct limit_config *file) {
         l->now = l->file;
 }
 
+/* A debt at an old rate is forgotten: one start is free under the new one. */
+void limit_forgive(const struct core *c, struct limit *l) {
+    if (l->now.rate_count && l->tat_us > core_now_us(c) + tolerance_us(l))
+        l->tat_us = core_now_us(c) + tolerance_us(l);
+}
+
 void limit_set(struct core *c, struct limit *l, const struct limit_config *set) {
     l->is_set = set != NULL;
     if (set)
@@ -56,9 +65,7 @@ void limit_set(struct core *c, struct limit *l, const struct limit_config *set) 
     l->now = set ? l->set : l->file;
     if (!l->now.weight)
         l->now.weight = 1;
-    /* A new rate begins with a full bucket; a debt at the old rate is forgotten. */
-    if (l->now.rate_count && l->tat_us > core_now_us(c) + tolerance_us(l))
-        l->tat_us = core_now_us(c) + tolerance_us(l);
+    limit_forgive(c, l);
 }
 
 void limits_after_restart(struct core *c) {

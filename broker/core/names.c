@@ -94,12 +94,19 @@ uint32_t line_take(struct core *c, uint32_t queue, uint32_t kind) {
 }
 
 void names_setup(struct core *c) {
-    names_init(&c->queues, sizeof(struct queue), c->config.queues_max);
-    names_init(&c->tenants, sizeof(struct tenant), c->config.tenants_max);
-    names_init(&c->kinds, sizeof(struct kind), c->config.kinds_max);
-    names_init(&c->pools, sizeof(struct pool), c->config.queues_max);
+    names_init(&c->queues, sizeof(struct queue), UINT32_MAX);
+    names_init(&c->tenants, sizeof(struct tenant), UINT32_MAX);
+    names_init(&c->kinds, sizeof(struct kind), UINT32_MAX);
+    names_init(&c->pools, sizeof(struct pool), UINT32_MAX);
     slab_init(&c->lines, sizeof(struct line));
     lhash_init(&c->line_index, &line_ops, c);
+}
+
+/* The bounds are for what comes; what was accepted under others is not refused at replay. */
+void names_bound(struct core *c) {
+    c->queues.max = c->pools.max = c->config.queues_max;
+    c->tenants.max = c->config.tenants_max;
+    c->kinds.max = c->config.kinds_max;
 }
 
 void names_teardown(struct core *c) {

@@ -194,6 +194,17 @@ void on_get_job(struct core *c, const void *message, struct str payload) {
         load_start(c, &l, j->body_pos, j->body_bytes);
 }
 
+void watch_job(struct core *c, uint32_t i) {
+    const struct job *j = job_at(c, i);
+    if (!job_state_terminal(j->state)) {
+        watch_add(c, i, c->request.session_index);
+        return;
+    }
+    struct load l = {.what = LOAD_FINISHED, .job = j->id, .link = c->request.link};
+    bool whole = j->state_pos == j->body_pos;
+    load_start(c, &l, j->state_pos, whole ? j->body_bytes : j->state_bytes);
+}
+
 void on_watch_job(struct core *c, const void *message, struct str payload) {
     const struct msg_get_job *m = message;
     (void)payload;
@@ -202,14 +213,7 @@ void on_watch_job(struct core *c, const void *message, struct str payload) {
         not_found(c, c->request.link, c->request.sequence, m->id, "not known, or past retention");
         return;
     }
-    const struct job *j = job_at(c, i);
-    if (!job_state_terminal(j->state)) {
-        watch_add(c, i, c->request.session_index);
-        return;
-    }
-    struct load l = {.what = LOAD_FINISHED, .job = m->id, .link = c->request.link};
-    bool whole = j->state_pos == j->body_pos;
-    load_start(c, &l, j->state_pos, whole ? j->body_bytes : j->state_bytes);
+    watch_job(c, i);
 }
 
 /* ---- lists

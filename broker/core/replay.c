@@ -111,7 +111,7 @@ static void learn_spec(struct core *c, uint32_t i, const struct msg_rec_spec *s)
     struct job *j = job_at(c, i);
     uint32_t queue = queue_take(c, s->queue), kind = names_take(&c->kinds, s->kind);
     j->tenant = tenant_take(c, s->tenant);
-    ASSERT(queue && kind && j->tenant); /* the bounds are not below what was accepted under them */
+    ASSERT(queue && kind && j->tenant); /* there is no bound before the start */
     j->line = line_take(c, queue, kind);
     j->priority = (uint8_t)s->priority;
     if (s->durability == DURABLE_ASYNC)

@@ -223,8 +223,9 @@ static bool duplicate(struct core *c, const struct offer *o, struct reply_item *
     item->duplicate = true;
     *after = MUTANT(duplicate_before_commit) ? 0 : u->pos;
     c->stats.duplicates++;
-    if (o->m->watch && u->job)
-        watch_add(c, u->job, c->request.session_index);
+    uint32_t first = u->job ? u->job : job_find(c, u->id);
+    if (o->m->watch && first)
+        watch_job(c, first);
     return true;
 }
 
