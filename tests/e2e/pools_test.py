@@ -103,7 +103,6 @@ class Alone(unittest.TestCase):
 
     def test_second_signal_kills(self):
         self.start("trap '' TERM; while true; do sleep 1; done")
-        self.quern.config.write_text(self.quern.config.read_text())
         (pid, _), = self.started(1)
         self.pools.send_signal(signal.SIGTERM)
         self.pools.send_signal(signal.SIGINT)
@@ -218,7 +217,7 @@ class Dying(TreeTest):
 
 
 class Foreign(unittest.TestCase):
-    """A command of the operator's own: replaced by the supervisor when it is too old."""
+    """Commands of the operator's own."""
 
     def test_trouble_is_told(self):
         quern = Quern(CONFIG + "  odd: {command: sh -c 'echo cannot find my files >&2; exit 2'}\n")
@@ -228,6 +227,26 @@ class Foreign(unittest.TestCase):
         self.assertIn("ended with status 2: cannot find my files", text)
         self.assertIn("cannot find my files", quern("status"))
         self.assertEqual(quern.pool("odd")["restarts"], 1)  # the same would happen again: it waits
+
+    def test_too_large(self):
+        """The successor starts before it is gone."""
+        quern = Quern()
+        self.addCleanup(quern.close)
+        script = quern.path / "large.py"
+        script.write_text("import signal, sys, time\n"
+                          "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
+                          "room = b'x' * (200 << 20)\n"
+                          "while True: signal.pause()\n")
+        quern.config.write_text(
+            CONFIG + f"  large: {{command: python3 {script}, memory_max: 64MiB}}\n")
+        quern.start()
+        replaced = wait_for("it to be replaced", lambda: quern.events("process.replaced"))[0]
+        ended = wait_for("it to end", lambda: [event for event in quern.events("process.ended")
+                                               if event.get("instance") == replaced["instance"]])
+        self.assertEqual(ended[0]["how"], "ended with status 0")
+        starts = [event for event in quern.events("process.started") if event.get("pool") == "large"]
+        self.assertGreaterEqual(len(starts), 2)
+        self.assertLess(starts[1]["time"], ended[0]["time"])
 
 
 if __name__ == "__main__":
