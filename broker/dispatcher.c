@@ -352,7 +352,10 @@ int dispatcher_run(const struct dispatcher_options *options, struct err *e) {
         wait_for_work(&d);
     }
     stop(&d);
+    bool failed = d.failed;
+    if (failed)
+        *e = *journal_error(d.journal);
     dispatcher_close(&d);
     log_event(LOG_broker_stopped);
-    return 0;
+    return failed ? -1 : 0;
 }

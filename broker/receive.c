@@ -4,7 +4,7 @@
 #include "common/base/mem.h"
 #include "common/log/log.h"
 
-#define ARENA_BYTES (1U << 20) /* lists of one HELLO: 2 x 10,240 numbers and 256 names */
+#define ARENA_BYTES (1U << 20) /* lists of one message; HELLO has 2 x 10,240 numbers, 256 names */
 #define VERSION     1          /* the minor version that this broker speaks */
 
 void receiver_init(struct receiver *r, struct core *core, struct peers *peers,
@@ -141,11 +141,12 @@ static int read_hello(struct receiver *r, uint64_t link, struct frame_in *frame,
 static uint32_t give_items(struct receiver *r, uint64_t link, struct frame_in *frame) {
     bool hello = frame->verb->verb == VERB_hello;
     uint32_t items = 0;
+    if (arena_used(r->arena))
+        arena_reset(r->arena);
     for (;; items++) {
         union msg_any message;
         struct frame_item item;
         struct err e;
-        arena_reset(r->arena);
         int rc = hello && !items ? read_hello(r, link, frame, &message, &item, &e)
                                  : frame_next(frame, &message, r->arena, &item, &e);
         if (rc == 0)

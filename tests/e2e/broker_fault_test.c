@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -153,7 +154,8 @@ static void stop_after_failure(void **state) {
     raw_expect_error(&client, ask_submit("echo"), ERR_READ_ONLY);
     broker_signal(&broker, SIGTERM);
     raw_await(&client, VERB_bye);
-    broker_wait(&broker);
+    int status = broker_wait(&broker);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
 }
 
 /* P-38: with too little space submissions are refused, and what is there goes on to its end. */
