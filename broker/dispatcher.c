@@ -244,7 +244,6 @@ static void turn(struct dispatcher *d) {
 
 /* ---- signals -------------------------------------------------------------------------------- */
 static void reload(struct dispatcher *d) {
-    extern char **environ;
     struct settings *fresh = NULL;
     struct err_list errors = {0};
     if (settings_load(d->config_path, environ, &fresh, &errors) < 0) {

@@ -63,10 +63,15 @@ static int by_size(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+static double part_us(const uint64_t *sorted_ns, size_t n, size_t percent) {
+    size_t at = n * percent / 100;
+    return (double)sorted_ns[at] / 1e3;
+}
+
 static void show(const char *kind, const char *what, uint64_t *ns, size_t n) {
     qsort(ns, n, sizeof *ns, by_size);
     printf("%-6s %-10s p50 %6.0f us   p90 %6.0f us   p99 %6.0f us\n", kind, what,
-           (double)ns[n / 2] / 1e3, (double)ns[n * 9 / 10] / 1e3, (double)ns[n * 99 / 100] / 1e3);
+           part_us(ns, n, 50), part_us(ns, n, 90), part_us(ns, n, 99));
 }
 
 /* Both may come in either order. */

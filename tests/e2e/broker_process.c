@@ -2,9 +2,9 @@
 
 #include "common/os/clock.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -52,20 +52,15 @@ void broker_make(struct broker *b, const char *yaml) {
     broker_write_config(b, yaml);
 }
 
+static int remove_entry(const char *path, const struct stat *s, int type, struct FTW *where) {
+    (void)s;
+    (void)type;
+    (void)where;
+    return remove(path);
+}
+
 static void remove_tree(const char *path) {
-    DIR *dir = opendir(path);
-    struct dirent *entry;
-    while (dir && (entry = readdir(dir))) {
-        char inside[1024];
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-            continue;
-        snprintf(inside, sizeof inside, "%s/%s", path, entry->d_name);
-        if (unlink(inside) < 0)
-            remove_tree(inside);
-    }
-    if (dir)
-        closedir(dir);
-    rmdir(path);
+    nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 /* ---- the process ---------------------------------------------------------------------------- */

@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-int fdatasync(int fd);
-
 static bool told(const char *what) {
     char path[512];
     const char *base = getenv("QUERN_TEST_SYNC");
