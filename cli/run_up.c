@@ -75,7 +75,8 @@ static void on_pool(void *ctx, const struct client_reply *r) {
     const struct msg_pool_info *m = r->message;
     if (!m)
         return;
-    u->pools_ready = u->pools_ready && m->alive >= m->processes;
+    /* Who is in trouble is not waited for: the line says so. */
+    u->pools_ready = u->pools_ready && (m->alive >= m->processes || m->text.len);
     buf_printf(&u->pools_text, "%s" STR_FMT " %" PRIu64 "/%" PRIu64, u->pools_text.len ? ", " : "",
                STR_ARG(m->name), m->alive, m->processes);
     if (m->text.len)

@@ -5,6 +5,7 @@ for every reason that can be brought about from outside."""
 import datetime
 import json
 import os
+import pty
 import signal
 import subprocess
 import time
@@ -117,6 +118,28 @@ class Looking(TreeTest):
         for word in ("broker", "journal", "QUEUE", "POOL", "WORKER"):
             self.assertIn(word, text)
         self.assertNotIn("\033", text)
+
+    def on_a_terminal(self, *words, **env):
+        """What a command says where standard output is a terminal."""
+        ours, theirs = pty.openpty()
+        done = subprocess.run([BIN / "quern", *words], stdout=theirs, stdin=subprocess.DEVNULL,
+                              check=True, timeout=DEADLINE_S, env=quern_tree.environment(
+                                  QUERN_DATA=str(self.quern.data), TERM="xterm", **env))
+        os.close(theirs)
+        said = b""
+        try:
+            while part := os.read(ours, 65536):
+                said += part
+        except OSError:  # nobody holds the other end any more
+            pass
+        os.close(ours)
+        self.assertEqual(done.returncode, 0)
+        return said.decode()
+
+    def test_terminal(self):
+        self.assertIn("\033[1mPOOL", self.on_a_terminal("pools"))
+        self.assertNotIn("\033", self.on_a_terminal("pools", NO_COLOR="1"))
+        self.assertIn('\n  "broker": {', self.on_a_terminal("status", "--json").replace("\r", ""))
 
     def test_doctor(self):
         rows = self.quern.json("doctor")
@@ -270,6 +293,24 @@ class NoSlot(TreeTest):
         self.quern.wait_reason(job, "no_slot")
         self.quern("cancel", running)
         self.quern.wait_state(job, "done")
+
+
+class Far(TreeTest):
+    """By TCP: an operator's endpoint, and one that is only for clients."""
+
+    CONFIG = quern_tree.CONFIG.replace("broker:\n", "broker:\n  tcp_operator: tcp://127.0.0.1:*\n"
+                                       "  tcp_client: tcp://127.0.0.1:*\n")
+
+    def test_endpoints(self):
+        ready = self.quern.events("broker.ready")[0]
+        operator, client = ready["tcp_operator"], ready["tcp_client"]
+        self.assertEqual(self.quern.json("status", "--broker", operator)["pools"][0]["alive"], 1)
+        self.assertEqual(self.quern("submit", "echo", "--broker", client, "--wait"), "{}")
+        told = self.quern.json("status", "--broker", client)
+        self.assertIsNone(told["workers"])
+        self.assertIn("is for clients only", self.quern.fails(2, "workers", "--broker", client))
+        done = self.quern.run("jobs", QUERN_BROKER=operator)
+        self.assertEqual(done.returncode, 0)
 
 
 if __name__ == "__main__":
