@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 
+#define READS_MAX    512
 #define LIST_DEFAULT 50
 #define LIST_LOOKUPS 200000 /* ids tried for one request: bounds the turn */
 
@@ -173,6 +174,17 @@ void info_loaded(struct core *c, const struct load *l, const struct record *r) {
     body_free(&next.body);
 }
 
+/* Records are as large as their payloads: those that only answer questions have a bound. */
+static bool may_read(struct core *c) {
+    if (c->loads.used < READS_MAX)
+        return true;
+    struct err e;
+    err_set(&e, ERR_BUSY, "%u records are being read, at most %u for questions; try again",
+            c->loads.used, READS_MAX);
+    reply_error(c, c->request.link, c->request.sequence, &e);
+    return false;
+}
+
 void on_get_job(struct core *c, const void *message, struct str payload) {
     const struct msg_get_job *m = message;
     (void)payload;
@@ -190,7 +202,7 @@ void on_get_job(struct core *c, const void *message, struct str payload) {
     const struct body *b = job_body(c, j);
     if (b)
         send_info(c, &l, b, NULL);
-    else
+    else if (may_read(c))
         load_start(c, &l, j->body_pos, j->body_bytes);
 }
 
