@@ -18,6 +18,7 @@ static bool told(const char *what) {
     return access(path, F_OK) == 0;
 }
 
+/* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): the other one is reserved */
 int fdatasync(int fd) {
     int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
     while (told("hold"))
