@@ -62,7 +62,7 @@ static enum journal_room files_room(const struct journal *j) {
     int64_t ahead = spares_ahead(f);
     if (room_left(f, ahead) < f->turn_bytes)
         return no_space ? JOURNAL_NONE : JOURNAL_BUSY;
-    return no_space && ahead <= f->reserve ? JOURNAL_RESERVE : JOURNAL_ROOM;
+    return no_space && ahead <= f->low ? JOURNAL_RESERVE : JOURNAL_ROOM;
 }
 
 /* ---- commit ---------------------------------------------------------------------------------- */

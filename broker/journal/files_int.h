@@ -23,7 +23,8 @@ struct files {
     struct cursor cursor;
     uint64_t fill_max;
     uint64_t turn_bytes; /* that a turn may put after any answer of files_room but NONE */
-    uint32_t body_max, reserve;
+    uint32_t body_max;
+    uint32_t low;     /* spares for one turn and the reserve */
     uint64_t durable; /* as last told */
 
     struct tally tally;

@@ -13,8 +13,18 @@
 #define DEFAULT_SPIN_US       20U
 #define FILL_MAX_MAX          (256U << 20)
 #define LOADS_MAX_MAX         (64U << 10)
+#define RESERVE_MAX           64U
 
 /* ---- options --------------------------------------------------------------------------------- */
+
+/* What a turn takes in the log, with heads and padding. */
+static uint64_t turn_bytes(const struct journal_options *o) {
+    return o->turn_bytes_max + o->turn_bytes_max / 8;
+}
+
+static uint32_t turn_segments(const struct journal_options *o) {
+    return (uint32_t)((turn_bytes(o) + o->segment_bytes - 1) / o->segment_bytes);
+}
 
 static uint32_t or_default(uint32_t value, uint32_t instead) {
     return value ? value : instead;
@@ -36,8 +46,11 @@ static int check_options(const struct journal_options *given, struct journal_opt
     if (o->fill_bytes_max > FILL_MAX_MAX || o->turn_bytes_max > FILL_MAX_MAX)
         return err_set(e, ERR_BAD_CONFIG, "the filling batch and a turn have at most %u bytes",
                        FILL_MAX_MAX);
-    if (o->spares_reserve > SPARES_MAX - 2)
-        return err_set(e, ERR_BAD_CONFIG, "at most %u segments in reserve", SPARES_MAX - 2);
+    if (o->spares_reserve > RESERVE_MAX)
+        return err_set(e, ERR_BAD_CONFIG, "at most %u segments in reserve", RESERVE_MAX);
+    if (turn_segments(o) > SPARES_MAX - RESERVE_MAX - 1)
+        return err_set(e, ERR_BAD_CONFIG, "a turn of %llu bytes fills too many segments",
+                       (unsigned long long)o->turn_bytes_max);
     if (o->loads_max > LOADS_MAX_MAX)
         return err_set(e, ERR_BAD_CONFIG, "at most %u loads under way", LOADS_MAX_MAX);
     return 0;
@@ -59,7 +72,8 @@ static int start_keeper(struct files *f, const struct journal_options *o, struct
         .log_id = f->log.log_id,
         .clean_bytes = clean_bytes < CLEAN_BYTES_MAX ? clean_bytes : CLEAN_BYTES_MAX,
         .spares = {.segment_bytes = (uint32_t)o->segment_bytes,
-                   .reserve = o->spares_reserve,
+                   .low = f->low,
+                   .target = f->low + 2,
                    .disk_min_free = o->disk_min_free,
                    .bytes_max = o->bytes_max},
         .spares_next = f->log.spares_first + f->log.spares,
@@ -106,16 +120,13 @@ static void set_cursor(struct files *f, uint32_t segment_bytes) {
     f->handed_settled = true;
 }
 
-static void make_batches(struct files *f, const struct journal_options *o) {
+static void set_bounds(struct files *f, const struct journal_options *o) {
     uint32_t segment_bytes = (uint32_t)o->segment_bytes;
     uint32_t fits = segment_bytes - FORMAT_BLOCK - FORMAT_BATCH_HEAD - FORMAT_RECORD_HEAD;
     f->body_max = fits < JOURNAL_BODY_MAX ? fits : JOURNAL_BODY_MAX;
     f->fill_max = o->fill_bytes_max;
-    /* With heads and padding. Small segments are for tests, whose turns are small. */
-    f->turn_bytes = o->turn_bytes_max + o->turn_bytes_max / 8;
-    if (f->turn_bytes > segment_bytes)
-        f->turn_bytes = segment_bytes;
-    f->reserve = o->spares_reserve;
+    f->turn_bytes = turn_bytes(o);
+    f->low = o->spares_reserve + turn_segments(o) - 1;
     size_t batch_bytes = f->fill_max + o->turn_bytes_max + f->body_max + FORMAT_RECORD_HEAD;
     f->filling = batch_new(batch_bytes, segment_bytes);
     f->handed = batch_new(batch_bytes, segment_bytes);
@@ -133,7 +144,7 @@ static int open_files(struct files *f, const struct journal_options *given,
     if (recover(f->dir, (uint32_t)o.segment_bytes, &f->log, e) != 0)
         return -1;
     set_cursor(f, (uint32_t)o.segment_bytes);
-    make_batches(f, &o);
+    set_bounds(f, &o);
     if (flag_open(&f->flag) != 0)
         return err_errno(e, "%s: no descriptor left", f->dir->path);
     if (start_keeper(f, &o, e) != 0)

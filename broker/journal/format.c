@@ -1,7 +1,8 @@
 #include "broker/journal/format.h"
 
-#define SEGMENT_MAGIC "QUERNSEG"
-#define BATCH_MAGIC   0x54414251U /* "QBAT" */
+#define BATCH_MAGIC 0x54414251U /* "QBAT" */
+
+static const char segment_magic[8] = {'Q', 'U', 'E', 'R', 'N', 'S', 'E', 'G'};
 
 /* Offsets of the fields; the CRC covers all that stands behind it. */
 enum { SEG_MAGIC = 0, SEG_CRC = 8, SEG_VERSION = 12, SEG_LOG_ID = 16, SEG_SEQUENCE = 24 };
@@ -19,7 +20,7 @@ static uint32_t segment_crc(const char *block) {
 
 void format_put_segment(char *block, const struct segment_head *h) {
     memset(block, 0, FORMAT_BLOCK);
-    memcpy(block + SEG_MAGIC, SEGMENT_MAGIC, 8);
+    memcpy(block + SEG_MAGIC, segment_magic, sizeof segment_magic);
     format_store32(block + SEG_VERSION, FORMAT_VERSION);
     format_store64(block + SEG_LOG_ID, h->log_id);
     format_store64(block + SEG_SEQUENCE, h->sequence);
@@ -45,7 +46,7 @@ static bool segment_plausible(const struct segment_head *h) {
 enum format_seen format_get_segment(const char *block, struct segment_head *h) {
     if (all_zero(block, FORMAT_BLOCK))
         return FORMAT_BLANK;
-    if (memcmp(block + SEG_MAGIC, SEGMENT_MAGIC, 8) != 0 ||
+    if (memcmp(block + SEG_MAGIC, segment_magic, sizeof segment_magic) != 0 ||
         format_load32(block + SEG_CRC) != segment_crc(block))
         return FORMAT_BROKEN;
     if (format_load32(block + SEG_VERSION) > FORMAT_VERSION)

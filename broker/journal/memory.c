@@ -88,6 +88,7 @@ static struct segment *new_segment(struct journal_memory *m, uint32_t bytes) {
         m->size = m->size ? 2 * m->size : 16;
         m->segments = mem_grow(m->segments, m->size, sizeof *m->segments);
     }
+    ASSERT(m->segments);
     struct segment *s = &m->segments[m->n++];
     uint32_t size = bytes > SEGMENT_BYTES ? bytes : SEGMENT_BYTES;
     *s = (struct segment){.number = m->next++, .size = size, .at = mem_alloc(size)};

@@ -24,9 +24,8 @@ static void push(struct spares *s, struct file *file) {
 
 int spares_init(struct spares *s, struct file_dir *dir, const struct spares_options *options,
                 uint32_t next, uint32_t ready, uint64_t disk_bytes, struct err *e) {
-    ASSERT(ready <= SPARES_MAX && options->reserve + 2 <= SPARES_MAX);
-    *s = (struct spares){
-        .dir = dir, .options = *options, .target = options->reserve + 2, .next = next - ready};
+    ASSERT(ready <= SPARES_MAX && options->target <= SPARES_MAX);
+    *s = (struct spares){.dir = dir, .options = *options, .next = next - ready};
     atomic_init(&s->ready_through, s->next - 1);
     atomic_init(&s->disk_bytes, disk_bytes);
     for (uint32_t i = 0; i < ready; i++) {
@@ -46,11 +45,11 @@ void spares_clear(struct spares *s) {
 }
 
 bool spares_wanted(const struct spares *s) {
-    return s->file || count_ready(s) < s->target;
+    return s->file || count_ready(s) < s->options.target;
 }
 
 bool spares_needed(const struct spares *s) {
-    return count_ready(s) <= s->options.reserve;
+    return count_ready(s) <= s->options.low;
 }
 
 /* ---- making one ------------------------------------------------------------------------------ */
@@ -148,9 +147,9 @@ static int recycle(struct spares *s, uint32_t segment, struct err *e) {
 }
 
 int spares_drop(struct spares *s, uint32_t segment, uint32_t bytes, struct err *e) {
+    uint32_t kept = s->options.target > SPARES_RECYCLED ? s->options.target : SPARES_RECYCLED;
     atomic_fetch_add(&s->dropped, 1);
-    if (bytes == s->options.segment_bytes && count_ready(s) < SPARES_MAX &&
-        recycle(s, segment, e) == 0)
+    if (bytes == s->options.segment_bytes && count_ready(s) < kept && recycle(s, segment, e) == 0)
         return 0;
     atomic_fetch_sub(&s->disk_bytes, bytes);
     if (file_unlink(s->dir, segment_name(segment).at, e) != 0)

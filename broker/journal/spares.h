@@ -12,7 +12,9 @@
 
 #include <stdatomic.h>
 
-#define SPARES_MAX 16U
+/* At most so many are ready; released files are kept as spares up to the second. */
+#define SPARES_MAX      128U
+#define SPARES_RECYCLED 16U
 
 struct spare {
     struct file *file;
@@ -20,15 +22,16 @@ struct spare {
 };
 
 struct spares_options {
-    uint32_t segment_bytes, reserve;
+    uint32_t segment_bytes;
+    uint32_t low;    /* with so many left the next one is needed at once */
+    uint32_t target; /* how many shall be ready */
     uint64_t disk_min_free, bytes_max;
 };
 
 struct spares {
     struct file_dir *dir;
     struct spares_options options;
-    uint32_t target; /* how many shall be ready */
-    uint32_t next;   /* number of the next one */
+    uint32_t next; /* number of the next one */
     /* The one being made. */
     struct file *file;
     uint32_t filled;
@@ -48,7 +51,7 @@ void spares_clear(struct spares *s);
 
 /* ---- keeper ---------------------------------------------------------------------------------- */
 bool spares_wanted(const struct spares *s);
-/* Only the reserve is left: it cannot wait. */
+/* No more than `low` are left: it cannot wait. */
 bool spares_needed(const struct spares *s);
 /* One step of making one: SPARE_MORE steps are needed, a spare is READY, there is no SPACE for one
  * (then `e` says why), or it FAILED, to be begun anew by the next step. UNFILLED leaves the zeros

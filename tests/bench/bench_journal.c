@@ -85,8 +85,9 @@ static void show_times(const char *what, uint64_t *ns, size_t n) {
     for (size_t i = 0; i < n; i++)
         sum += ns[i];
     qsort(ns, n, sizeof *ns, by_value);
-    printf("%-34s p50 %7.1f us   p99 %7.1f us   %8.0f /s\n", what, (double)ns[n / 2] / 1e3,
-           (double)ns[n * 99 / 100] / 1e3, (double)n * 1e9 / (double)sum);
+    uint64_t middle = ns[n / 2], high = ns[n * 99 / 100];
+    printf("%-34s p50 %7.1f us   p99 %7.1f us   %8.0f /s\n", what, (double)middle / 1e3,
+           (double)high / 1e3, (double)n * 1e9 / (double)sum);
 }
 
 static uint64_t put(struct journal *j, uint32_t bytes_body, uint32_t *bytes) {

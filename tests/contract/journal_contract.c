@@ -92,6 +92,17 @@ static void reopen(struct fixture *f) {
     start(f);
 }
 
+/* Spares may still be in the making. */
+static void wait_room(struct fixture *f) {
+    uint64_t durable;
+    journal_poll(f->j, &durable);
+    while (journal_room(f->j) != JOURNAL_ROOM) {
+        assert_int_equal(journal_room(f->j), JOURNAL_BUSY);
+        wait_event(f);
+        journal_poll(f->j, &durable);
+    }
+}
+
 /* ---- put, commit, replay --------------------------------------------------------------------- */
 
 static void an_empty_journal_shows_nothing(void **state) {
@@ -103,7 +114,7 @@ static void an_empty_journal_shows_nothing(void **state) {
     assert_int_equal(f->records, 0);
     assert_int_equal(f->stats.cut_bytes, 0);
     assert_null(journal_error(f->j));
-    assert_int_equal(journal_room(f->j), JOURNAL_ROOM);
+    wait_room(f);
 }
 
 static void records_come_back_in_order(void **state) {
@@ -233,20 +244,17 @@ static void a_full_batch_says_busy(void **state) {
     struct fixture *f = *state;
     char body[1024] = "";
     uint32_t bytes;
-    uint64_t pos = 0, durable;
+    uint64_t pos = 0;
     start(f);
+    wait_room(f);
     for (int i = 0; i < 64 * 1024 && journal_room(f->j) == JOURNAL_ROOM; i++)
         pos = put(f, 1, str_make(body, sizeof body), &bytes);
     assert_int_equal(journal_room(f->j), JOURNAL_BUSY);
     /* Whoever was told so in the middle of a message may finish it. */
-    for (uint64_t more = 0; more + 2 * sizeof body < JOURNAL_TURN_MAX; more += bytes)
+    for (uint64_t more = 0; more + 2 * sizeof body < CONTRACT_TURN_BYTES; more += bytes)
         pos = put(f, 1, str_make(body, sizeof body), &bytes);
     wait_durable(f, pos);
-    while (journal_room(f->j) != JOURNAL_ROOM) { /* a spare may still be in the making */
-        assert_int_equal(journal_room(f->j), JOURNAL_BUSY);
-        wait_event(f);
-        journal_poll(f->j, &durable);
-    }
+    wait_room(f);
 }
 
 /* ---- loads ----------------------------------------------------------------------------------- */

@@ -3,6 +3,9 @@
 
 #include "broker/journal/journal.h"
 
+/* What a turn may put; implementations that have such a bound are opened with it. */
+#define CONTRACT_TURN_BYTES (1U << 20)
+
 struct journal_maker {
     const char *name;
     void *(*make)(void); /* a place for one journal */
@@ -11,5 +14,5 @@ struct journal_maker {
     int (*open)(void *place, struct journal **out, struct err *e);
 };
 
-/* Runs all tests over it; returns how many failed. */
-int journal_contract(const struct journal_maker *maker);
+/* Runs all tests over one; returns how many failed. */
+int journal_contract(const struct journal_maker *of);

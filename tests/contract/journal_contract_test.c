@@ -15,6 +15,7 @@ static int open_files(const char *dir, const struct file_layer *layer, bool thre
     struct journal_options options = {.dir = dir,
                                       .segment_bytes = 128U << 10,
                                       .fill_bytes_max = 1U << 20,
+                                      .turn_bytes_max = CONTRACT_TURN_BYTES,
                                       .loads_max = 16,
                                       .no_threads = !threads};
     return journal_open(out, &options, layer, e);

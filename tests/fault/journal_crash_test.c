@@ -61,7 +61,7 @@ static int open_journal(struct crash_disk *d, struct journal **j, struct err *e)
     struct journal_options options = {.dir = "disk",
                                       .segment_bytes = 64U << 10,
                                       .fill_bytes_max = 256U << 10,
-                                      .turn_bytes_max = 128U << 10,
+                                      .turn_bytes_max = 64U << 10,
                                       .spares_reserve = 1,
                                       .loads_max = 16,
                                       .no_threads = !threads};

@@ -57,7 +57,7 @@ static struct journal_options options_of(uint32_t segment_bytes) {
     return (struct journal_options){.dir = "disk",
                                     .segment_bytes = segment_bytes,
                                     .fill_bytes_max = 256U << 10,
-                                    .turn_bytes_max = 128U << 10,
+                                    .turn_bytes_max = 64U << 10,
                                     .spares_reserve = 1,
                                     .no_threads = true};
 }
@@ -396,8 +396,7 @@ static void a_renamed_segment_is_named(void **state) {
 static void the_size_of_segments_can_be_changed(void **state) {
     struct fixture *f = *state;
     make_log(f);
-    struct journal_options options = {
-        .dir = "disk", .segment_bytes = 2 * SEGMENT, .spares_reserve = 1, .no_threads = true};
+    struct journal_options options = options_of(2 * SEGMENT);
     f->seen = 0;
     assert_int_equal(journal_open(&f->j, &options, crash_disk_layer(f->disk), &f->err), 0);
     assert_int_equal(journal_replay(f->j, note, f, NULL, &f->err), 0);

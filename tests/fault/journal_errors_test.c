@@ -26,7 +26,7 @@ static struct fixture begin(uint64_t seed) {
     f.options = (struct journal_options){.dir = "disk",
                                          .segment_bytes = SEGMENT,
                                          .fill_bytes_max = 256U << 10,
-                                         .turn_bytes_max = 128U << 10,
+                                         .turn_bytes_max = 64U << 10,
                                          .spares_reserve = 2,
                                          .loads_max = 16,
                                          .no_threads = true};

@@ -21,6 +21,10 @@ struct node {
     unsigned handles;
 };
 
+struct slot {
+    struct node *node;
+};
+
 struct entry {
     char name[FILE_NAME_SIZE];
     struct node *node;
@@ -45,7 +49,7 @@ struct crash_disk {
     struct names shown, kept;
     struct change *changes;
     size_t n_changes;
-    struct node **nodes;
+    struct slot *nodes;
     size_t n_nodes, nodes_size;
     struct crash_plan plan;
     uint64_t counted, capacity;
@@ -124,7 +128,7 @@ static struct node *node_new(struct crash_disk *d) {
     }
     struct node *n = MEM_NEW(struct node);
     node_room(n, SECTOR);
-    d->nodes[d->n_nodes++] = n;
+    d->nodes[d->n_nodes++].node = n;
     return n;
 }
 
@@ -181,9 +185,9 @@ static bool named(struct names *names, const struct node *node) {
 static void sweep(struct crash_disk *d) {
     size_t left = 0;
     for (size_t i = 0; i < d->n_nodes; i++) {
-        struct node *n = d->nodes[i];
+        struct node *n = d->nodes[i].node;
         if (n->handles || named(&d->shown, n) || named(&d->kept, n))
-            d->nodes[left++] = n;
+            d->nodes[left++].node = n;
         else
             node_free(n);
     }
@@ -470,7 +474,7 @@ void crash_disk_destroy(struct crash_disk **d) {
     if (!*d)
         return;
     for (size_t i = 0; i < (*d)->n_nodes; i++)
-        node_free((*d)->nodes[i]);
+        node_free((*d)->nodes[i].node);
     mem_free((*d)->nodes);
     mem_free((*d)->changes);
     pthread_mutex_destroy(&(*d)->lock);
@@ -522,9 +526,9 @@ void crash_disk_power_up(struct crash_disk *d) {
     static const uint32_t chances[] = {0, 100000, 500000, 900000, 1000000};
     uint32_t chance = chances[rng_below(&d->rng, sizeof chances / sizeof chances[0])];
     for (size_t i = 0; i < d->n_nodes; i++) {
-        ASSERT(d->nodes[i]->handles == 0);
-        node_keep(d, d->nodes[i], chance);
-        node_show_kept(d->nodes[i]);
+        ASSERT(d->nodes[i].node->handles == 0);
+        node_keep(d, d->nodes[i].node, chance);
+        node_show_kept(d->nodes[i].node);
     }
     keep_names(d);
     d->shown = d->kept;

@@ -41,7 +41,7 @@ static int remove_folder(void **state) {
 }
 
 static int open_journal(struct journal **j, struct err *e) {
-    struct journal_options options = {.dir = inside, .segment_bytes = 64U << 10};
+    struct journal_options options = {.dir = inside, .segment_bytes = 1U << 20};
     return journal_open(j, &options, &file_layer_real, e);
 }
 
