@@ -25,10 +25,11 @@ static uint32_t *mark_of(struct effects_context *x, uint64_t position) {
 
 static void release(void *ctx, uint64_t position, uint32_t bytes) {
     struct effects_context *x = ctx;
-    for (uint32_t n = 0; n < x->asks_n && *mark_of(x, position); n++) {
-        struct load_ask *a = ask_at(x, n);
-        if (a->position == position && !a->released) {
-            a->released = true;
+    if (x->asks_n && *mark_of(x, position)) {
+        for (uint32_t n = x->asks_n; n-- > 0;) { /* the last ask for it releases it */
+            if (ask_at(x, n)->position != position)
+                continue;
+            ask_at(x, n)->released = true;
             return;
         }
     }

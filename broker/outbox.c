@@ -178,6 +178,7 @@ void outbox_put(struct outbox *o, const struct letter *l) {
     d->frame.bytes_max = FRAME_BYTES_MAX; /* larger alone than the bound that was agreed */
     int rc = add(o, d, l);
     ASSERT(rc == 0);
+    d->frame.items_max = 1;
 }
 
 void outbox_cut(struct outbox *o) {
