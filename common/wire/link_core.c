@@ -171,13 +171,22 @@ static void hello_later(struct link_core *k, struct mono now, uint64_t wait_ms,
     k->retry = mono_add(now, wait_ms);
 }
 
-/* Somebody else has our name, perhaps our own last socket: a new routing id tells. */
+/* A new socket after the back-off: where somebody else has our name, perhaps our own last socket, a
+ * new routing id tells. */
 static void go_away(struct link_core *k, struct mono now, const struct err *why,
                     struct link_todo *todo) {
     go_down(k, todo);
     todo->err = *why;
     todo->close = true;
     link_core_failed(k, now);
+}
+
+/* A HELLO to a broker that leaves would be lost with it, and only noticed after a lease: later than
+ * the next life of the broker waits for the workers of this one (P-58). */
+static void on_bye(struct link_core *k, struct mono now, struct link_todo *todo) {
+    struct err why = {0};
+    err_set(&why, ERR_NO_HELLO, "the broker said bye");
+    go_away(k, now, &why, todo);
 }
 
 static void hello_failed(struct link_core *k, struct mono now, const struct msg_error *m,
@@ -233,7 +242,7 @@ bool link_core_message(struct link_core *k, struct mono now, enum verb verb, uin
             greet_anew(k, now, "the broker has a new epoch", todo);
         return true;
     case VERB_bye:
-        greet_anew(k, now, "the broker said bye", todo);
+        on_bye(k, now, todo);
         return true;
     default:
         return true;

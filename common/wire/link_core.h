@@ -7,7 +7,8 @@
  *                          ▲ ▲                │ NO_HELLO, another epoch: HELLO again
  *                          │ └────────────────┤
  *                          └── new socket ◀───┘ silence of missed_max * heartbeat_ms
- *     WAITING: no socket could be had, or another peer has our name: until the back-off has passed
+ *     WAITING: no socket could be had, another peer has our name, or the broker said BYE: until the
+ *     back-off has passed
  *     REFUSED: for good
  *
  * What always holds
