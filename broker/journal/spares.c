@@ -146,10 +146,16 @@ static int recycle(struct spares *s, uint32_t segment, struct err *e) {
     return 0;
 }
 
+static uint32_t recycled_max(const struct spares_options *o) {
+    uint64_t fit = SPARES_RECYCLED_BYTES / o->segment_bytes;
+    uint32_t most = fit < SPARES_RECYCLED ? (uint32_t)fit : SPARES_RECYCLED;
+    return o->target > most ? o->target : most;
+}
+
 int spares_drop(struct spares *s, uint32_t segment, uint32_t bytes, struct err *e) {
-    uint32_t kept = s->options.target > SPARES_RECYCLED ? s->options.target : SPARES_RECYCLED;
     atomic_fetch_add(&s->dropped, 1);
-    if (bytes == s->options.segment_bytes && count_ready(s) < kept && recycle(s, segment, e) == 0)
+    if (bytes == s->options.segment_bytes && count_ready(s) < recycled_max(&s->options) &&
+        recycle(s, segment, e) == 0)
         return 0;
     atomic_fetch_sub(&s->disk_bytes, bytes);
     if (file_unlink(s->dir, segment_name(segment).at, e) != 0)

@@ -12,9 +12,11 @@
 
 #include <stdatomic.h>
 
-/* At most so many are ready; released files are kept as spares up to the second. */
-#define SPARES_MAX      128U
-#define SPARES_RECYCLED 16U
+#define SPARES_MAX 128U
+/* Released files are kept as spares up to so many, and up to so many bytes: a steady load then
+ * makes and removes none. */
+#define SPARES_RECYCLED       16U
+#define SPARES_RECYCLED_BYTES (1ULL << 30)
 
 struct spare {
     struct file *file;

@@ -341,11 +341,19 @@ static uint64_t segments(struct fixture *f) {
     return stats.segments;
 }
 
+/* A record that is dead as soon as it is durable, or its own segment would be cleaned one day. */
+static void tick(struct fixture *f) {
+    uint32_t bytes;
+    uint64_t pos = put(f, 1, STR("tick"), &bytes);
+    wait_durable(f, pos);
+    journal_release(f->j, pos, bytes);
+}
+
 /* Removal takes a commit that says so and a moment of the keeper. */
 static void wait_first_segment(struct fixture *f, uint64_t at_least) {
     struct journal_stats stats;
     for (;;) {
-        wait_durable(f, put_text(f, "tick"));
+        tick(f);
         journal_stats(f->j, &stats);
         if (stats.first_segment >= at_least)
             return;
@@ -411,10 +419,7 @@ static void cleaning_moves_what_is_live(void **state) {
         done += got == JOURNAL_CLEAN_DONE;
         if (got == JOURNAL_CLEAN_WAIT)
             wait_event(f);
-        uint32_t bytes;
-        uint64_t tick = put(f, 1, STR("tick"), &bytes);
-        wait_durable(f, tick);
-        journal_release(f->j, tick, bytes); /* or its own segment would be cleaned one day */
+        tick(f);
     }
     assert_true(done >= 2);
     wait_first_segment(f, first + (uint64_t)done);
