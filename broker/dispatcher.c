@@ -117,24 +117,34 @@ static void commit(struct dispatcher *d) {
     d->again = true;
 }
 
+/* What tells a turn that did one thing from one that did many. */
+struct turn_counts {
+    uint64_t submits, dispatches, ended;
+    size_t held;
+};
+
+static struct turn_counts count(const struct dispatcher *d) {
+    return (struct turn_counts){.submits = d->receiver.submits,
+                                .dispatches = d->effects.dispatches,
+                                .ended = d->effects.ended,
+                                .held = outbox_held(d->outbox)};
+}
+
 /* A speculative job has left for its worker already, and mostly ends soon: its submission can wait
  * for that a moment, and one sync does for both. Done while it mostly pays, else tried now and
  * then. Only where nothing else waits for the disk. */
-static bool put_off(struct dispatcher *d, const struct core_stats *before, size_t held_before) {
-    struct core_stats now;
-    core_stats(d->core, &now);
+static bool put_off(struct dispatcher *d, const struct turn_counts *before) {
+    struct turn_counts now = count(d);
     if (d->hold_until_ns) {
-        bool paid = now.ended[JOB_done] > before->ended[JOB_done];
-        if (paid)
+        if (now.ended > before->ended)
             d->hold_credit += d->hold_credit < LOOK_CREDIT_MAX ? 2 : 0;
         else
             d->hold_credit -= d->hold_credit > 0;
         d->hold_until_ns = 0;
         return false;
     }
-    uint64_t submitted = now.submitted - before->submitted;
-    bool alone = submitted == 1 && d->items == 1 && now.dispatched - before->dispatched == 1 &&
-                 held_before == 0 && outbox_held(d->outbox) == 1;
+    bool alone = d->items == 1 && now.submits - before->submits == 1 &&
+                 now.dispatches - before->dispatches == 1 && before->held == 0 && now.held == 1;
     if (!alone || (!d->hold_credit && ++d->hold_skipped % LOOK_RETRY != 0))
         return false;
     d->hold_until_ns = clock_mono_ns() + HOLD_NS;
@@ -228,9 +238,7 @@ static void turn(struct dispatcher *d) {
     struct mono now = clock_mono();
     note_late(d, now);
     d->again = false;
-    size_t held = outbox_held(d->outbox);
-    struct core_stats before;
-    core_stats(d->core, &before);
+    struct turn_counts before = count(d);
     core_begin(d->core, now, clock_wall());
     dispatcher_hear(d);
     bool drained = take_messages(d);
@@ -238,7 +246,7 @@ static void turn(struct dispatcher *d) {
     figures_refresh(d, now);
     core_end(d->core, drained);
     outbox_flush(d->outbox);
-    if (!put_off(d, &before, held))
+    if (!put_off(d, &before))
         commit(d);
 }
 

@@ -78,6 +78,7 @@ void effects_ask(struct effects_context *x) {
 /* ---- letters and events --------------------------------------------------------------------- */
 static void send(void *ctx, const struct letter *l) {
     struct effects_context *x = ctx;
+    x->dispatches += l->verb == VERB_dispatch;
     outbox_put(x->outbox, l);
 }
 
@@ -89,7 +90,8 @@ static const enum log_id log_ids[] = {
 };
 
 static void event(void *ctx, const struct event *e) {
-    (void)ctx;
+    struct effects_context *x = ctx;
+    x->ended += e->what == EVENT_job_ended;
     log_event(log_ids[e->what], log_id("job", e->job), log_str("what", e->text));
 }
 

@@ -179,6 +179,7 @@ uint32_t receive_message(struct receiver *r, struct parcel *in) {
         !core_request(r->core, in->link, in->role, frame.verb->verb, frame.sequence))
         return 0;
     r->words += frame.verb->verb != VERB_heartbeat;
+    r->submits += frame.verb->verb == VERB_submit;
     frame.lenient = is_lenient(r, in->link);
     uint32_t items = give_items(r, in->link, &frame);
     core_request_end(r->core);

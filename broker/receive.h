@@ -23,7 +23,8 @@ struct receiver {
      * bits, made when the first comes. */
     uint64_t *lenient[PEERS_ROLES + 1];
     uint64_t fields_skipped;
-    uint64_t words; /* messages that were more than a sign of life */
+    uint64_t words;   /* messages that were more than a sign of life */
+    uint64_t submits; /* SUBMITs among them */
 };
 
 void receiver_init(struct receiver *r, struct core *core, struct peers *peers,
