@@ -16,8 +16,8 @@
 #define SMALL_JOURNAL "journal: {segment_size: 4MiB, batch_bytes: 4MiB, disk_min_free: 0}\n"
 #define FULL_JOURNAL  "journal: {segment_size: 4MiB, batch_bytes: 4MiB, disk_min_free: 1024GiB}\n"
 #define KINDS         "kinds: {echo: {}, sleep: {}, nobody: {}}\n"
-#define LEASE_MS      300
-#define SHORT_LEASE   "broker: {heartbeat: 100ms, heartbeats_missed: 3}\n"
+#define LEASE_MS      600
+#define SHORT_LEASE   "broker: {heartbeat: 200ms, heartbeats_missed: 3}\n"
 #define LONG_LEASE    "broker: {heartbeat: 100ms, heartbeats_missed: 100}\n"
 
 struct scene {
@@ -58,7 +58,7 @@ static void stopped(void **state) {
     uint64_t ids[2];
     struct msg_job_info before[2];
     for (int i = 0; i < 2; i++) {
-        ids[i] = worker_submit(s->c, "sleep", i ? "{\"ms\": 2200}" : "{\"ms\": 400}");
+        ids[i] = worker_submit(s->c, "sleep", i ? "{\"ms\": 3200}" : "{\"ms\": 400}");
         before[i] = worker_await_state(s->c, ids[i], JOB_running);
     }
     broker_signal(&s->b, SIGSTOP);

@@ -14,7 +14,7 @@
 
 /* A lease so long that no peer is given up for silence: who goes, goes because it is told. */
 static const char settings[] = "broker: {heartbeat: 300ms, heartbeats_missed: 100,\n"
-                               "         cancel_grace: 100ms, kill_grace: 1s}\n"
+                               "         cancel_grace: 500ms, kill_grace: 1s}\n"
                                "journal: {segment_size: 4MiB, batch_bytes: 4MiB}\n"
                                "defaults: {max_attempts: 4}\n"
                                "kinds:\n"
