@@ -34,7 +34,8 @@ struct bench {
     bool working; /* workers are there */
 };
 
-/* ---- effects ------------------------------------------------------------------------------------- */
+/* ---- effects
+ * ------------------------------------------------------------------------------------- */
 static uint64_t on_append(void *ctx, const struct record *r, uint32_t *bytes) {
     struct bench *b = ctx;
     struct str parts[RECORD_PARTS];
@@ -99,7 +100,8 @@ static void on_event(void *ctx, const struct event *e) {
     (void)e;
 }
 
-/* ---- peers --------------------------------------------------------------------------------------- */
+/* ---- peers
+ * --------------------------------------------------------------------------------------- */
 static void request(struct bench *b, uint64_t link, enum role role, enum verb verb) {
     bool open = core_request(b->core, link, role, verb, ++b->sequence);
     ASSERT(open);

@@ -102,9 +102,9 @@ void row_latency(const char *what, uint64_t *ns, size_t n, double target_us) {
     if (n == 0)
         die("%s: nothing was measured", what);
     qsort(ns, n, sizeof *ns, by_time);
-    double p50 = (double)ns[n / 2] / 1e3;
-    printf("  %-44s p50 %7.1f us  p99 %7.1f us  (%zu)", what, p50, (double)ns[n * 99 / 100] / 1e3,
-           n);
+    size_t half = n / 2, last = n * 99 / 100;
+    double p50 = (double)ns[half] / 1e3;
+    printf("  %-44s p50 %7.1f us  p99 %7.1f us  (%zu)", what, p50, (double)ns[last] / 1e3, n);
     if (target_us > 0)
         printf("  target %.0f: %s", target_us, p50 <= target_us ? "met" : "missed");
     putchar('\n');

@@ -34,7 +34,8 @@ static void become(const char *const *argv, const char *log, int ready) {
     int out = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (out < 0 || dup2(out, STDOUT_FILENO) < 0 || dup2(out, STDERR_FILENO) < 0)
         _exit(126);
-    execvp(all[0], (char *const *)(uintptr_t)all);
+    if (all[0])
+        execvp(all[0], (char *const *)(uintptr_t)all);
     _exit(127);
 }
 

@@ -131,7 +131,8 @@ void quern_fair(const struct bench *b) {
         samples_begin(&samples[k], 0);
         stream_begin(&streams[k], q.client, BATCH, WINDOW, DURABLE, tenants[k]);
     }
-    for (double spent = 0; spent < (double)b->seconds; spent += 1.2) {
+    /* One round of both takes 1.2 s. */
+    for (uint64_t spent_ms = 0; spent_ms < b->seconds * 1000ULL; spent_ms += 1200) {
         for (unsigned k = 0; k < 2; k++) {
             struct stream *s = &streams[k];
             s->done = s->sent = done;

@@ -16,25 +16,16 @@
 
 /* ---- processes ------------------------------------------------------------------------------ */
 double quern_again(struct quern *q, const struct bench *b) {
-    const char *argv[] = {
-        QUERN_BIN_DIR "/quern-broker", "--data", q->data, "--config", q->config, NULL};
+    static const char program[] = QUERN_BIN_DIR "/quern-broker";
+    const char *argv[] = {program, "--data", q->data, "--config", q->config, NULL};
     (void)b;
     return process_start(&q->broker, argv, q->log, true);
 }
 
 static void start_worker(struct quern *q, unsigned n) {
-    const char *argv[] = {QUERN_BIN_DIR "/quern-worker",
-                          "--data",
-                          q->data,
-                          "--config",
-                          q->config,
-                          "--kinds",
-                          "echo",
-                          "--slots",
-                          SLOTS,
-                          "--prefetch",
-                          PREFETCH,
-                          NULL};
+    static const char program[] = QUERN_BIN_DIR "/quern-worker";
+    const char *argv[] = {program, "--data",  q->data, "--config",   q->config, "--kinds",
+                          "echo",  "--slots", SLOTS,   "--prefetch", PREFETCH,  NULL};
     process_start(&q->workers[n], argv, q->log, false);
 }
 

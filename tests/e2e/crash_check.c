@@ -249,7 +249,7 @@ static void show(const struct all *all, uint32_t strangers) {
     printf("%u jobs: %u done, %u dead, %u cancelled, %u expired; %u finished notices\n", all->n,
            states[JOB_done], states[JOB_dead], states[JOB_cancelled], states[JOB_expired], notices);
     printf("%u with more than one attempt, %u with crashes, %llu stale reports refused\n", again,
-           crashed, (unsigned long long)(l->stale + l->stale_before));
+           crashed, (unsigned long long)l->stale + l->stale_before);
     printf("the broker was lost %llu times by %d clients\n", (unsigned long long)l->downs,
            CRASH_CLIENTS + 1);
 }

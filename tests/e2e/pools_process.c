@@ -20,21 +20,19 @@
 #include <cmocka.h>
 
 #define DEADLINE_MS 20000
-#define PROGRAM     QUERN_BIN_DIR "/quern-pools"
 
-extern char **environ;
+static const char program[] = QUERN_BIN_DIR "/quern-pools";
 
 void pools_adopt_orphans(void) {
     assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 0);
 }
 
 void pools_start(struct pools *p, const struct broker *b) {
-    char *text[] = {
-        PROGRAM, "--data", (char *)(uintptr_t)b->data, "--config", (char *)(uintptr_t)b->config,
-        NULL};
+    char *text[] = {(char *)(uintptr_t)program,   "--data", (char *)(uintptr_t)b->data, "--config",
+                    (char *)(uintptr_t)b->config, NULL};
     int log = open(b->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     assert_true(log >= 0);
-    struct child_spec spec = {.program = PROGRAM,
+    struct child_spec spec = {.program = program,
                               .argv = text,
                               .envp = environ,
                               .output = log,
