@@ -93,14 +93,21 @@ static enum verb receive(struct scene *s) {
     return s->in.verb->verb;
 }
 
+/* The next but HEARTBEATs, of which those of a lost connection may come late. */
 static void hear(struct scene *s, enum verb verb) {
-    assert_int_equal(receive(s), verb);
+    enum verb heard;
+    while ((heard = receive(s)) == VERB_heartbeat)
+        continue;
+    assert_int_equal(heard, verb);
 }
 
 static bool silent(struct scene *s) {
     zmq_pollitem_t item = {.socket = s->router, .events = ZMQ_POLLIN};
     client_poll(s->c, MONO_PAST);
-    return zmq_poll(&item, 1, 20) == 0;
+    while (zmq_poll(&item, 1, 20) == 1)
+        if (receive(s) != VERB_heartbeat)
+            return false;
+    return true;
 }
 
 static void begin(struct scene *s, enum verb verb, uint64_t sequence) {
@@ -111,8 +118,7 @@ static void add(struct scene *s, const void *message, struct str payload) {
     assert_int_equal(frame_add_payload(&s->out, message, payload, STR("")), 0);
 }
 
-/* Sends what was built, and lets the client read it. */
-static void answer(struct scene *s) {
+static void send_out(struct scene *s) {
     zmq_msg_t to;
     zmq_msg_init(&to);
     zmq_msg_copy(&to, &s->from);
@@ -120,7 +126,17 @@ static void answer(struct scene *s) {
     zmq_send(s->router, s->out.head.at, s->out.head.len, ZMQ_SNDMORE);
     zmq_send(s->router, s->out.body.at, s->out.body.len, ZMQ_SNDMORE);
     zmq_send(s->router, s->out.payloads.len ? s->out.payloads.at : "", s->out.payloads.len, 0);
-    link_wait(client_link(s->c), mono_add(now, WAIT_MS), NULL, NULL, 0);
+}
+
+/* Sends what was built, and waits until the client has called back. */
+static void answer(struct scene *s) {
+    uint32_t calls = 0;
+    send_out(s);
+    for (int n = 0; n < 100 && !calls; n++) {
+        link_wait(client_link(s->c), mono_add(now, WAIT_MS), NULL, NULL, 0);
+        calls = client_poll(s->c, MONO_PAST);
+    }
+    assert_true(calls > 0);
     while (client_poll(s->c, MONO_PAST))
         continue;
 }
@@ -235,7 +251,10 @@ static void test_answers(void **state) {
     assert_int_equal(s->told[0].end, ERR_OK);
     assert_int_equal(s->told[0].ids[1], 11);
     assert_int_equal(s->told[0].ids[2], 12);
-    submitted(s, first, 10, 3); /* once more: nobody waits for it */
+    begin(s, VERB_submitted, first); /* once more: nobody waits for it */
+    add(s, &(struct msg_submitted){.has = 6, .id = 10}, STR(""));
+    send_out(s);
+    assert_true(silent(s));
     assert_int_equal(s->told[0].items, 3);
     assert_int_equal(client_outstanding(s->c), 0);
 }
@@ -429,8 +448,10 @@ static void test_deadlines(void **state) {
     struct err e = {0};
     struct msg_get_status m = {0};
     struct client_item item = {.message = &m};
-    submit(s, 0, 1, false, NULL); /* nobody is there yet */
-    now.ms += 60000;
+    /* nobody is there yet */
+    client_request(s->c, VERB_get_status, &item, 1, on_reply, &s->told[0], mono_add(now, 2000),
+                   NULL);
+    now.ms += 2000;
     client_poll(s->c, MONO_PAST);
     assert_int_equal(s->told[0].end, ERR_UNREACHABLE_BROKER);
     welcome(s, 5);
@@ -451,9 +472,11 @@ static void test_deadlines(void **state) {
 }
 
 /* ---- watches -------------------------------------------------------------------------------- */
-static void say_finished(struct scene *s, uint64_t id) {
+static void say_finished(struct scene *s, uint64_t id, uint32_t times) {
     begin(s, VERB_finished, 0);
     add(s, &(struct msg_finished){.has = 6, .id = id, .state = 6}, STR(""));
+    while (--times)
+        send_out(s);
     answer(s);
 }
 
@@ -465,12 +488,15 @@ static void test_watches(void **state) {
         assert_int_equal(client_watch(s->c, id, NULL), 0);
     hear(s, VERB_watch_job);
     assert_int_equal(s->in.items, 3);
-    say_finished(s, 2);
-    say_finished(s, 2);
-    say_finished(s, 9);
+    client_unwatch(s->c, 1);
+    begin(s, VERB_finished, 0);
+    add(s, &(struct msg_finished){.has = 6, .id = 1, .state = 6}, STR(""));
+    add(s, &(struct msg_finished){.has = 6, .id = 9, .state = 6}, STR(""));
+    send_out(s);
+    say_finished(s, 2, 3);
+    assert_true(silent(s));
     assert_int_equal(s->n_finished, 1);
     assert_int_equal(s->finished[0].id, 2);
-    client_unwatch(s->c, 1);
     lose(s);
     welcome(s, 6);
     hear(s, VERB_watch_job);
@@ -506,43 +532,12 @@ static void test_watched_submission(void **state) {
     assert_int_equal(s->in.items, 1);
     submitted(s, sequence, 51, 1);
     hear(s, VERB_watch_job);
-    say_finished(s, 51);
-    say_finished(s, 50);
+    say_finished(s, 51, 1);
+    say_finished(s, 50, 1);
     assert_int_equal(s->n_finished, 2);
 }
 
 /* ---- where the broker is -------------------------------------------------------------------- */
-static void test_endpoints(void **state) {
-    (void)state;
-    static const struct {
-        const char *data, *broker, *is;
-    } cases[] = {
-        {"/d", NULL, "ipc:///d/run/worker.sock"},
-        {".quern", "", "ipc://.quern/run/worker.sock"},
-        {"/d", "/e/f", "ipc:///e/f/run/worker.sock"},
-        {"/d", "tcp://host:7000", "tcp://host:7000"},
-        {"/d", "tcp://[::1]:7000", "tcp://[::1]:7000"},
-        {NULL, "ipc:///x/y.sock", "ipc:///x/y.sock"},
-        {"/d", "tcp://host", NULL},
-        {"/d", "tcp://host:0", NULL},
-        {"/d", "tcp://:70", NULL},
-        {"/d", "tcp://host:70000", NULL},
-        {"/d", "http://host:70", NULL},
-        {NULL, NULL, NULL},
-        {"", "", NULL},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        char out[LINK_ENDPOINT_MAX];
-        struct err e = {0};
-        int rc = link_endpoint(out, cases[i].data, cases[i].broker, ROLE_WORKER, &e);
-        assert_int_equal(rc, cases[i].is ? 0 : -1);
-        if (cases[i].is)
-            assert_string_equal(out, cases[i].is);
-        else
-            assert_int_equal(e.code, ERR_USAGE);
-    }
-}
-
 /* A path that no socket address can hold is reached all the same. */
 static void test_long_path(void **state) {
     struct scene *s = *state;
@@ -569,19 +564,10 @@ static void test_long_path(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        SCENE(test_answers),
-        SCENE(test_whole_error),
-        SCENE(test_lists),
-        SCENE(test_unreadable),
-        SCENE(test_window),
-        SCENE(test_sizes),
-        SCENE(test_same_epoch),
-        SCENE(test_new_epoch),
-        SCENE(test_refused_unread),
-        SCENE(test_deadlines),
-        SCENE(test_watches),
-        SCENE(test_watched_submission),
-        cmocka_unit_test(test_endpoints),
+        SCENE(test_answers),    SCENE(test_whole_error), SCENE(test_lists),
+        SCENE(test_unreadable), SCENE(test_window),      SCENE(test_sizes),
+        SCENE(test_same_epoch), SCENE(test_new_epoch),   SCENE(test_refused_unread),
+        SCENE(test_deadlines),  SCENE(test_watches),     SCENE(test_watched_submission),
         SCENE(test_long_path),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,45 @@
+/* Where the broker is, from what people write. */
+#include "common/wire/link.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static void test_endpoints(void **state) {
+    (void)state;
+    static const struct {
+        const char *data, *broker, *is;
+    } cases[] = {
+        {"/d", NULL, "ipc:///d/run/worker.sock"},
+        {".quern", "", "ipc://.quern/run/worker.sock"},
+        {"/d", "/e/f", "ipc:///e/f/run/worker.sock"},
+        {"/d", "tcp://host:7000", "tcp://host:7000"},
+        {"/d", "tcp://[::1]:7000", "tcp://[::1]:7000"},
+        {NULL, "ipc:///x/y.sock", "ipc:///x/y.sock"},
+        {"/d", "tcp://host", NULL},
+        {"/d", "tcp://host:0", NULL},
+        {"/d", "tcp://:70", NULL},
+        {"/d", "tcp://host:70000", NULL},
+        {"/d", "http://host:70", NULL},
+        {NULL, NULL, NULL},
+        {"", "", NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char out[LINK_ENDPOINT_MAX];
+        struct err e = {0};
+        int rc = link_endpoint(out, cases[i].data, cases[i].broker, ROLE_WORKER, &e);
+        assert_int_equal(rc, cases[i].is ? 0 : -1);
+        if (cases[i].is)
+            assert_string_equal(out, cases[i].is);
+        else
+            assert_int_equal(e.code, ERR_USAGE);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_endpoints)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
