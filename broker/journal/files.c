@@ -138,9 +138,10 @@ static bool files_commit_inline(struct journal *j) {
     return false;
 }
 
+/* A log that has no room left for its seal is whole without. */
 void files_seal_log(struct files *f) {
     ASSERT(!writer_busy(&f->writer) && f->filling->n == 0);
-    if (!may_hand(f))
+    if (!may_hand(f) || room_left(f, spares_ahead(f)) < FORMAT_BLOCK)
         return;
     f->filling->flags = FORMAT_CLOSED;
     writer_inline(&f->writer, swap(f));

@@ -17,6 +17,15 @@ static void trouble(struct keeper *k, const struct err *e) {
     pthread_mutex_unlock(&k->upkeep_lock);
 }
 
+/* There is space again: a full disk is no trouble any more. Other trouble stays until it is seen.
+ */
+static void space_again(struct keeper *k) {
+    pthread_mutex_lock(&k->upkeep_lock);
+    if (k->upkeep.code == ERR_DISK_FULL)
+        k->upkeep = (struct err){0};
+    pthread_mutex_unlock(&k->upkeep_lock);
+}
+
 /* ---- loads ----------------------------------------------------------------------------------- */
 
 static int cached_file(struct keeper *k, uint32_t segment, bool closed, struct file **out,
@@ -100,6 +109,7 @@ static void make_spare(struct keeper *k) {
         return;
     case SPARE_READY:
         atomic_store(&k->pressed, false);
+        space_again(k);
         break;
     case SPARE_NO_SPACE:
     case SPARE_FAILED:
@@ -186,6 +196,8 @@ static void drop_next(struct keeper *k) {
     forget_file(k, drop.segment);
     if (spares_drop(&k->spares, drop.segment, drop.bytes, &e) != 0)
         trouble(k, &e);
+    else if (!atomic_load(&k->spares.no_space))
+        space_again(k);
     retry_spare_now(k);
     flag_raise(k->flag);
     atomic_store(&k->drops_tail, tail + 1);

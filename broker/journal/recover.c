@@ -23,6 +23,7 @@ struct survey {
     struct entry *entries; /* segment files by number */
     size_t n, size;
     bool unfinished; /* a spare was being made */
+    bool begun;      /* the first spare has a batch of its own number, and no head */
     char stranger[ERR_TEXT_MAX / 4];
     struct blocks block;      /* one, to read into */
     size_t last;              /* index of the last segment of the log; n: the log is empty */
@@ -121,19 +122,22 @@ static int read_head(struct survey *v, const struct entry *en, struct file *file
 
 /* A file behind the log's last segment is a spare, or it was the last segment and its head is
  * damaged: then its later batches tell, which were written when the head was durable. The next
- * segment of the log is searched for them in any case, others when they do not look like spares. */
+ * segment of the log is searched for them in any case, others when they do not look like spares.
+ *
+ * A first batch alone was lost with its head. A new head would make it part of the log: such a file
+ * is not used again. */
 static int check_spare(struct survey *v, const struct entry *en, struct file *file,
                        enum format_seen seen, bool next, struct err *e) {
     struct batch_head h;
     if (en->bytes % FORMAT_BLOCK != 0 || en->bytes > FORMAT_SEGMENT_MAX ||
         en->bytes < FORMAT_SEGMENT_MIN)
         return recover_corrupt(e, v->dir, en->segment, 0, "the file has a wrong size");
-    if (seen == FORMAT_BLANK && !next) {
-        if (file_read(file, v->block.at, FORMAT_BLOCK, FORMAT_BLOCK, e) != 0)
-            return -1;
-        if (!format_get_batch(v->block.at, &h) || h.segment != en->segment)
-            return 0;
-    }
+    if (file_read(file, v->block.at, FORMAT_BLOCK, FORMAT_BLOCK, e) != 0)
+        return -1;
+    bool begun = format_get_batch(v->block.at, &h) && h.segment == en->segment;
+    if (seen == FORMAT_BLANK && !next && !begun)
+        return 0;
+    v->begun = v->begun || begun;
     struct scan s = {0};
     uint64_t log_id = v->last < v->n ? v->head.log_id : 0;
     scan_start(&s, file, log_id, en->segment, FORMAT_BLOCK, (uint32_t)en->bytes);
@@ -280,12 +284,12 @@ static int remove_released(struct survey *v, uint32_t oldest, struct err *e) {
     return removed ? file_sync_dir(v->dir, e) : 0;
 }
 
-/* Keeps the files that follow the log without a gap and have the wanted size. */
+/* Keeps the files that follow the log without a gap, have the wanted size and are not begun. */
 static int take_spares(struct survey *v, uint32_t segment_bytes, struct recovered *out,
                        struct err *e) {
     size_t i = v->last < v->n ? v->last + 1 : 0;
     out->spares_first = v->last < v->n ? out->last + 1 : (v->n ? v->entries[0].segment : 1);
-    bool kept = true, removed = false;
+    bool kept = !v->begun, removed = false;
     for (; i < v->n; i++) {
         const struct entry *en = &v->entries[i];
         kept = kept && out->spares < SPARES_MAX && en->bytes == segment_bytes &&

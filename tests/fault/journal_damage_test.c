@@ -251,6 +251,33 @@ static void nothing_cut_comes_back(void **state) {
     assert_int_equal(f->seen, 16);
 }
 
+/* A segment's first batch reached the disk and its head did not: a later life's head, which may be
+ * the same, does not bring the batch back. */
+static void a_lost_beginning_of_a_segment_does_not_come_back(void **state) {
+    struct fixture *f = *state;
+    char first[FORMAT_BLOCK * 2], zeros[FORMAT_BLOCK] = {0};
+    must_open(f);
+    do
+        put_records(f, 1);
+    while (last_segment(f) < 2);
+    leave(f);
+    crash_disk_copy_out(f->disk, name_of(2), 0, first, sizeof first);
+    crash_disk_put(f->disk, name_of(2), zeros, sizeof zeros, 0);
+    f->n--;
+    must_open(f);
+    assert_int_equal(f->seen, f->n);
+    leave(f);
+    /* Now the later life's head alone. */
+    if (crash_disk_exists(f->disk, name_of(2)))
+        crash_disk_put(f->disk, name_of(2), first, FORMAT_BLOCK, 0);
+    must_open(f);
+    assert_int_equal(f->seen, f->n);
+    put_records(f, 20);
+    leave(f);
+    must_open(f);
+    assert_int_equal(f->seen, f->n);
+}
+
 /* What docs/journal.md tells an operator who has no backup: zeros from the damage on, and the later
  * segments away. */
 static void the_way_out_without_a_backup_works(void **state) {
@@ -414,6 +441,8 @@ int main(void) {
                                         tear_down),
         cmocka_unit_test_setup_teardown(only_the_last_batch_can_be_cut, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nothing_cut_comes_back, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_lost_beginning_of_a_segment_does_not_come_back, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(the_way_out_without_a_backup_works, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_missing_segment_is_named, set_up, tear_down),
         cmocka_unit_test_setup_teardown(released_segments_are_not_missed_and_do_not_come_back,

@@ -17,6 +17,7 @@
 
 struct model_record {
     uint64_t pos, item;
+    uint64_t put; /* counts in all lives: what is put again after a cut is other bytes */
     uint32_t bytes, body;
     uint8_t type;
     bool live, ends, forgotten;
@@ -28,6 +29,7 @@ struct journal_model {
     struct journal *j;
     struct model_record *records; /* by serial, from 1 */
     size_t n, size;
+    uint64_t puts;
     uint64_t first;  /* serial of the first record in the log; 0: none */
     uint64_t *items; /* newest serial of each; 0: none */
     uint64_t live;
@@ -82,7 +84,7 @@ static struct model_record *record_of(const struct journal_model *m, uint64_t se
 /* ---- bodies ---------------------------------------------------------------------------------- */
 
 static void fill_body(const struct model_record *r, uint64_t serial, char *to) {
-    struct rng rng = rng_seed(serial);
+    struct rng rng = rng_seed(r->put);
     memcpy(to, &serial, 8);
     memcpy(to + 8, &r->item, 8);
     to[16] = (char)r->ends;
@@ -135,8 +137,12 @@ static void put(struct journal_model *m, uint64_t item, uint32_t body, bool ends
     }
     uint64_t serial = ++m->n, old = m->items[item];
     struct model_record *r = &m->records[serial - 1];
-    *r = (struct model_record){
-        .item = item, .body = body, .type = (uint8_t)(serial * 7), .live = true, .ends = ends};
+    *r = (struct model_record){.item = item,
+                               .put = ++m->puts,
+                               .body = body,
+                               .type = (uint8_t)(serial * 7),
+                               .live = true,
+                               .ends = ends};
     fill_body(r, serial, m->body);
     uint32_t cut = rng_below(&m->rng, body + 1);
     struct str parts[] = {{m->body, cut}, {m->body + cut, body - cut}};
