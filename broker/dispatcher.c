@@ -4,7 +4,6 @@
 #include "common/log/log.h"
 #include "common/os/clock.h"
 
-#include <sched.h>
 #include <signal.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -20,13 +19,9 @@
 #define INLINE_US       500U /* that such a commit takes */
 
 /* A commit that is put off. */
-#define HOLD_NS 150000U
-
-/* Looking before sleeping. */
-#define LOOK_NS         60000U
-#define TALK_NS         1000000U /* somebody spoke so short a time ago */
-#define LOOK_CREDIT_MAX 16U
-#define LOOK_RETRY      32U /* without credit, one chance of so many is taken */
+#define HOLD_NS         150000U
+#define HOLD_CREDIT_MAX 16U
+#define HOLD_RETRY      32U /* without credit, one chance of so many is taken */
 
 /* ---- the journal ---------------------------------------------------------------------------- */
 static void hear_loads(struct dispatcher *d) {
@@ -117,9 +112,9 @@ static void commit(struct dispatcher *d) {
     d->again = true;
 }
 
-/* What tells a turn that did one thing from one that did many. */
+/* What tells what a turn did. */
 struct turn_counts {
-    uint64_t submits, dispatches, ended;
+    uint64_t submits, dispatches, ended, records;
     size_t held;
 };
 
@@ -127,25 +122,39 @@ static struct turn_counts count(const struct dispatcher *d) {
     return (struct turn_counts){.submits = d->receiver.submits,
                                 .dispatches = d->effects.dispatches,
                                 .ended = d->effects.ended,
+                                .records = d->effects.records,
                                 .held = outbox_held(d->outbox)};
 }
 
-/* A speculative job has left for its worker already, and mostly ends soon: its submission can wait
- * for that a moment, and one sync does for both. Done while it mostly pays, else tried now and
- * then. Only where nothing else waits for the disk. */
+/* One speculative job was submitted, which has left for its worker already: only its submission's
+ * acknowledgement waits. */
+static bool speculative_alone(const struct dispatcher *d, const struct turn_counts *before,
+                              const struct turn_counts *now) {
+    return d->items == 1 && now->submits - before->submits == 1 &&
+           now->dispatches - before->dispatches == 1 && before->held == 0 && now->held == 1;
+}
+
+/* Jobs went to workers: nobody waits for the records of that. */
+static bool dispatched_only(const struct turn_counts *before, const struct turn_counts *now) {
+    return now->dispatches > before->dispatches && now->records > before->records && now->held == 0;
+}
+
+/* What a worker was just given mostly ends soon: the commit can wait for that a moment, and one
+ * sync does for both. Done while it mostly pays, else tried now and then. Only where nobody else
+ * waits for the disk. */
 static bool put_off(struct dispatcher *d, const struct turn_counts *before) {
     struct turn_counts now = count(d);
     if (d->hold_until_ns) {
         if (now.ended > before->ended)
-            d->hold_credit += d->hold_credit < LOOK_CREDIT_MAX ? 2 : 0;
+            d->hold_credit += d->hold_credit < HOLD_CREDIT_MAX ? 2 : 0;
         else
             d->hold_credit -= d->hold_credit > 0;
         d->hold_until_ns = 0;
         return false;
     }
-    bool alone = d->items == 1 && now.submits - before->submits == 1 &&
-                 now.dispatches - before->dispatches == 1 && before->held == 0 && now.held == 1;
-    if (!alone || (!d->hold_credit && ++d->hold_skipped % LOOK_RETRY != 0))
+    if (!speculative_alone(d, before, &now) && !dispatched_only(before, &now))
+        return false;
+    if (!d->hold_credit && ++d->hold_skipped % HOLD_RETRY != 0)
         return false;
     d->hold_until_ns = clock_mono_ns() + HOLD_NS;
     return true;
@@ -219,7 +228,7 @@ static bool take_messages(struct dispatcher *d) {
     }
     d->first = (enum role)(1 + (unsigned)d->first % PEERS_ROLES);
     if (d->receiver.words != words)
-        d->talked_ns = clock_mono_ns();
+        spin_heard(&d->spin);
     d->taken = spent.messages;
     d->items = spent.items;
     if (enough && !budget_left(&spent))
@@ -280,29 +289,6 @@ void dispatcher_hear_signals(struct dispatcher *d) {
 }
 
 /* ---- waiting -------------------------------------------------------------------------------- */
-static bool look_until(uint64_t end_ns, zmq_pollitem_t *items, int n) {
-    do {
-        if (zmq_poll(items, n, 0) > 0)
-            return true;
-        sched_yield();
-    } while (clock_mono_ns() < end_ns);
-    return false;
-}
-
-/* Where somebody has just spoken the next word is often near: a look for some microseconds is
- * cheaper for him than to wake this thread. Done while it mostly pays, else tried now and then. */
-static bool look_for_a_while(struct dispatcher *d, zmq_pollitem_t *items, int n) {
-    uint64_t now = clock_mono_ns();
-    if (now - d->talked_ns > TALK_NS || (!d->look_credit && ++d->look_skipped % LOOK_RETRY != 0))
-        return false;
-    if (look_until(now + LOOK_NS, items, n)) {
-        d->look_credit += d->look_credit < LOOK_CREDIT_MAX ? 2 : 0;
-        return true;
-    }
-    d->look_credit -= d->look_credit > 0;
-    return false;
-}
-
 static void wait_for_work(struct dispatcher *d) {
     zmq_pollitem_t items[2 + PEERS_ROLES] = {
         {.fd = d->signals, .events = ZMQ_POLLIN},
@@ -318,9 +304,9 @@ static void wait_for_work(struct dispatcher *d) {
     d->due = d->again ? clock_mono() : core_next(d->core);
     uint64_t ms = mono_until(clock_mono(), d->due);
     if (d->hold_until_ns)
-        look_until(d->hold_until_ns, items, n);
-    else if (!ms || !look_for_a_while(d, items, n))
-        zmq_poll(items, n, ms > 60000 ? 60000 : (long)ms);
+        spin_until(d->hold_until_ns, items, n);
+    else
+        spin_poll(&d->spin, items, n, ms > 60000 ? 60000 : (long)ms);
     if (items[0].revents)
         dispatcher_hear_signals(d);
 }

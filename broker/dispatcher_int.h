@@ -6,6 +6,7 @@
 #include "broker/dispatcher.h"
 #include "broker/effects.h"
 #include "broker/receive.h"
+#include "common/wire/spin.h"
 
 struct dispatcher {
     const char *config_path, *version;
@@ -33,9 +34,8 @@ struct dispatcher {
     bool again;            /* the next turn must not wait */
     bool begun;            /* pid file and sockets are there */
     bool stop;
-    struct mono due;    /* when this turn should have begun at the latest */
-    uint64_t talked_ns; /* when a message came last that was more than a sign of life */
-    uint32_t look_credit, look_skipped;
+    struct mono due;        /* when this turn should have begun at the latest */
+    struct spin spin;       /* hears what is more than a sign of life */
     uint64_t hold_until_ns; /* a commit was put off until then; 0: none was */
     uint32_t hold_credit, hold_skipped;
 

@@ -12,6 +12,7 @@ static uint64_t append(void *ctx, const struct record *r, uint32_t *bytes) {
     struct effects_context *x = ctx;
     struct str parts[RECORD_PARTS];
     size_t n = record_parts(r, &x->scratch, parts);
+    x->records++;
     return journal_put(x->journal, (uint8_t)r->type, parts, n, bytes);
 }
 

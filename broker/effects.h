@@ -20,8 +20,8 @@ struct load_ask {
 struct effects_context {
     struct journal *journal;
     struct outbox *outbox;
-    struct buf scratch;         /* envelopes of the record that is being put */
-    uint64_t dispatches, ended; /* attempts given to workers; jobs that ended */
+    struct buf scratch;                  /* envelopes of the record that is being put */
+    uint64_t records, dispatches, ended; /* appended; attempts given to workers; jobs that ended */
     struct load_ask *asks;
     uint32_t asks_size, asks_first, asks_n; /* a ring */
     uint32_t marks[EFFECTS_MARKS];          /* how many asks have a position of that hash */

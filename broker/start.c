@@ -9,9 +9,10 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#define STARTING_MS       20  /* how often peers are answered while the journal is read */
-#define STARTING_MESSAGES 256 /* at a time */
-#define STARTING_LOOK     256 /* records between two looks at the clock */
+#define STARTING_MS       20      /* how often peers are answered while the journal is read */
+#define STARTING_MESSAGES 256     /* at a time */
+#define LOOK_NS           200000U /* a worker's way with a short job */
+#define STARTING_LOOK     256     /* records between two looks at the clock */
 
 /* ---- reading the journal -------------------------------------------------------------------- */
 struct replay {
@@ -133,6 +134,7 @@ int dispatcher_start(struct dispatcher *d, const struct dispatcher_options *o, s
                              .ready_fd = o->ready_fd,
                              .settings = *o->settings,
                              .signals = -1,
+                             .spin.look_ns = LOOK_NS,
                              .first = ROLE_CLIENT};
     *o->settings = NULL;
     uint64_t seed;

@@ -3,6 +3,7 @@
 #include "common/base/check.h"
 #include "common/base/mem.h"
 #include "common/wire/link_core.h"
+#include "common/wire/spin.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,6 +19,7 @@
 #define HOST_LEN    255
 #define NAME_LEN    128
 #define ARENA_BYTES (1U << 20) /* lists of one message */
+#define LOOK_NS     600000U    /* a job's whole way, with two syncs of the journal */
 
 struct link {
     struct link_config config; /* its texts point to the copies below */
@@ -31,6 +33,7 @@ struct link {
     struct arena *arena;
     zmq_msg_t parts[PARTS];
     size_t n_parts;
+    struct spin spin;
     struct link_todo told; /* up, down, refused that the user has not been told of */
 };
 
@@ -280,6 +283,7 @@ static bool look(struct link *l, struct link_news *news) {
             tick(l, false);
         if (got != 0) {
             news->what = got > 0 ? LINK_MESSAGE : LINK_UNREADABLE;
+            spin_heard(&l->spin);
             return true;
         }
     }
@@ -298,7 +302,7 @@ void link_wait(struct link *l, struct mono until, const int *fds, bool *ready, s
         items[used++] = (zmq_pollitem_t){.socket = l->socket, .events = ZMQ_POLLIN};
     struct mono next = link_next(l);
     uint64_t wait = mono_until(l->config.clock(), next.ms < until.ms ? next : until);
-    if (zmq_poll(items, used, wait > INT_MAX ? INT_MAX : (long)wait) <= 0)
+    if (spin_poll(&l->spin, items, used, wait > INT_MAX ? INT_MAX : (long)wait) <= 0)
         return;
     for (size_t i = 0; i < n; i++)
         ready[i] = items[i].revents != 0;
@@ -322,6 +326,7 @@ int link_new(struct link **out, const struct link_config *config, struct err *e)
     l->config = *config;
     l->folder = -1;
     l->out = FRAME_OUT;
+    l->spin.look_ns = LOOK_NS;
     snprintf(l->endpoint, sizeof l->endpoint, "%s", config->endpoint);
     snprintf(l->name, sizeof l->name, "%s", config->name ? config->name : "");
     if (gethostname(l->host, HOST_LEN) < 0)

@@ -29,7 +29,7 @@ INCLUDES = {
     "schemas": ("common/base",),
     "common/base": ("schemas/errors.def",),
     "common/os": ("common/base",),
-    "common/wire": ("common/base", "schemas"),
+    "common/wire": ("common/base", "common/os", "schemas"),
     "common/config": ("common/base", "common/os", "schemas"),
     "common/log": ("common/base", "common/os", "schemas"),
     "broker/core": ("common/base", "schemas"),
