@@ -14,7 +14,7 @@
 #include "broker/journal/clean.h"
 #include "broker/journal/loads.h"
 #include "broker/journal/spares.h"
-#include "broker/journal/wake.h"
+#include "common/os/wake.h"
 #include "common/base/time_types.h"
 
 #include <pthread.h>

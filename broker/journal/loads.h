@@ -7,8 +7,7 @@
 #pragma once
 
 #include "broker/journal/journal.h"
-
-#include <stdatomic.h>
+#include "common/base/ring.h"
 
 struct load_request {
     uint64_t pos, token;
@@ -21,16 +20,11 @@ struct load_answer {
     void *memory; /* what the body stands in */
 };
 
-struct load_ring {
-    atomic_uint head, tail; /* written: head, read: tail; they count on */
-    void *slots;
-};
-
 struct loads {
-    uint32_t max, mask;
+    uint32_t max;
     uint32_t under_way; /* the dispatcher's */
     uint64_t count;
-    struct load_ring requests, answers, known;
+    struct ring requests, answers, known;
     void *shown; /* the body that the dispatcher looks at */
 };
 

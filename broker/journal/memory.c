@@ -4,7 +4,7 @@
 #include "broker/journal/journal_int.h"
 #include "broker/journal/loads.h"
 #include "broker/journal/tally.h"
-#include "broker/journal/wake.h"
+#include "common/os/wake.h"
 #include "common/base/check.h"
 #include "common/base/mem.h"
 

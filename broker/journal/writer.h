@@ -12,7 +12,7 @@
 
 #include "broker/journal/batch.h"
 #include "broker/journal/keeper.h"
-#include "broker/journal/wake.h"
+#include "common/os/wake.h"
 
 struct writer_options {
     struct file_dir *dir;

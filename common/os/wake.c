@@ -1,4 +1,4 @@
-#include "broker/journal/wake.h"
+#include "common/os/wake.h"
 
 #include <errno.h>
 #include <poll.h>
