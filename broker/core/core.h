@@ -60,6 +60,25 @@ struct event {
     struct str text;
 };
 
+/* What the relay of streams shall do, in this order. docs/protocol.md, section "Streams". */
+enum stream_what {
+    STREAM_OPEN,   /* an attempt that may write was given to a worker (job, fence, token, heard) */
+    STREAM_ATTACH, /* `to` gets what comes behind (epoch, seq); `ended`: nothing new will come */
+    STREAM_DETACH, /* `to` gets no more */
+    STREAM_CLOSE,  /* the attempt ended at (epoch, seq): answer core_stream_whole when that is there
+                    */
+    STREAM_END,    /* the job has ended */
+};
+
+struct stream_order {
+    enum stream_what what;
+    bool heard; /* the attempt may have written before: it is asked for that */
+    bool ended;
+    uint64_t job, fence, token;
+    uint64_t to; /* the first 8 bytes of a session's instance, as a big-endian number */
+    uint64_t epoch, seq;
+};
+
 struct effects {
     void *ctx;
     /* Appends a record; returns its position (never 0) and its size in the journal. */
@@ -70,6 +89,9 @@ struct effects {
     void (*load)(void *ctx, uint64_t position, uint32_t bytes, uint64_t token);
     void (*send)(void *ctx, const struct letter *l);
     void (*event)(void *ctx, const struct event *e);
+    /* 64 bits that nobody can guess who knows others of them; the same for the same fence. */
+    uint64_t (*token)(void *ctx, uint64_t fence);
+    void (*stream)(void *ctx, const struct stream_order *o);
 };
 
 struct limit_config {
@@ -100,6 +122,12 @@ struct core_config {
     uint32_t priority, attempts_max;
     uint64_t backoff_ms, backoff_max_ms, timeout_ms, ttl_ms; /* ttl_ms 0: it never expires */
     uint64_t seed;                                           /* of jitter and hash tables */
+    /* What WELCOME says of streams; "" and 0: nothing. Borrowed. */
+    struct {
+        const char *file;
+        uint16_t port;
+    } stream_worker, stream_reader;
+    uint32_t stream_max; /* bytes of one stream */
 };
 
 /* Sane values for everything; the driver overwrites what its settings say. */
@@ -162,6 +190,13 @@ void core_request_end(struct core *c);
 void core_farewell(struct core *c, struct str why);
 /* The driver refused a message as a whole: counted here, answered there. */
 void core_count_malformed(struct core *c);
+
+/* ---- the relay
+ * --------------------------------------------------------------------------------- */
+/* The worker of that attempt shall say its stream again from behind (epoch, seq) on. */
+void core_stream_need(struct core *c, uint64_t job, uint64_t fence, uint64_t epoch, uint64_t seq);
+/* All that the attempt wrote has arrived: its result, which waited for that, is taken. */
+void core_stream_whole(struct core *c, uint64_t job, uint64_t fence);
 
 /* ---- looking in
  * ---------------------------------------------------------------------------------- */

@@ -43,16 +43,21 @@ void bell_ring(struct bell *b) {
         event_write(b->fd);
 }
 
-void bell_wait(struct bell *b, int timeout_ms, bool (*ready)(void *ctx), void *ctx) {
+void bell_sleep(struct bell *b) {
     atomic_store(&b->sleeping, true);
-    if (ready(ctx)) {
-        /* Whoever has already seen us asleep leaves one event behind: a wake-up too many, once. */
-        atomic_store(&b->sleeping, false);
-        return;
-    }
-    event_wait(b->fd, timeout_ms);
+}
+
+/* Whoever has already seen us asleep leaves one event behind: a wake-up too many, once. */
+void bell_awake(struct bell *b) {
     event_read(b->fd);
     atomic_store(&b->sleeping, false);
+}
+
+void bell_wait(struct bell *b, int timeout_ms, bool (*ready)(void *ctx), void *ctx) {
+    bell_sleep(b);
+    if (!ready(ctx))
+        event_wait(b->fd, timeout_ms);
+    bell_awake(b);
 }
 
 int flag_open(struct flag *f) {

@@ -2,8 +2,8 @@
  * system is made only when somebody sleeps.
  *
  * A *bell* wakes a thread of ours: whoever has published work rings; the thread, before it sleeps,
- * says so and looks once more. A *flag* tells the dispatcher through its poll loop: raised once
- * until it is taken down. Both sides use sequentially consistent order: publish, then ring; say so,
+ * says so and looks once more. A *flag* tells a thread through its poll loop: raised once until
+ * it is taken down. Both sides use sequentially consistent order: publish, then ring; say so,
  * then look. */
 #pragma once
 
@@ -27,6 +27,10 @@ void bell_ring(struct bell *b);
 /* Sleeps until rung, or for `timeout_ms` (-1: without end), unless `ready(ctx)` says that there is
  * work already. */
 void bell_wait(struct bell *b, int timeout_ms, bool (*ready)(void *ctx), void *ctx);
+/* The same for a thread that polls `fd` among others: it says that it will sleep, looks once more
+ * for work, polls, and is awake. */
+void bell_sleep(struct bell *b);
+void bell_awake(struct bell *b);
 
 int flag_open(struct flag *f);
 void flag_close(struct flag *f);
