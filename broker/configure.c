@@ -41,6 +41,7 @@ struct core_config configure_core(const struct settings *s, uint64_t seed) {
     k.backoff_max_ms = s->defaults.backoff_max_ms;
     k.timeout_ms = s->defaults.timeout_ms;
     k.ttl_ms = s->defaults.ttl_ms;
+    k.stream_max = u32(s->streams.stream_max);
     k.seed = seed;
     return k;
 }
@@ -65,6 +66,17 @@ struct peers_options configure_peers(const struct settings *s) {
                                           [ROLE_OPERATOR] = endpoint(s->broker.tcp_operator)},
                                   .bytes_max = FRAME_BYTES_MAX,
                                   .linger_ms = LINGER_MS};
+}
+
+struct relay_thread_options configure_relay(const struct settings *s) {
+    struct relay_config relay = relay_config_default();
+    relay.stream_bytes = s->streams.stream_max;
+    relay.bytes_max = s->streams.bytes_max;
+    relay.streams_max = u32(s->streams.streams_max);
+    relay.keep_ms = s->streams.keep_ms;
+    return (struct relay_thread_options){.tcp_worker = endpoint(s->streams.tcp_worker),
+                                         .tcp_reader = endpoint(s->streams.tcp_reader),
+                                         .relay = relay};
 }
 
 void configure_log(const struct settings *s) {
@@ -126,6 +138,8 @@ static void set_kind(struct core *c, struct str name, const struct settings_kind
     MSG_SET(&m, kind_info, ttl_ms, k->ttl_ms);
     MSG_SET(&m, kind_info, durability, durabilities[k->durability]);
     MSG_SET(&m, kind_info, speculative, k->speculative);
+    if (k->streams)
+        MSG_SET(&m, kind_info, streams, true);
     core_set_kind(c, &m);
 }
 

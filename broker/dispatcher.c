@@ -60,6 +60,17 @@ static void hear_failure(struct dispatcher *d) {
     outbox_failed(d->outbox, e);
 }
 
+static void hear_relay(struct dispatcher *d) {
+    struct relay_answer a;
+    while (relay_thread_answer(d->relay, &a)) {
+        if (a.whole)
+            core_stream_whole(d->core, a.job, a.fence);
+        else
+            core_stream_need(d->core, a.job, a.fence, a.epoch, a.seq);
+    }
+    outbox_cut(d->outbox);
+}
+
 void dispatcher_hear(struct dispatcher *d) {
     hear_durable(d);
     if (d->durable_news)
@@ -67,6 +78,7 @@ void dispatcher_hear(struct dispatcher *d) {
     d->durable_news = false;
     hear_failure(d);
     hear_loads(d);
+    hear_relay(d);
 }
 
 static void clean_record(void *ctx, const struct journal_record *r) {
@@ -290,11 +302,12 @@ void dispatcher_hear_signals(struct dispatcher *d) {
 
 /* ---- waiting -------------------------------------------------------------------------------- */
 static void wait_for_work(struct dispatcher *d) {
-    zmq_pollitem_t items[2 + PEERS_ROLES] = {
+    zmq_pollitem_t items[3 + PEERS_ROLES] = {
         {.fd = d->signals, .events = ZMQ_POLLIN},
         {.fd = journal_fd(d->journal), .events = ZMQ_POLLIN},
+        {.fd = relay_thread_fd(d->relay), .events = ZMQ_POLLIN},
     };
-    int n = 2;
+    int n = 3;
     if (may_take(d))
         for (enum role role = ROLE_CLIENT; role <= ROLE_OPERATOR; role++)
             items[n++] =

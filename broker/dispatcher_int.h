@@ -19,6 +19,7 @@ struct dispatcher {
     struct journal *journal;
     struct peers *peers;
     struct outbox *outbox;
+    struct relay_thread *relay;
     struct effects_context effects;
     struct receiver receiver;
     int signals; /* signalfd */

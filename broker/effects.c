@@ -4,6 +4,9 @@
 #include "common/base/hash.h"
 #include "common/base/mem.h"
 #include "common/log/log.h"
+#include "common/os/clock.h"
+
+#include <sodium.h>
 
 #define SCRATCH_BYTES (64U << 10) /* more than the largest envelopes of a record */
 
@@ -84,10 +87,15 @@ static void send(void *ctx, const struct letter *l) {
 }
 
 static const enum log_id log_ids[] = {
-    [EVENT_job_ended] = LOG_job_ended,         [EVENT_attempt_failed] = LOG_attempt_failed,
-    [EVENT_worker_joined] = LOG_worker_joined, [EVENT_worker_lost] = LOG_worker_lost,
-    [EVENT_stale_report] = LOG_stale_report,   [EVENT_read_only] = LOG_journal_read_only,
-    [EVENT_load_failed] = LOG_journal_record,  [EVENT_bad_record] = LOG_journal_record,
+    [EVENT_job_ended] = LOG_job_ended,
+    [EVENT_attempt_failed] = LOG_attempt_failed,
+    [EVENT_worker_joined] = LOG_worker_joined,
+    [EVENT_worker_lost] = LOG_worker_lost,
+    [EVENT_stale_report] = LOG_stale_report,
+    [EVENT_read_only] = LOG_journal_read_only,
+    [EVENT_load_failed] = LOG_journal_record,
+    [EVENT_bad_record] = LOG_journal_record,
+    [EVENT_stream_incomplete] = LOG_stream_incomplete,
 };
 
 static void event(void *ctx, const struct event *e) {
@@ -96,10 +104,30 @@ static void event(void *ctx, const struct event *e) {
     log_event(log_ids[e->what], log_id("job", e->job), log_str("what", e->text));
 }
 
+/* ---- streams -------------------------------------------------------------------------------- */
+/* SipHash-2-4 (Aumasson, Bernstein 2012): whoever knows the tokens of his attempts does not know
+ * those of others. */
+static uint64_t token(void *ctx, uint64_t fence) {
+    const struct effects_context *x = ctx;
+    unsigned char in[8], out[crypto_shorthash_BYTES];
+    uint64_t value;
+    memcpy(in, &fence, sizeof in);
+    crypto_shorthash(out, in, sizeof in, x->token_key);
+    memcpy(&value, out, sizeof value);
+    return value;
+}
+
+static void stream(void *ctx, const struct stream_order *o) {
+    struct effects_context *x = ctx;
+    relay_thread_order(x->relay, o);
+}
+
 /* ---- life ----------------------------------------------------------------------------------- */
-void effects_init(struct effects_context *x, struct journal *journal, struct outbox *outbox) {
+void effects_init(struct effects_context *x, struct journal *journal, struct outbox *outbox,
+                  struct relay_thread *relay) {
     *x = (struct effects_context){
-        .journal = journal, .outbox = outbox, .scratch = BUF(SCRATCH_BYTES)};
+        .journal = journal, .outbox = outbox, .relay = relay, .scratch = BUF(SCRATCH_BYTES)};
+    random_bytes(x->token_key, sizeof x->token_key);
 }
 
 void effects_done(struct effects_context *x) {
@@ -108,6 +136,12 @@ void effects_done(struct effects_context *x) {
 }
 
 struct effects effects_of(struct effects_context *x) {
-    return (struct effects){
-        .ctx = x, .append = append, .release = release, .load = load, .send = send, .event = event};
+    return (struct effects){.ctx = x,
+                            .append = append,
+                            .release = release,
+                            .load = load,
+                            .send = send,
+                            .event = event,
+                            .token = token,
+                            .stream = stream};
 }

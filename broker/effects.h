@@ -8,6 +8,7 @@
 #include "broker/core/core.h"
 #include "broker/journal/journal.h"
 #include "broker/outbox.h"
+#include "broker/relay_thread.h"
 
 #define EFFECTS_MARKS 1024U
 
@@ -20,6 +21,8 @@ struct load_ask {
 struct effects_context {
     struct journal *journal;
     struct outbox *outbox;
+    struct relay_thread *relay;
+    unsigned char token_key[16];         /* of this life of the broker */
     struct buf scratch;                  /* envelopes of the record that is being put */
     uint64_t records, dispatches, ended; /* appended; attempts given to workers; jobs that ended */
     struct load_ask *asks;
@@ -27,7 +30,8 @@ struct effects_context {
     uint32_t marks[EFFECTS_MARKS];          /* how many asks have a position of that hash */
 };
 
-void effects_init(struct effects_context *x, struct journal *journal, struct outbox *outbox);
+void effects_init(struct effects_context *x, struct journal *journal, struct outbox *outbox,
+                  struct relay_thread *relay);
 void effects_done(struct effects_context *x);
 struct effects effects_of(struct effects_context *x);
 

@@ -88,6 +88,10 @@ void peers_close(struct peers **pp) {
     *pp = NULL;
 }
 
+void *peers_context(const struct peers *p) {
+    return p->context;
+}
+
 void *peers_socket(const struct peers *p, enum role role) {
     return p->sockets[role];
 }

@@ -41,6 +41,8 @@ static inline enum role peers_role(uint64_t link) {
     return (enum role)(link >> 32);
 }
 
+/* Of ZeroMQ: for the sockets of streams, which must be closed before. */
+void *peers_context(const struct peers *p);
 /* For zmq_poll. */
 void *peers_socket(const struct peers *p, enum role role);
 /* Where the role can be reached by TCP, with the port that was given to `*`; "" if nowhere. */

@@ -86,9 +86,21 @@ static int open_journal(struct dispatcher *d, struct err *e) {
     return configure_check(&d->config, journal_body_max(d->journal), e);
 }
 
+static int open_relay(struct dispatcher *d, struct err *e) {
+    struct relay_thread_options options = configure_relay(d->settings);
+    options.context = peers_context(d->peers);
+    if (relay_thread_new(&d->relay, &options, e) < 0)
+        return -1;
+    d->config.stream_worker =
+        (struct core_stream_socket){RELAY_WORKER_SOCKET, relay_thread_worker_port(d->relay)};
+    d->config.stream_reader =
+        (struct core_stream_socket){RELAY_READER_SOCKET, relay_thread_reader_port(d->relay)};
+    return 0;
+}
+
 static void open_parts(struct dispatcher *d) {
     d->outbox = outbox_new(d->peers, d->config.items_max, d->config.bytes_max);
-    effects_init(&d->effects, d->journal, d->outbox);
+    effects_init(&d->effects, d->journal, d->outbox, d->relay);
     struct effects effects = effects_of(&d->effects);
     d->core = core_new(&d->config, &effects);
     configure_names(d->core, d->settings);
@@ -148,6 +160,8 @@ int dispatcher_start(struct dispatcher *d, const struct dispatcher_options *o, s
     if (data_dir_write_pid(e) < 0 || peers_open(&d->peers, &peers, e) < 0)
         return -1;
     log_event(LOG_broker_starting, log_text("data", d->dir.path));
+    if (open_relay(d, e) < 0)
+        return -1;
     open_parts(d);
     if (read_journal(d, e) < 0 || open_core(d, e) < 0)
         return -1;
@@ -156,6 +170,7 @@ int dispatcher_start(struct dispatcher *d, const struct dispatcher_options *o, s
 }
 
 void dispatcher_close(struct dispatcher *d) {
+    relay_thread_destroy(&d->relay);
     peers_close(&d->peers); /* waits for the last answers to leave */
     struct err e = {0};
     if (d->journal && journal_close(&d->journal, &e) < 0)

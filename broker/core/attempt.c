@@ -2,9 +2,11 @@
 #include "broker/core/core_int.h"
 #include "common/base/id.h"
 
-uint64_t fence_next(struct core *c) {
-    ASSERT(c->fences < ID_COUNTER_MAX);
-    return id_make(c->epoch & ID_EPOCH_MAX, ++c->fences);
+uint64_t fence_next(struct core *c, uint32_t width) {
+    ASSERT(c->fences < ID_COUNTER_MAX - width);
+    uint64_t fence = id_make(c->epoch & ID_EPOCH_MAX, c->fences + 1);
+    c->fences += width;
+    return fence;
 }
 
 /* ---- what a worker holds
@@ -100,6 +102,7 @@ static void unhand(struct core *c, uint32_t i) {
     x->worker = 0;
     x->asked_ms = 0;
     timer_clear(c, TIMER_JOB_EXTRA, i);
+    stream_drop_result(c, i);
     job_unmark(j, JOB_STARTED | JOB_TIMED_OUT | JOB_RECALLED | JOB_TO_SEND);
 }
 
@@ -116,6 +119,8 @@ void attempt_adopt(struct core *c, uint32_t i, uint32_t worker) {
     struct job *j = job_at(c, i);
     unhand(c, i);
     attempt_attach(c, i, worker);
+    if (job_streams(c, i))
+        stream_open(c, i, true);
     if (!job_is(j, JOB_STARTED)) { /* it says so: its slots decide, not our count */
         job_mark(j, JOB_STARTED);
         worker_at(c, worker)->started++;
@@ -159,8 +164,8 @@ uint64_t attempt_requeue(struct core *c, uint32_t i) {
     attempt_detach(c, i);
     c->stats.requeued++;
     if (!MUTANT(fence_kept_on_requeue))
-        j->fence = fence_next(c); /* what the lost attempt reports is refused from here on */
-    if (x->key)                   /* it still holds its key */
+        j->fence = fence_next(c, 1); /* what the lost attempt reports is refused from here on */
+    if (x->key)                      /* it still holds its key */
         job_due(c, i);
     else
         job_ready(c, i, true);

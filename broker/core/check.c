@@ -173,6 +173,7 @@ void core_check(const struct core *c) {
     check_workers(c, &t);
     check_limits(c);
     check_keys(c);
+    streams_check(c);
     check_heap(&c->mono_timers);
     check_heap(&c->wall_timers);
 }

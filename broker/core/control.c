@@ -59,6 +59,7 @@ void kind_record(struct core *c, uint32_t kind) {
     KEEP(&m, i, ttl_ms);
     KEEP(&m, i, durability);
     KEEP(&m, i, speculative);
+    KEEP(&m, i, streams);
     KEEP(&m, i, schema);
     rewrite(c, REC_KIND, &m, &k->pos, &k->bytes);
 }

@@ -55,6 +55,7 @@ struct core *core_new(const struct core_config *config, const struct effects *ef
     keys_setup(c);
     uniques_setup(c);
     sessions_setup(c);
+    streams_setup(c);
     slab_init(&c->loads, sizeof(struct load));
     slab_init(&c->sweeps, sizeof(struct sweep));
     return c;
@@ -67,6 +68,7 @@ void core_destroy(struct core **cp) {
     SLAB_EACH(i, &c->loads)
     body_free(&((struct load *)slab_at(&c->loads, i))->body);
     sessions_teardown(c);
+    streams_teardown(c);
     keys_teardown(c);
     uniques_teardown(c);
     lanes_teardown(c);
@@ -253,6 +255,7 @@ void core_durable(struct core *c, uint64_t position) {
         c->starting = false;
     }
     submits_durable(c);
+    streams_durable(c);
     keys_durable(c);
 }
 

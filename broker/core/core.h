@@ -52,6 +52,7 @@ enum core_event {
     EVENT_read_only,
     EVENT_load_failed,
     EVENT_bad_record,
+    EVENT_stream_incomplete,
 };
 
 struct event {
@@ -102,6 +103,11 @@ struct limit_config {
     uint32_t weight; /* tenants: 1 to 1000 */
 };
 
+struct core_stream_socket {
+    const char *file; /* beside the role's socket; NULL: there is none */
+    uint16_t port;    /* 0: not by TCP */
+};
+
 struct core_config {
     uint64_t heartbeat_ms;
     uint32_t missed_max;
@@ -122,11 +128,8 @@ struct core_config {
     uint32_t priority, attempts_max;
     uint64_t backoff_ms, backoff_max_ms, timeout_ms, ttl_ms; /* ttl_ms 0: it never expires */
     uint64_t seed;                                           /* of jitter and hash tables */
-    /* What WELCOME says of streams; "" and 0: nothing. Borrowed. */
-    struct {
-        const char *file;
-        uint16_t port;
-    } stream_worker, stream_reader;
+    /* What WELCOME says of streams. Borrowed. */
+    struct core_stream_socket stream_worker, stream_reader;
     uint32_t stream_max; /* bytes of one stream */
 };
 

@@ -194,12 +194,38 @@ uint64_t attempt_requeue(struct core *c, uint32_t i);
 uint64_t attempt_failed(struct core *c, uint32_t i, enum err_code code, struct str text);
 void attempt_stop(struct core *c, uint32_t i, enum err_code why, uint64_t after);
 void attempt_timer(struct core *c, uint32_t i);
-uint64_t fence_next(struct core *c);
+/* The next fence; the `width - 1` behind it are never given: epochs of its stream. */
+uint64_t fence_next(struct core *c, uint32_t width);
+
+/* stream.c: jobs that write streams */
+#define STREAM_FENCES 256U
+void streams_setup(struct core *c);
+void streams_teardown(struct core *c);
+bool job_streams(const struct core *c, uint32_t i);
+void stream_set_grace(struct core *c, uint32_t i, uint64_t grace_ms);
+/* The session, which watches the job if that has not ended, gets what comes behind (epoch, seq). */
+void stream_attach(struct core *c, uint32_t i, uint32_t session, uint64_t epoch, uint64_t seq);
+void stream_detach(struct core *c, struct watch *w);
+/* Its end is told to all who watch; the relay goes on for those who are attached. */
+void stream_forget_attached(struct core *c, uint32_t i);
+void streams_durable(struct core *c);
+/* Returns the token of the attempt. */
+uint64_t stream_open(struct core *c, uint32_t i, bool heard);
+/* True: the result waits until all that the attempt wrote has arrived. */
+bool stream_hold_result(struct core *c, uint32_t i, const struct msg_result *m, struct str result);
+void stream_drop_result(struct core *c, uint32_t i);
+void stream_position(const struct core *c, uint32_t i, uint64_t *epoch, uint64_t *seq);
+void stream_free(struct core *c, uint32_t i);
+void stream_timer(struct core *c, uint32_t stream);
+uint32_t *stream_timer_place(struct core *c, uint32_t stream);
+void streams_check(const struct core *c);
 
 /* finish.c: results, cancel, and every end of a job */
 uint64_t job_end(struct core *c, uint32_t i, enum job_state state, struct str result);
 uint64_t job_cancel(struct core *c, uint32_t i, struct str text);
 void job_leave_line(struct core *c, uint32_t i); /* of a job that does not run */
+/* Takes what the worker of its current attempt reported, and acknowledges it. */
+void result_take(struct core *c, uint32_t i, const struct msg_result *m, struct str result);
 
 /* worker.c */
 enum loss { LOSS_SILENT, LOSS_CRASH, LOSS_KILLED, LOSS_LEFT };
@@ -223,6 +249,8 @@ void session_end(struct core *c, uint32_t s);
 void send_to(struct core *c, uint64_t link, enum verb verb, uint64_t sequence, const void *message,
              struct str payload, uint64_t after);
 void watch_add(struct core *c, uint32_t i, uint32_t session);
+uint32_t watch_find(const struct core *c, uint32_t i, uint32_t session); /* 0: it does not watch */
+void watch_drop(struct core *c, uint32_t w);
 void watch_tell(struct core *c, uint32_t i, struct str result, uint64_t after);
 bool reply_open(struct core *c, struct session *s, uint64_t sequence, enum verb verb);
 void tell_supervisors(struct core *c, enum verb verb, const void *message);
@@ -278,6 +306,8 @@ void on_get_why(struct core *c, const void *message, struct str payload);
 void on_cancel_job(struct core *c, const void *message, struct str payload);
 void on_retry_job(struct core *c, const void *message, struct str payload);
 void on_watch_job(struct core *c, const void *message, struct str payload);
+void on_attach(struct core *c, const void *message, struct str payload);
+void on_detach(struct core *c, const void *message, struct str payload);
 void on_get_status(struct core *c, const void *message, struct str payload);
 void on_list_queues(struct core *c, const void *message, struct str payload);
 void on_list_workers(struct core *c, const void *message, struct str payload);

@@ -90,7 +90,7 @@ struct extra {
     uint64_t timeout_ms, backoff_ms, backoff_max_ms; /* from the body, at dispatch */
     uint64_t asked_ms; /* monotone: when the attempt was told to stop */
     uint32_t worker, run_next, run_prev;
-    uint32_t key, ticket, unique, watchers, timer;
+    uint32_t key, ticket, unique, watchers, timer, stream;
     uint32_t tries, attempts_max;
     uint32_t seen; /* the hello that last named it */
     uint16_t crashes;
@@ -240,13 +240,30 @@ struct session {
     uint32_t reply_items;
     uint64_t highest;
     bool gone, supervisor;
+    bool quiet; /* silent for a lease: attached to nothing */
     struct str name, host;
     uint32_t pid;
+};
+
+/* A job that streams, or must be listened to. */
+struct stream {
+    uint32_t job;
+    uint32_t attached;        /* its watches that are attached */
+    uint64_t epoch, seq;      /* where the attempt that ended left it */
+    struct held_result *held; /* what the attempt reported, until the relay has all it wrote */
+    uint64_t held_ms;
+    uint64_t grace_ms; /* cancelled when nobody was attached for so long; 0: never */
+    uint64_t alone_ms; /* since when nobody is */
+    uint32_t timer;
+    uint64_t wait_pos; /* attachments wait for this commit */
+    uint32_t next, prev;
+    bool waits;
 };
 
 struct watch {
     uint32_t session, job;
     uint32_t job_next, session_next, session_prev;
+    bool streams; /* attached to its stream */
 };
 
 enum worker_state { WORKER_ACTIVE, WORKER_DRAINING, WORKER_STUCK };
@@ -303,6 +320,7 @@ enum timer_what {
     TIMER_UNIQUE,
     TIMER_QUEUE,
     TIMER_TENANT,
+    TIMER_STREAM,
 };
 
 struct timer {
@@ -354,13 +372,14 @@ struct core {
     uint64_t retry_next_ms;
 
     struct slab jobs, extras, lines, lanes, keys, uniques, sessions, watches, workers, loads,
-        sweeps;
+        sweeps, streams;
     struct lhash by_id, line_index, lane_index, key_index, unique_index, instance_index, link_index;
     struct names queues, tenants, kinds, pools;
     struct timers mono_timers, wall_timers;
 
-    struct list pending; /* submitted, not yet durable, in order of position */
-    struct list orphans; /* running before the restart, worker not yet heard; by run_next */
+    struct list pending;     /* submitted, not yet durable, in order of position */
+    struct list uncommitted; /* streams whose attachments wait for a commit, by position */
+    struct list orphans;     /* running before the restart, worker not yet heard; by run_next */
     uint64_t orphans_end_ms;
     struct list kept[2]; /* ended: [0] all but dead, [1] dead; oldest first */
     uint64_t kept_bytes[2];

@@ -35,6 +35,7 @@ uint64_t job_end(struct core *c, uint32_t i, enum job_state state, struct str re
     key_leave(c, i, was, pos);
     core_tell(c, EVENT_job_ended, j->id, str_of(job_state_name(state)));
     watch_tell(c, i, result, pos);
+    stream_free(c, i);
     body_drop(c, i);
     if (job_is(j, JOB_IS_VOLATILE)) {
         job_free(c, i);
@@ -131,6 +132,13 @@ static uint64_t take_result(struct core *c, uint32_t i, const struct msg_result 
     return job_end(c, i, JOB_cancelled, part);
 }
 
+void result_take(struct core *c, uint32_t i, const struct msg_result *m, struct str result) {
+    const struct worker *w = worker_at(c, job_extra(c, job_at(c, i))->worker);
+    uint64_t link = session_at(c, w->session)->link;
+    uint64_t pos = take_result(c, i, m, result);
+    say(c, link, VERB_result_ack, m->job, m->fence, MUTANT(result_ack_before_commit) ? 0 : pos);
+}
+
 /* Whether the report is of the attempt that runs now, on the worker that reports. */
 static bool is_current(const struct core *c, uint32_t i, uint64_t fence) {
     const struct job *j = job_at(c, i);
@@ -160,11 +168,8 @@ void on_result(struct core *c, const void *message, struct str payload) {
     struct job *j = job_at(c, i);
     if (is_current(c, i, m->fence)) {
         /* Adopted a moment ago, its record still being read: the worker will offer this again. */
-        if (!attempt_learned(c, i))
-            return;
-        uint64_t pos = take_result(c, i, m, payload);
-        say(c, c->request.link, VERB_result_ack, m->job, m->fence,
-            MUTANT(result_ack_before_commit) ? 0 : pos);
+        if (attempt_learned(c, i) && !stream_hold_result(c, i, m, payload))
+            result_take(c, i, m, payload);
         return;
     }
     bool again = j->fence == m->fence && j->state != JOB_running && j->state != JOB_cancelling;

@@ -63,6 +63,7 @@ void job_free(struct core *c, uint32_t i) {
     if (j->extra) {
         struct extra *x = extra_at(c, j->extra);
         ASSERT(!x->timer && !x->worker && !x->watchers);
+        stream_free(c, i);
         body_drop(c, i);
         mem_free(x->failure);
         slab_give(&c->extras, j->extra);
@@ -84,7 +85,8 @@ void job_drop_extra(struct core *c, uint32_t i) {
     struct job *j = job_at(c, i);
     struct extra *x = job_extra(c, j);
     if (!x || x->body || x->failure || x->worker || x->key || x->unique || x->watchers ||
-        x->timer || x->tries || x->crashes || x->ttl_end_ms || x->run_at_ms || x->due_ms)
+        x->stream || x->timer || x->tries || x->crashes || x->ttl_end_ms || x->run_at_ms ||
+        x->due_ms)
         return;
     slab_give(&c->extras, j->extra);
     j->extra = 0;
@@ -206,6 +208,12 @@ void job_state_message(const struct core *c, uint32_t i, struct msg_rec_state *m
         MSG_SET(m, rec_state, started_ms, x->started_ms);
     if (x->tries)
         MSG_SET(m, rec_state, tries, x->tries);
+    uint64_t epoch, seq;
+    stream_position(c, i, &epoch, &seq);
+    if (epoch) {
+        MSG_SET(m, rec_state, stream_epoch, epoch);
+        MSG_SET(m, rec_state, stream_seq, seq);
+    }
     if (x->failure) {
         MSG_SET(m, rec_state, error, (uint64_t)x->failure->code);
         MSG_SET(m, rec_state, text, str_make(x->failure->text, x->failure->len));

@@ -142,6 +142,10 @@ static void tell_finished(struct core *c, const struct load *l, const struct rec
         MSG_SET(&m, finished, error, s->error);
         MSG_SET(&m, finished, text, s->text);
     }
+    if (s->stream_epoch) {
+        MSG_SET(&m, finished, epoch, s->stream_epoch);
+        MSG_SET(&m, finished, seq, s->stream_seq);
+    }
     send_to(c, l->link, VERB_finished, 0, &m, r->result, after);
 }
 

@@ -37,6 +37,7 @@ static void strip(struct core *c, uint32_t i) {
     key_leave(c, i, JOB_NONE, 0);
     unique_let_go(c, i);
     MEM_FREE(x->failure);
+    stream_free(c, i);
     *x = (struct extra){0};
     job_drop_extra(c, i);
 }
@@ -125,6 +126,8 @@ static void learn_needs(struct core *c, uint32_t i, const struct msg_rec_spec *s
     if (s->ttl_ms)
         job_need_extra(c, i)->ttl_end_ms =
             c->now.ms + wall_rest(c->wall, wall_add(created, s->ttl_ms), s->ttl_ms);
+    if (s->grace_ms)
+        stream_set_grace(c, i, s->grace_ms);
     if (s->key.len && !(j->extra && job_extra(c, j)->key))
         key_attach(c, i, s->key, s->interval_ms);
     if (!s->unique.len || (j->extra && job_extra(c, j)->unique))
@@ -254,6 +257,7 @@ static void replay_kind(struct core *c, uint64_t pos, uint32_t bytes, const stru
     BACK(ttl_ms);
     BACK(durability);
     BACK(speculative);
+    BACK(streams);
     BACK(schema);
 #undef BACK
     kind_set(c, kind, &i);

@@ -14,6 +14,8 @@ static const struct handler handlers[VERBS] = {
     [VERB_cancel_job] = {.item = on_cancel_job, .kept = true, .changes = true},
     [VERB_retry_job] = {.item = on_retry_job, .kept = true, .changes = true},
     [VERB_watch_job] = {.item = on_watch_job},
+    [VERB_attach] = {.item = on_attach},
+    [VERB_detach] = {.item = on_detach},
     [VERB_get_status] = {.item = on_get_status},
     [VERB_list_queues] = {.item = on_list_queues},
     [VERB_list_workers] = {.item = on_list_workers},

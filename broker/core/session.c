@@ -221,14 +221,18 @@ bool reply_open(struct core *c, struct session *s, uint64_t sequence, enum verb 
 
 /* ---- watches
  * ------------------------------------------------------------------------------------- */
+uint32_t watch_find(const struct core *c, uint32_t i, uint32_t session) {
+    const struct extra *x = job_extra(c, job_at(c, i));
+    uint32_t w = x ? x->watchers : 0;
+    while (w && ((const struct watch *)slab_at(&c->watches, w))->session != session)
+        w = ((const struct watch *)slab_at(&c->watches, w))->job_next;
+    return w;
+}
+
 void watch_add(struct core *c, uint32_t i, uint32_t session) {
     struct extra *x = job_need_extra(c, i);
-    for (uint32_t w = x->watchers; w;) {
-        const struct watch *old = slab_at(&c->watches, w);
-        if (old->session == session)
-            return;
-        w = old->job_next;
-    }
+    if (watch_find(c, i, session))
+        return;
     uint32_t wi = slab_take(&c->watches);
     struct watch *w = slab_at(&c->watches, wi);
     struct session *s = session_at(c, session);
@@ -258,6 +262,13 @@ static void watch_unlink_job(struct core *c, uint32_t wi) {
     *at = w->job_next;
 }
 
+void watch_drop(struct core *c, uint32_t wi) {
+    stream_detach(c, slab_at(&c->watches, wi));
+    watch_unlink_job(c, wi);
+    watch_unlink_session(c, wi);
+    slab_give(&c->watches, wi);
+}
+
 void watch_tell(struct core *c, uint32_t i, struct str result, uint64_t after) {
     const struct job *j = job_at(c, i);
     struct extra *x = job_extra(c, j);
@@ -273,6 +284,13 @@ void watch_tell(struct core *c, uint32_t i, struct str result, uint64_t after) {
         MSG_SET(&m, finished, error, (uint64_t)x->failure->code);
         MSG_SET(&m, finished, text, str_make(x->failure->text, x->failure->len));
     }
+    uint64_t epoch, seq;
+    stream_position(c, i, &epoch, &seq);
+    if (epoch) {
+        MSG_SET(&m, finished, epoch, epoch);
+        MSG_SET(&m, finished, seq, seq);
+    }
+    stream_forget_attached(c, i);
     while (x->watchers) {
         uint32_t wi = x->watchers;
         const struct watch *w = slab_at(&c->watches, wi);
@@ -289,12 +307,8 @@ void watch_tell(struct core *c, uint32_t i, struct str result, uint64_t after) {
 void session_end(struct core *c, uint32_t si) {
     struct session *s = session_at(c, si);
     ASSERT(!s->worker);
-    while (s->watches) {
-        uint32_t wi = s->watches;
-        watch_unlink_job(c, wi);
-        watch_unlink_session(c, wi);
-        slab_give(&c->watches, wi);
-    }
+    while (s->watches)
+        watch_drop(c, s->watches);
     for (uint32_t n = 0; s->replies && n < c->config.outstanding_max; n++)
         mem_free(s->replies[n].items);
     mem_free(s->replies);
@@ -305,9 +319,22 @@ void session_end(struct core *c, uint32_t si) {
     slab_give(&c->sessions, si);
 }
 
+/* Whoever is silent listens to nothing; he is told to say HELLO when he speaks again. */
+static void session_quiet(struct core *c, struct session *s) {
+    s->quiet = true;
+    for (uint32_t wi = s->watches; wi;) {
+        struct watch *w = slab_at(&c->watches, wi);
+        stream_detach(c, w);
+        wi = w->session_next;
+    }
+}
+
 void sessions_check(struct core *c) {
+    uint64_t lease_ms = c->config.heartbeat_ms * c->config.missed_max;
     SLAB_EACH(i, &c->sessions) {
-        const struct session *s = session_at(c, i);
+        struct session *s = session_at(c, i);
+        if (!s->quiet && s->watches && c->awake_ms - s->heard_ms > lease_ms)
+            session_quiet(c, s);
         if (!s->worker && c->awake_ms - s->heard_ms > c->config.reply_keep_ms)
             session_end(c, i);
     }
@@ -397,6 +424,19 @@ static int check_hello(const struct core *c, const struct msg_hello *m, struct e
     return 0;
 }
 
+static void welcome_streams(const struct core *c, struct msg_welcome *m) {
+    const struct core_config *k = &c->config;
+    bool worker = c->request.role == ROLE_WORKER;
+    const struct core_stream_socket *at = worker ? &k->stream_worker : &k->stream_reader;
+    if (c->request.role == ROLE_CLIENT || !at->file)
+        return;
+    MSG_SET(m, welcome, stream, str_of(at->file));
+    if (at->port)
+        MSG_SET(m, welcome, stream_port, at->port);
+    if (worker)
+        MSG_SET(m, welcome, stream_max, k->stream_max);
+}
+
 static void welcome(struct core *c, uint64_t link) {
     const struct core_config *k = &c->config;
     struct msg_welcome m = {0};
@@ -409,6 +449,7 @@ static void welcome(struct core *c, uint64_t link) {
     MSG_SET(&m, welcome, body_max, k->body_max);
     MSG_SET(&m, welcome, result_max, k->result_max);
     MSG_SET(&m, welcome, outstanding_max, k->outstanding_max);
+    welcome_streams(c, &m);
     send_to(c, link, VERB_welcome, c->request.sequence, &m, STR(""), 0);
 }
 
@@ -435,6 +476,7 @@ static int hello(struct core *c, const struct msg_hello *m, struct err *e) {
     bool repeated = session_at(c, si)->hello_sequence == c->request.sequence;
     session_at(c, si)->hello_sequence = c->request.sequence;
     session_at(c, si)->heard_ms = c->awake_ms;
+    session_at(c, si)->quiet = false;
     welcome(c, c->request.link);
     if (is_worker && !(repeated && session_at(c, si)->worker))
         worker_hello(c, si, m);

@@ -24,6 +24,8 @@ static int check_rights(const struct core *c, struct offer *o, struct err *e) {
     if (MSG_HAS(m, submit, tenant) && !trusted(c) && !str_eq(m->tenant, STR("default")))
         return err_set(e, ERR_BAD_ROLE, "submit.tenant: only gateway and operator may name one");
     o->tenant_name = MSG_HAS(m, submit, tenant) ? m->tenant : STR("default");
+    if (m->attach && !trusted(c))
+        return err_set(e, ERR_BAD_ROLE, "submit.attach: only gateway and operator may attach");
     const struct msg_kind_info *k = &kind_at(c, o->kind)->info;
     o->priority = (uint8_t)(MSG_HAS(m, submit, priority)      ? m->priority
                             : MSG_HAS(k, kind_info, priority) ? k->priority
@@ -131,6 +133,7 @@ static void make_spec(struct core *c, const struct offer *o, struct msg_rec_spec
     PICK(s, m, k, attempts_max);
     PICK(s, m, k, backoff_ms);
     PICK(s, m, k, backoff_max_ms);
+    COPY(s, m, grace_ms);
 }
 
 /* Waits that must be known before the body is, kept in `extra`. */
@@ -203,6 +206,14 @@ static void journal_job(struct core *c, uint32_t i, const struct msg_rec_spec *s
     j->body_pos = j->state_pos = c->fx.append(c->fx.ctx, &r, &j->body_bytes);
 }
 
+/* The sender wants to hear of it. */
+static void watch_offer(struct core *c, const struct offer *o, uint32_t i) {
+    if (o->m->watch || o->m->attach)
+        watch_job(c, i);
+    if (o->m->attach && job_streams(c, i))
+        stream_attach(c, i, c->request.session_index, 0, 0);
+}
+
 /* ---- in
  * ------------------------------------------------------------------------------------------ */
 static bool duplicate(struct core *c, const struct offer *o, struct reply_item *item,
@@ -224,8 +235,8 @@ static bool duplicate(struct core *c, const struct offer *o, struct reply_item *
     *after = MUTANT(duplicate_before_commit) ? 0 : u->pos;
     c->stats.duplicates++;
     uint32_t first = u->job ? u->job : job_find(c, u->id);
-    if (o->m->watch && first)
-        watch_job(c, first);
+    if (first)
+        watch_offer(c, o, first);
     return true;
 }
 
@@ -242,8 +253,8 @@ static void accept(struct core *c, const struct offer *o, struct reply_item *ite
         key_attach(c, i, o->m->key, o->m->interval_ms);
     if (MSG_HAS(o->m, submit, unique))
         unique_take(c, i, o->m->unique, o->m->window_ms, o->m->window_ms);
-    if (o->m->watch)
-        watch_add(c, i, c->request.session_index);
+    stream_set_grace(c, i, o->m->grace_ms);
+    watch_offer(c, o, i);
     if (job_is(j, JOB_IS_VOLATILE) || body_may_stay(c, j))
         body_put(c, i, &s, o->payload);
     bool at_once = job_is(j, JOB_IS_VOLATILE | JOB_IS_ASYNC | JOB_SPECULATIVE);

@@ -49,13 +49,14 @@ static int revive(struct core *c, uint32_t i, const struct record *r, struct err
     retain_remove(c, i);
     j->attempts = 0;
     job_unmark(j, JOB_ISOLATED);
-    j->fence = fence_next(c);
+    j->fence = fence_next(c, 1);
     struct extra *x = job_need_extra(c, i);
     x->tries = 1; /* its time to live was for the first start */
     if (MSG_HAS(spec, rec_spec, key))
         key_attach(c, i, spec->key, spec->interval_ms);
     if (MSG_HAS(spec, rec_spec, unique) && !spec->window_ms)
         unique_take(c, i, spec->unique, 0, 0);
+    stream_set_grace(c, i, spec->grace_ms);
     if (body_may_stay(c, j))
         body_put(c, i, spec, r->payload);
     job_place(c, i);

@@ -20,6 +20,8 @@ static uint32_t *place_of(struct core *c, enum timer_what what, uint32_t item) {
         return &queue_at(c, item)->timer;
     case TIMER_TENANT:
         return &tenant_at(c, item)->timer;
+    case TIMER_STREAM:
+        return stream_timer_place(c, item);
     }
     UNREACHABLE();
 }
@@ -114,6 +116,9 @@ static void fire(struct core *c, enum timer_what what, uint32_t item) {
         return; /* it only had to wake the dispatch at the end of this turn */
     case TIMER_TENANT:
         tenant_unpark(c, item);
+        return;
+    case TIMER_STREAM:
+        stream_timer(c, item);
         return;
     }
 }

@@ -113,6 +113,8 @@ static bool adopt_unrecorded(struct core *c, uint32_t i, uint32_t w, uint64_t fe
     job_leave_line(c, i);
     job_unmark(j, JOB_BACKOFF | JOB_HAS_RUN_AT);
     attempt_begin(c, i, w, fence);
+    if (job_streams(c, i))
+        stream_open(c, i, true);
     job_record(c, i, STR(""));
     if (job_body(c, j))
         attempt_learn(c, i);
@@ -341,6 +343,8 @@ void on_heartbeat(struct core *c, const void *message, struct str payload) {
                     (unsigned long long)m->held, w->held);
     } else if (c->request.role == ROLE_WORKER) {
         err_set(&e, ERR_NO_HELLO, "this worker was given up after it had been silent");
+    } else if (c->request.session->quiet) {
+        err_set(&e, ERR_NO_HELLO, "what this peer was attached to was given up: it was silent");
     }
     if (e.code) {
         reply_error(c, c->request.link, 0, &e);
