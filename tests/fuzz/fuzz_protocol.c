@@ -202,14 +202,14 @@ static void make_item(struct fuzz *f, uint64_t link, const struct msg_def *def, 
     if (!plain && rng_below(r, 8) == 0) /* as it is, bounds and all */
         return;
     uint8_t v = (uint8_t)rng_below(r, 128);
-    if (def->id == MSG_hello && peers_role(link) == ROLE_WORKER) {
-        MSG_SET((struct msg_hello *)msg, hello, kinds, names_of(f, 3));
-        MSG_SET((struct msg_hello *)msg, hello, slots, 2);
-    }
     for (unsigned i = 0; i < def->n; i++)
         if (*(const uint64_t *)msg >> def->fields[i].number & 1)
             set_field(f, link, &def->fields[i], msg,
                       def->fields[i].type == FIELD_ID ? v : (uint8_t)rng_below(r, 128));
+    if (def->id == MSG_hello && peers_role(link) == ROLE_WORKER) {
+        MSG_SET((struct msg_hello *)msg, hello, kinds, names_of(f, 3));
+        MSG_SET((struct msg_hello *)msg, hello, slots, 2);
+    }
 }
 
 /* Random text of an item lives until the message is made. */

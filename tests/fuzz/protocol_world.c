@@ -189,6 +189,7 @@ static void start(struct world *w) {
     w->core = core_new(&w->config, &watched);
     set_kind(w, STR("a"), false);
     set_kind(w, STR("b"), true);
+    core_set_pool(w->core, STR("a"), 1, 3);
     receiver_init(&w->receiver, w->core, (struct peers *)(void *)w, w->outbox, &w->config);
     begin(w);
     rc = journal_replay(w->journal, replay, w, NULL, &e);
