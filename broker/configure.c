@@ -19,6 +19,14 @@ struct core_config configure_core(const struct settings *s, uint64_t seed) {
     k.workers_max = u32(s->broker.workers_max);
     k.sessions_max = u32(s->broker.clients_max + s->broker.workers_max);
     k.jobs_max = u32(s->broker.jobs_max);
+    k.queues_max = u32(s->broker.queues_max);
+    k.kinds_max = u32(s->broker.kinds_max);
+    k.tenants_max = u32(s->broker.tenants_max);
+    k.windows_max = u32(s->broker.unique_keys_max);
+    k.interval_keys_max = u32(s->broker.interval_keys_max);
+    k.watches_max = u32(s->broker.watches_max);
+    k.replies_max = u32(s->broker.replies_max);
+    k.sweeps_max = u32(s->broker.sweeps_max);
     k.items_max = u32(s->broker.batch_items_max);
     k.bytes_max = u32(s->broker.batch_bytes_max);
     k.body_max = u32(s->broker.body_max);

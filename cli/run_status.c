@@ -163,6 +163,7 @@ static void counts(struct buf *out, const json_t *s, const char *const *keys, si
 static void print_broker(const json_t *s) {
     static const char *const now[] = {"ready", "scheduled", "blocked", "running"};
     static const char *const ended[] = {"done", "dead", "cancelled", "expired"};
+    static const char *const held[] = {"queues", "kinds", "tenants", "keys", "watches"};
     AUTO_BUF out = BUF(VIEW_MAX);
     buf_printf(&out, "broker   %s, epoch %" PRIu64 ", up ", out_text(s, "version"),
                out_field(s, "epoch"));
@@ -181,6 +182,8 @@ static void print_broker(const json_t *s) {
     counts(&out, s, ended, sizeof ended / sizeof ended[0], " since the start");
     buf_printf(&out, "kept     %" PRIu64 " ended jobs, %" PRIu64 " of them dead\n",
                out_field(s, "kept"), out_field(s, "kept_dead"));
+    buf_printf(&out, "held     ");
+    counts(&out, s, held, sizeof held / sizeof held[0], "");
     if (out_field(s, "malformed") || out_field(s, "stale_fences"))
         buf_printf(&out, "refused  %" PRIu64 " messages, %" PRIu64 " stale reports\n",
                    out_field(s, "malformed"), out_field(s, "stale_fences"));

@@ -159,7 +159,53 @@ static void check_keys(const struct core *c) {
     }
 }
 
-/* 7. Timers are heaps. */
+/* 7. What has a bound of its own is counted exactly. */
+static void check_replies(const struct core *c) {
+    uint64_t listed = 0, owned = 0;
+    const struct reply *older = NULL;
+    for (const struct reply *r = c->oldest_reply; r; older = r, r = r->newer) {
+        ASSERT(r->items && r->older == older && !r->dropped);
+        listed += r->n;
+    }
+    ASSERT(c->newest_reply == older);
+    SLAB_EACH(i, &c->sessions)
+    owned += session_at(c, i)->reply_items;
+    ASSERT(listed == c->reply_items && owned == c->reply_items);
+}
+
+static void check_watches(const struct core *c) {
+    uint32_t of_jobs = 0, of_sessions = 0;
+    SLAB_EACH(i, &c->jobs) {
+        const struct extra *x = job_extra(c, job_at(c, i));
+        for (uint32_t w = x ? x->watchers : 0; w; of_jobs++) {
+            const struct watch *watch = slab_at(&c->watches, w);
+            ASSERT(watch->job == i);
+            w = watch->job_next;
+        }
+    }
+    SLAB_EACH(i, &c->sessions) {
+        for (uint32_t w = session_at(c, i)->watches; w; of_sessions++) {
+            const struct watch *watch = slab_at(&c->watches, w);
+            ASSERT(watch->session == i);
+            w = watch->session_next;
+        }
+    }
+    ASSERT(of_jobs == c->watches.used && of_sessions == c->watches.used);
+}
+
+static void check_counted(const struct core *c) {
+    uint32_t intervals = 0, sweeps = 0;
+    SLAB_EACH(i, &c->keys)
+    intervals += key_at(c, i)->interval_ms != 0;
+    ASSERT(intervals == c->interval_keys);
+    for (uint32_t i = c->sweep_head; i; sweeps++)
+        i = ((const struct sweep *)slab_at(&c->sweeps, i))->next;
+    ASSERT(sweeps == c->sweeps.used);
+    check_replies(c);
+    check_watches(c);
+}
+
+/* 8. Timers are heaps. */
 static void check_heap(const struct timers *h) {
     for (uint32_t n = 2; n <= h->n; n++)
         ASSERT(h->at[n / 2].when <= h->at[n].when);
@@ -174,6 +220,7 @@ void core_check(const struct core *c) {
     check_limits(c);
     check_keys(c);
     streams_check(c);
+    check_counted(c);
     check_heap(&c->mono_timers);
     check_heap(&c->wall_timers);
 }

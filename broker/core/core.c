@@ -14,6 +14,10 @@ struct core_config core_config_default(void) {
         .kinds_max = 1024,
         .jobs_max = 20000000,
         .windows_max = 1000000,
+        .interval_keys_max = 250000,
+        .watches_max = 1000000,
+        .replies_max = 1U << 20,
+        .sweeps_max = 1024,
         .items_max = 1024,
         .bytes_max = 4U << 20,
         .body_max = 1U << 20,
@@ -133,6 +137,15 @@ void core_reconfigure(struct core *c, const struct core_config *config) {
     k->sessions_max = config->sessions_max;
     k->jobs_max = config->jobs_max;
     k->windows_max = config->windows_max;
+    k->interval_keys_max = config->interval_keys_max;
+    k->watches_max = config->watches_max;
+    k->replies_max = config->replies_max;
+    k->sweeps_max = config->sweeps_max;
+    k->queues_max = config->queues_max;
+    k->kinds_max = config->kinds_max;
+    k->tenants_max = config->tenants_max;
+    if (!c->replaying)
+        names_bound(c);
     k->reply_keep_ms = config->reply_keep_ms;
     k->aging_wait_ms = config->aging_wait_ms;
     k->aging_share = config->aging_share;
@@ -208,6 +221,7 @@ void core_begin(struct core *c, struct mono now, struct wall wall) {
     c->now = now;
     c->wall = wall;
     c->more = false;
+    c->list_lookups = 0;
 }
 
 void core_end(struct core *c, bool drained) {

@@ -113,6 +113,10 @@ struct core_config {
     uint32_t missed_max;
     uint32_t workers_max, sessions_max, tenants_max, queues_max, kinds_max;
     uint32_t jobs_max, windows_max;
+    uint32_t interval_keys_max; /* ordering keys with a least time between two starts */
+    uint32_t watches_max;
+    uint32_t replies_max; /* items of answers kept for all peers */
+    uint32_t sweeps_max;  /* requests that are worked on piece by piece */
     uint32_t items_max, bytes_max, body_max, result_max, outstanding_max;
     uint64_t reply_keep_ms;
     uint64_t aging_wait_ms;
@@ -210,6 +214,11 @@ struct core_stats {
     uint64_t submitted, duplicates, dispatched, stale_fences, malformed, refused;
     uint64_t requeued, loads, moved;
     uint32_t workers, sessions;
+    /* Held now, each within its bound of the configuration. */
+    uint32_t queues, kinds, tenants, pools;
+    uint32_t keys, interval_keys, unique_keys;
+    uint32_t watches, sweeps, reads;
+    uint64_t reply_items;
     uint64_t body_bytes, volatile_bytes;
     uint64_t memory_bytes; /* of the job table and its index */
 };

@@ -147,6 +147,8 @@ void keys_setup(struct core *c);
 void keys_teardown(struct core *c);
 /* Whether an entry of its heap is still waiting. */
 bool key_waits(const struct core *c, uint32_t i, const struct waiter *w);
+int key_room(const struct core *c, uint32_t queue, uint32_t tenant, struct str text,
+             uint64_t interval_ms, struct err *e);
 void key_attach(struct core *c, uint32_t i, struct str text, uint64_t interval_ms);
 void key_drop_if_idle(struct core *c, uint32_t i);
 void key_enter(struct core *c, uint32_t i); /* a due job comes: becomes holder or waits */
@@ -163,6 +165,7 @@ void key_hold(struct core *c, uint32_t i); /* at replay: a running or tried job 
 void uniques_setup(struct core *c);
 void uniques_teardown(struct core *c);
 void unique_let_go(struct core *c, uint32_t i);
+int unique_room(const struct core *c, struct err *e);
 uint32_t unique_find(const struct core *c, uint32_t queue, uint32_t tenant, struct str text);
 void unique_take(struct core *c, uint32_t i, struct str text, uint64_t window_ms, uint64_t rest_ms);
 void unique_job_ended(struct core *c, uint32_t i);
@@ -248,7 +251,8 @@ void sessions_check(struct core *c);
 void session_end(struct core *c, uint32_t s);
 void send_to(struct core *c, uint64_t link, enum verb verb, uint64_t sequence, const void *message,
              struct str payload, uint64_t after);
-void watch_add(struct core *c, uint32_t i, uint32_t session);
+/* False: there are too many. */
+bool watch_add(struct core *c, uint32_t i, uint32_t session);
 uint32_t watch_find(const struct core *c, uint32_t i, uint32_t session); /* 0: it does not watch */
 void watch_drop(struct core *c, uint32_t w);
 void watch_tell(struct core *c, uint32_t i, struct str result, uint64_t after);
@@ -281,7 +285,8 @@ void pool_trim(struct core *c, uint32_t pool);
 /* query.c, status.c, why.c */
 void send_end(struct core *c, enum verb verb);
 void info_loaded(struct core *c, const struct load *l, const struct record *r);
-void watch_job(struct core *c, uint32_t i); /* for who asks now; told at once if it has ended */
+/* For who asks now; told at once if it has ended. */
+int watch_job(struct core *c, uint32_t i, struct err *e);
 
 /* core.c, replay.c */
 void epoch_record(struct core *c);

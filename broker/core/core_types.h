@@ -217,7 +217,9 @@ struct reply {
     uint32_t n;
     uint64_t first_id; /* when all items were accepted with ids in a row */
     struct reply_item *items;
-    bool dropped; /* it was too much to keep: known, but not what was answered */
+    struct reply *older, *newer; /* among all that have items */
+    uint32_t session;            /* whose it is, while it has items */
+    bool dropped;                /* it was too much to keep: known, but not what was answered */
 };
 
 struct reply_item {
@@ -386,10 +388,14 @@ struct core {
     uint32_t active;                     /* lines with something to dispatch: one of the ring */
     uint32_t release_head, release_tail; /* keys that wait for a commit */
     uint32_t sweep_head, hello_mark;
+    struct reply *oldest_reply, *newest_reply; /* of those with items */
+    uint64_t reply_items;                      /* of all peers */
+    uint32_t interval_keys;
     uint64_t pass;
     uint32_t since_aged; /* dispatches since one went to the class that waited longest */
     bool chose_aged;
     uint64_t check_ms;
+    uint32_t list_lookups; /* in this turn */
 
     struct request request;
     struct epoch_range *epochs;

@@ -60,13 +60,28 @@ static uint32_t key_take(struct core *c, uint32_t queue, uint32_t tenant, struct
     return i;
 }
 
+/* A key with an interval outlives its jobs by it, so their bound is not enough for it. */
+int key_room(const struct core *c, uint32_t queue, uint32_t tenant, struct str text,
+             uint64_t interval_ms, struct err *e) {
+    struct key_name name = {key_hash_of(c, queue, tenant, text), queue, tenant, text};
+    if (!interval_ms || c->interval_keys < c->config.interval_keys_max)
+        return 0;
+    uint32_t i = lhash_find(&c->key_index, name.hash, &name);
+    if (i && key_at(c, i)->interval_ms)
+        return 0;
+    return err_set(e, ERR_BUSY, "%u keys with an interval are held, the bound is %u",
+                   c->interval_keys, c->config.interval_keys_max);
+}
+
 void key_attach(struct core *c, uint32_t i, struct str text, uint64_t interval_ms) {
     struct job *j = job_at(c, i);
     uint32_t key = key_take(c, line_at(c, j->line)->queue, j->tenant, text);
     struct key *k = key_at(c, key);
     k->refs++;
-    if (interval_ms)
+    if (interval_ms) {
+        c->interval_keys += k->interval_ms == 0;
         k->interval_ms = interval_ms;
+    }
     job_need_extra(c, i)->key = key;
 }
 
@@ -86,6 +101,7 @@ void key_drop_if_idle(struct core *c, uint32_t i) {
         timer_set(c, TIMER_KEY, i, may_start_ms(k));
         return;
     }
+    c->interval_keys -= k->interval_ms != 0;
     lhash_remove(&c->key_index, i);
     mem_free((void *)(uintptr_t)k->text.at);
     mem_free(k->heap);

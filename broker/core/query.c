@@ -7,7 +7,9 @@
 
 #define READS_MAX    512
 #define LIST_DEFAULT 50
-#define LIST_LOOKUPS 200000 /* ids tried for one request: bounds the turn */
+/* Ids tried for lists in one turn; and for each request at least, so that every list goes on. */
+#define LIST_LOOKUPS     16384
+#define LIST_LOOKUPS_MIN 256
 
 /* ---- one job
  * ------------------------------------------------------------------------------------- */
@@ -179,14 +181,16 @@ void info_loaded(struct core *c, const struct load *l, const struct record *r) {
 }
 
 /* Records are as large as their payloads: those that only answer questions have a bound. */
-static bool may_read(struct core *c) {
+static int read_room(const struct core *c, struct err *e) {
     if (c->loads.used < READS_MAX)
-        return true;
-    struct err e;
-    err_set(&e, ERR_BUSY, "%u records are being read, at most %u for questions; try again",
-            c->loads.used, READS_MAX);
-    reply_error(c, c->request.link, c->request.sequence, &e);
-    return false;
+        return 0;
+    return err_set(e, ERR_BUSY, "%u records are being read, at most %u for questions; try again",
+                   c->loads.used, READS_MAX);
+}
+
+static void refuse(struct core *c, const struct err *e) {
+    c->stats.refused++;
+    reply_error(c, c->request.link, c->request.sequence, e);
 }
 
 void on_get_job(struct core *c, const void *message, struct str payload) {
@@ -204,21 +208,29 @@ void on_get_job(struct core *c, const void *message, struct str payload) {
     }
     const struct job *j = job_at(c, i);
     const struct body *b = job_body(c, j);
+    struct err e;
     if (b)
         send_info(c, &l, b, NULL);
-    else if (may_read(c))
+    else if (read_room(c, &e) < 0)
+        refuse(c, &e);
+    else
         load_start(c, &l, j->body_pos, j->body_bytes);
 }
 
-void watch_job(struct core *c, uint32_t i) {
+int watch_job(struct core *c, uint32_t i, struct err *e) {
     const struct job *j = job_at(c, i);
     if (!job_state_terminal(j->state)) {
-        watch_add(c, i, c->request.session_index);
-        return;
+        if (watch_add(c, i, c->request.session_index))
+            return 0;
+        return err_set(e, ERR_BUSY, "%u watches are held, the bound is %u", c->watches.used,
+                       c->config.watches_max);
     }
+    if (read_room(c, e) < 0)
+        return -1;
     struct load l = {.what = LOAD_FINISHED, .job = j->id, .link = c->request.link};
     bool whole = j->state_pos == j->body_pos;
     load_start(c, &l, j->state_pos, whole ? j->body_bytes : j->state_bytes);
+    return 0;
 }
 
 void on_watch_job(struct core *c, const void *message, struct str payload) {
@@ -229,7 +241,9 @@ void on_watch_job(struct core *c, const void *message, struct str payload) {
         not_found(c, c->request.link, c->request.sequence, m->id, "not known, or past retention");
         return;
     }
-    watch_job(c, i);
+    struct err e;
+    if (watch_job(c, i, &e) < 0)
+        refuse(c, &e);
 }
 
 /* ---- lists
@@ -270,15 +284,19 @@ static void list_row(struct core *c, uint32_t i) {
 /* Ids were given in a row, so walking them down is walking the jobs from the newest to the oldest.
  */
 static uint64_t walk(struct core *c, const struct filter *f, uint64_t limit) {
-    uint64_t before = f->m->before ? f->m->before : UINT64_MAX, lookups = 0, found = 0;
+    uint64_t before = f->m->before ? f->m->before : UINT64_MAX, found = 0;
+    uint32_t left = c->list_lookups + LIST_LOOKUPS_MIN < LIST_LOOKUPS
+                        ? LIST_LOOKUPS - c->list_lookups
+                        : LIST_LOOKUPS_MIN;
     for (uint32_t e = c->n_epochs; e-- > 0;) {
         struct epoch_range r = c->epochs[e];
         uint64_t top = id_make(r.epoch, r.epoch == c->epoch ? c->counter : r.counter);
         if (top >= before)
             top = before - 1;
         for (uint64_t id = top; id >= id_make(r.epoch, 1) && id_epoch(id) == r.epoch; id--) {
-            if (++lookups > LIST_LOOKUPS)
+            if (!left--)
                 return id + 1;
+            c->list_lookups++;
             uint32_t i = job_find(c, id);
             if (!i || !passes(c, f, job_at(c, i)))
                 continue;

@@ -2,7 +2,7 @@
 #include "broker/core/core_int.h"
 #include "common/base/mem.h"
 
-#define REPLY_ITEMS_MAX 65536U /* kept for one peer */
+#define REPLY_SHARE 16 /* of all kept answers, one peer may have so little of a part */
 
 static uint64_t instance_hash_of(const uint8_t *instance) {
     uint64_t h;
@@ -94,33 +94,57 @@ void core_farewell(struct core *c, struct str why) {
 
 /* ---- kept answers
  * -------------------------------------------------------------------------------- */
-static void reply_clear(struct session *s, struct reply *r) {
-    if (r->items)
-        s->reply_items -= r->n;
-    mem_free(r->items);
+static void count_items(struct core *c, const struct reply *r, uint32_t n) {
+    session_at(c, r->session)->reply_items += n;
+    c->reply_items += n;
+}
+
+static void items_free(struct core *c, struct reply *r) {
+    if (!r->items)
+        return;
+    *(r->older ? &r->older->newer : &c->oldest_reply) = r->newer;
+    *(r->newer ? &r->newer->older : &c->newest_reply) = r->older;
+    r->older = r->newer = NULL;
+    session_at(c, r->session)->reply_items -= r->n;
+    c->reply_items -= r->n;
+    MEM_FREE(r->items);
+}
+
+static void reply_clear(struct core *c, struct reply *r) {
+    items_free(c, r);
     *r = (struct reply){0};
 }
 
 /* The sequence stays known, so that a repetition is not taken for something new. */
-static void reply_drop(struct session *s, struct reply *r) {
+static void reply_drop(struct core *c, struct reply *r) {
     if (!r->items)
         return;
-    s->reply_items -= r->n;
-    MEM_FREE(r->items);
+    items_free(c, r);
     r->n = 0;
     r->dropped = true;
 }
 
-static void materialise(struct session *s, struct reply *r) {
+static void materialise(struct core *c, uint32_t session, struct reply *r) {
     if (r->items)
         return;
     r->items = mem_alloc((r->n + 1) * sizeof *r->items);
     for (uint32_t n = 0; n < r->n; n++)
         r->items[n] = (struct reply_item){.id = r->first_id + n};
-    s->reply_items += r->n;
+    r->session = session;
+    r->older = c->newest_reply;
+    *(r->older ? &r->older->newer : &c->oldest_reply) = r;
+    c->newest_reply = r;
+    count_items(c, r, r->n);
 }
 
-static void reply_keep(struct session *s, struct reply *r, const struct reply_item *item) {
+/* All peers together: the oldest answers go first. */
+static void replies_trim(struct core *c, const struct reply *last) {
+    while (c->reply_items > c->config.replies_max && c->oldest_reply != last)
+        reply_drop(c, c->oldest_reply);
+}
+
+static void reply_keep(struct core *c, uint32_t session, struct reply *r,
+                       const struct reply_item *item) {
     bool plain = item->code == 0 && !item->duplicate && item->count == 0 && item->id &&
                  (r->n == 0 || item->id == r->first_id + r->n);
     if (!r->items && plain) {
@@ -128,10 +152,11 @@ static void reply_keep(struct session *s, struct reply *r, const struct reply_it
             r->first_id = item->id;
         return;
     }
-    materialise(s, r);
+    materialise(c, session, r);
     r->items = mem_grow(r->items, r->n + 1, sizeof *r->items);
     r->items[r->n++] = *item;
-    s->reply_items++;
+    count_items(c, r, 1);
+    replies_trim(c, r);
 }
 
 static void send_item(struct core *c, uint64_t link, enum verb verb, uint64_t sequence,
@@ -166,7 +191,7 @@ void answer_session(struct core *c, uint32_t si, uint64_t sequence, enum verb ve
     struct session *s = session_at(c, si);
     struct reply *r = s->replies ? &s->replies[sequence % c->config.outstanding_max] : NULL;
     if (r && r->sequence == sequence && !r->dropped) {
-        reply_keep(s, r, item);
+        reply_keep(c, si, r, item);
         if (after > r->after)
             r->after = after;
     }
@@ -209,9 +234,10 @@ bool reply_open(struct core *c, struct session *s, uint64_t sequence, enum verb 
         reply_error(c, s->link, sequence, &e);
         return false;
     }
-    reply_clear(s, r);
-    for (uint32_t n = 0; s->reply_items > REPLY_ITEMS_MAX && n < most; n++)
-        reply_drop(s, &s->replies[(sequence + 1 + n) % most]);
+    reply_clear(c, r);
+    uint32_t share = c->config.replies_max / REPLY_SHARE;
+    for (uint32_t n = 0; s->reply_items > share && n < most; n++)
+        reply_drop(c, &s->replies[(sequence + 1 + n) % most]);
     r->sequence = sequence;
     r->verb = verb;
     if (sequence > s->highest)
@@ -229,10 +255,12 @@ uint32_t watch_find(const struct core *c, uint32_t i, uint32_t session) {
     return w;
 }
 
-void watch_add(struct core *c, uint32_t i, uint32_t session) {
-    struct extra *x = job_need_extra(c, i);
+bool watch_add(struct core *c, uint32_t i, uint32_t session) {
     if (watch_find(c, i, session))
-        return;
+        return true;
+    if (c->watches.used >= c->config.watches_max)
+        return false;
+    struct extra *x = job_need_extra(c, i);
     uint32_t wi = slab_take(&c->watches);
     struct watch *w = slab_at(&c->watches, wi);
     struct session *s = session_at(c, session);
@@ -242,6 +270,7 @@ void watch_add(struct core *c, uint32_t i, uint32_t session) {
         ((struct watch *)slab_at(&c->watches, s->watches))->session_prev = wi;
     s->watches = wi;
     x->watchers = wi;
+    return true;
 }
 
 static void watch_unlink_session(struct core *c, uint32_t wi) {
@@ -310,7 +339,7 @@ void session_end(struct core *c, uint32_t si) {
     while (s->watches)
         watch_drop(c, s->watches);
     for (uint32_t n = 0; s->replies && n < c->config.outstanding_max; n++)
-        mem_free(s->replies[n].items);
+        items_free(c, &s->replies[n]);
     mem_free(s->replies);
     mem_free((void *)(uintptr_t)s->name.at);
     mem_free((void *)(uintptr_t)s->host.at);

@@ -1,5 +1,6 @@
 /* The whole in figures: totals, queues, workers, pools. */
 #include "broker/core/core_int.h"
+#include "common/base/mem.h"
 
 void core_stats(const struct core *c, struct core_stats *out) {
     *out = c->stats;
@@ -7,7 +8,34 @@ void core_stats(const struct core *c, struct core_stats *out) {
     out->kept_dead = c->kept[1].n;
     out->workers = c->workers.used;
     out->sessions = c->sessions.used;
+    out->queues = c->queues.rows.used;
+    out->kinds = c->kinds.rows.used;
+    out->tenants = c->tenants.rows.used;
+    out->pools = c->pools.rows.used;
+    out->keys = c->keys.used;
+    out->interval_keys = c->interval_keys;
+    out->unique_keys = c->uniques.used;
+    out->watches = c->watches.used;
+    out->sweeps = c->sweeps.used;
+    out->reads = c->loads.used;
+    out->reply_items = c->reply_items;
     out->memory_bytes = slab_bytes(&c->jobs) + lhash_bytes(&c->by_id);
+}
+
+/* How much is held of what has a bound. */
+static void fill_held(const struct core_stats *s, struct msg_status_info *m) {
+    MSG_SET(m, status_info, queues, s->queues);
+    MSG_SET(m, status_info, kinds, s->kinds);
+    MSG_SET(m, status_info, tenants, s->tenants);
+    MSG_SET(m, status_info, keys, s->keys);
+    MSG_SET(m, status_info, interval_keys, s->interval_keys);
+    MSG_SET(m, status_info, unique_keys, s->unique_keys);
+    MSG_SET(m, status_info, watches, s->watches);
+    MSG_SET(m, status_info, reply_items, s->reply_items);
+    MSG_SET(m, status_info, sweeps, s->sweeps);
+    MSG_SET(m, status_info, reads, s->reads);
+    MSG_SET(m, status_info, body_bytes, s->body_bytes + s->volatile_bytes);
+    MSG_SET(m, status_info, refused, s->refused);
 }
 
 void on_get_status(struct core *c, const void *message, struct str payload) {
@@ -38,6 +66,7 @@ void on_get_status(struct core *c, const void *message, struct str payload) {
     MSG_SET(&m, status_info, journal_live_bytes, o->journal_live_bytes);
     MSG_SET(&m, status_info, commits, o->commits);
     MSG_SET(&m, status_info, rss_bytes, o->rss_bytes);
+    fill_held(&s, &m);
     if (o->trouble.len)
         MSG_SET(&m, status_info, text, o->trouble);
     send_to(c, c->request.link, VERB_status_info, c->request.sequence, &m, STR(""), 0);
@@ -47,19 +76,22 @@ static bool wanted(const struct msg_get_status *m, struct str name) {
     return !m->name.len || str_eq(m->name, name);
 }
 
-/* The longest wait among the heads of a queue's lanes. */
-static uint64_t oldest_ms(const struct core *c, uint32_t queue) {
-    uint64_t oldest = c->now.ms;
+/* The longest wait among the heads of each queue's lanes: one walk for all queues. */
+static uint64_t *oldest_ms(const struct core *c) {
+    uint64_t *oldest = mem_zalloc(slab_end(&c->queues.rows) * sizeof *oldest);
     SLAB_EACH(i, &c->lanes) {
         const struct lane *a = lane_at(c, i);
-        if (line_at(c, a->line)->queue == queue && job_at(c, a->head)->since_ms < oldest)
-            oldest = job_at(c, a->head)->since_ms;
+        uint32_t queue = line_at(c, a->line)->queue;
+        uint64_t since = job_at(c, a->head)->since_ms;
+        if (c->now.ms > since && c->now.ms - since > oldest[queue])
+            oldest[queue] = c->now.ms - since;
     }
-    return c->now.ms - oldest;
+    return oldest;
 }
 
 void on_list_queues(struct core *c, const void *message, struct str payload) {
     (void)payload;
+    uint64_t *oldest = oldest_ms(c);
     SLAB_EACH(i, &c->queues.rows) {
         if (!wanted(message, queue_at(c, i)->row.name))
             continue;
@@ -70,7 +102,7 @@ void on_list_queues(struct core *c, const void *message, struct str payload) {
         MSG_SET(&m, queue_info, scheduled, q->by_state[JOB_scheduled]);
         MSG_SET(&m, queue_info, blocked, q->by_state[JOB_blocked]);
         MSG_SET(&m, queue_info, running, q->by_state[JOB_running] + q->by_state[JOB_cancelling]);
-        MSG_SET(&m, queue_info, oldest_ms, oldest_ms(c, i));
+        MSG_SET(&m, queue_info, oldest_ms, oldest[i]);
         MSG_SET(&m, queue_info, paused, q->paused);
         MSG_SET(&m, queue_info, concurrency, q->limit.now.concurrency);
         MSG_SET(&m, queue_info, rate_count, q->limit.now.rate_count);
@@ -79,6 +111,7 @@ void on_list_queues(struct core *c, const void *message, struct str payload) {
         MSG_SET(&m, queue_info, dead, q->kept_dead);
         send_to(c, c->request.link, VERB_queue_info, c->request.sequence, &m, STR(""), 0);
     }
+    mem_free(oldest);
     send_end(c, VERB_queue_info);
 }
 

@@ -354,11 +354,10 @@ void on_attach(struct core *c, const void *message, struct str payload) {
                       str_eq(m->tenant, tenant_at(c, job_at(c, i)->tenant)->row.name));
     if (!mine)
         err_set(&e, ERR_NOT_FOUND, "job %s: not known, or past retention", id_show(m->id).at);
+    else if (watch_job(c, i, &e) < 0)
+        c->stats.refused++;
     answer_attach(c, m, mine ? (enum job_state)job_at(c, i)->state : JOB_NONE, &e);
-    if (!mine)
-        return;
-    watch_job(c, i);
-    if (job_streams(c, i))
+    if (!e.code && job_streams(c, i))
         stream_attach(c, i, c->request.session_index, m->epoch, m->seq);
 }
 

@@ -13,6 +13,11 @@ struct offer {
     uint8_t priority;
 };
 
+/* The sender wants to hear of its end. */
+static bool hears(const struct msg_submit *m) {
+    return m->watch || m->attach;
+}
+
 static bool trusted(const struct core *c) {
     return c->request.role == ROLE_GATEWAY || c->request.role == ROLE_OPERATOR;
 }
@@ -53,6 +58,11 @@ static int check_room(const struct core *c, const struct offer *o, struct err *e
     if (live >= c->config.jobs_max)
         return err_set(e, ERR_BUSY, "%u jobs wait or run, at most %u", (unsigned)live,
                        c->config.jobs_max);
+    if (hears(o->m) && c->watches.used >= c->config.watches_max)
+        return err_set(e, ERR_BUSY, "%u watches are held, the bound is %u", c->watches.used,
+                       c->config.watches_max);
+    if (MSG_HAS(o->m, submit, unique) && unique_room(c, e) < 0)
+        return -1;
     if (o->durability == DURABLE_NONE) {
         if (c->stats.volatile_bytes + o->payload.len > c->config.volatile_bytes)
             return err_set(e, ERR_BUSY, "jobs that are never journaled hold %llu bytes, the bound",
@@ -61,9 +71,6 @@ static int check_room(const struct core *c, const struct offer *o, struct err *e
     }
     if (c->room != CORE_ROOM)
         return err_set(e, ERR_DISK_FULL, "the journal keeps what space is left for jobs it has");
-    if (MSG_HAS(o->m, submit, unique) && c->uniques.used >= c->config.windows_max)
-        return err_set(e, ERR_BUSY, "%u unique keys are held, at most that many",
-                       c->config.windows_max);
     return 0;
 }
 
@@ -91,7 +98,7 @@ static int resolve(struct core *c, struct offer *o, struct err *e) {
     o->tenant = tenant_take(c, o->tenant_name);
     if (!o->tenant)
         return err_set(e, ERR_BUSY, "there are %u tenants, the bound", c->config.tenants_max);
-    return 0;
+    return key_room(c, o->queue, o->tenant, m->key, m->interval_ms, e);
 }
 
 /* ---- what it is
@@ -206,10 +213,7 @@ static void journal_job(struct core *c, uint32_t i, const struct msg_rec_spec *s
     j->body_pos = j->state_pos = c->fx.append(c->fx.ctx, &r, &j->body_bytes);
 }
 
-/* The sender wants to hear of it. */
-static void watch_offer(struct core *c, const struct offer *o, uint32_t i) {
-    if (o->m->watch || o->m->attach)
-        watch_job(c, i);
+static void attach_offer(struct core *c, const struct offer *o, uint32_t i) {
     if (o->m->attach && job_streams(c, i))
         stream_attach(c, i, c->request.session_index, 0, 0);
 }
@@ -230,13 +234,17 @@ static bool duplicate(struct core *c, const struct offer *o, struct reply_item *
         item->code = (uint32_t)e->code;
         return true;
     }
+    uint32_t first = u->job ? u->job : job_find(c, u->id);
+    if (hears(o->m) && first && watch_job(c, first, e) < 0) {
+        item->code = (uint32_t)e->code;
+        return true;
+    }
     item->id = u->id;
     item->duplicate = true;
     *after = MUTANT(duplicate_before_commit) ? 0 : u->pos;
     c->stats.duplicates++;
-    uint32_t first = u->job ? u->job : job_find(c, u->id);
     if (first)
-        watch_offer(c, o, first);
+        attach_offer(c, o, first);
     return true;
 }
 
@@ -254,7 +262,9 @@ static void accept(struct core *c, const struct offer *o, struct reply_item *ite
     if (MSG_HAS(o->m, submit, unique))
         unique_take(c, i, o->m->unique, o->m->window_ms, o->m->window_ms);
     stream_set_grace(c, i, o->m->grace_ms);
-    watch_offer(c, o, i);
+    bool watched = !hears(o->m) || watch_add(c, i, c->request.session_index);
+    ASSERT(watched); /* check_room saw to it */
+    attach_offer(c, o, i);
     if (job_is(j, JOB_IS_VOLATILE) || body_may_stay(c, j))
         body_put(c, i, &s, o->payload);
     bool at_once = job_is(j, JOB_IS_VOLATILE | JOB_IS_ASYNC | JOB_SPECULATIVE);

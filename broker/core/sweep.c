@@ -6,6 +6,14 @@
 #define STEP_SLOTS   4096 /* looked at in one turn, by all sweeps together */
 #define STEP_LOADING 64   /* records being read for one sweep */
 
+/* Each of them reads records and walks all jobs. */
+static int sweep_room(const struct core *c, struct err *e) {
+    if (c->sweeps.used < c->config.sweeps_max)
+        return 0;
+    return err_set(e, ERR_BUSY, "%u requests over many jobs are worked on, the bound is %u",
+                   c->sweeps.used, c->config.sweeps_max);
+}
+
 static uint32_t sweep_new(struct core *c, enum sweep_what what) {
     uint32_t i = slab_take(&c->sweeps);
     struct sweep *s = slab_at(&c->sweeps, i);
@@ -46,6 +54,11 @@ static int revive(struct core *c, uint32_t i, const struct record *r, struct err
     if (n && unique_at(c, n)->id != j->id) /* its own window may go on */
         return err_set(e, ERR_CONFLICT, "job %s: its unique key is taken by another job",
                        id_show(j->id).at);
+    if (MSG_HAS(spec, rec_spec, unique) && !spec->window_ms && !n && unique_room(c, e) < 0)
+        return -1;
+    if (MSG_HAS(spec, rec_spec, key) &&
+        key_room(c, queue, j->tenant, spec->key, spec->interval_ms, e) < 0)
+        return -1;
     retain_remove(c, i);
     j->attempts = 0;
     job_unmark(j, JOB_ISOLATED);
@@ -149,10 +162,12 @@ void on_purge_queue(struct core *c, const void *message, struct str payload) {
     (void)payload;
     uint32_t queue = names_find(&c->queues, m->queue);
     uint32_t tenant = m->tenant.len ? names_find(&c->tenants, m->tenant) : 0;
-    if (!queue || (m->tenant.len && !tenant)) {
-        struct err e;
+    struct err e = {0};
+    if (!queue || (m->tenant.len && !tenant))
         err_set(&e, ERR_UNKNOWN_QUEUE, "queue '" STR_FMT "'%s: not known", STR_ARG(m->queue),
                 queue ? " with that tenant" : "");
+    if (e.code || sweep_room(c, &e) < 0) {
+        c->stats.refused++;
         answer(c, &(struct reply_item){.code = (uint32_t)e.code}, &e, 0);
         return;
     }
@@ -168,6 +183,8 @@ static int retry_one(struct core *c, uint64_t id, struct err *e) {
     if (!job_is(job_at(c, i), JOB_IS_KEPT))
         return err_set(e, ERR_NOT_FINISHED, "job %s is %s", id_show(id).at,
                        job_state_name(job_at(c, i)->state));
+    if (sweep_room(c, e) < 0)
+        return -1;
     uint32_t sweep = sweep_new(c, SWEEP_RETRY);
     struct sweep *s = slab_at(&c->sweeps, sweep);
     s->walked = true;
@@ -187,10 +204,12 @@ void on_retry_job(struct core *c, const void *message, struct str payload) {
         err_set(&e, ERR_MISSING_FIELD, "retry_job: names neither a job nor all dead ones");
     } else if (m->queue.len && !queue) {
         err_set(&e, ERR_UNKNOWN_QUEUE, "queue '" STR_FMT "': not known", STR_ARG(m->queue));
-    } else {
+    } else if (sweep_room(c, &e) == 0) {
         struct sweep *s = slab_at(&c->sweeps, sweep_new(c, SWEEP_RETRY));
         s->queue = queue;
     }
-    if (e.code)
-        answer(c, &(struct reply_item){.code = (uint32_t)e.code, .id = m->id}, &e, 0);
+    if (!e.code)
+        return;
+    c->stats.refused++;
+    answer(c, &(struct reply_item){.code = (uint32_t)e.code, .id = m->id}, &e, 0);
 }

@@ -33,6 +33,13 @@ void uniques_setup(struct core *c) {
     lhash_init(&c->unique_index, &unique_ops, c);
 }
 
+int unique_room(const struct core *c, struct err *e) {
+    if (c->uniques.used < c->config.windows_max)
+        return 0;
+    return err_set(e, ERR_BUSY, "%u unique keys are held, the bound is %u", c->uniques.used,
+                   c->config.windows_max);
+}
+
 static struct unique_name name_of(const struct core *c, uint32_t queue, uint32_t tenant,
                                   struct str text) {
     uint64_t hash =

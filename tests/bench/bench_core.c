@@ -14,6 +14,7 @@
 #define BATCH   256
 #define WORKERS 2
 #define SLOTS   512
+#define LINES   1000
 
 struct given {
     uint64_t link;
@@ -30,7 +31,7 @@ struct bench {
     uint32_t n_loads, size_loads;
     uint64_t now, sequence;
     uint64_t submitted, ended;
-    uint32_t tenants;
+    uint32_t tenants, lines;
     bool working; /* workers are there */
 };
 
@@ -107,8 +108,19 @@ static void request(struct bench *b, uint64_t link, enum role role, enum verb ve
     ASSERT(open);
 }
 
+/* Each kind has a queue of its name: as many lines as kinds. */
+static char kind_names[LINES][16] = {"echo"};
+
+static struct str kind_name(uint64_t n) {
+    if (n && !kind_names[n][0])
+        snprintf(kind_names[n], sizeof kind_names[n], "echo%u", (unsigned)n);
+    return str_of(kind_names[n]);
+}
+
 static void hello(struct bench *b, uint64_t link, enum role role) {
-    struct str kinds[] = {STR("echo")};
+    struct str kinds[LINES];
+    for (uint32_t n = 0; n < b->lines; n++)
+        kinds[n] = kind_name(n);
     uint64_t id[2] = {link, 7};
     struct msg_hello m = {0};
     MSG_SET(&m, hello, version_min, 1);
@@ -116,7 +128,7 @@ static void hello(struct bench *b, uint64_t link, enum role role) {
     MSG_SET(&m, hello, role, (uint64_t)role);
     MSG_SET(&m, hello, instance, str_make(id, 16));
     if (role == ROLE_WORKER) {
-        MSG_SET(&m, hello, kinds, ((struct str_list){kinds, 1}));
+        MSG_SET(&m, hello, kinds, ((struct str_list){kinds, b->lines}));
         MSG_SET(&m, hello, slots, SLOTS);
     }
     request(b, link, role, VERB_hello);
@@ -128,10 +140,10 @@ static void submit(struct bench *b, uint32_t n) {
     static const char payload[256];
     char tenant[16];
     struct msg_submit m = {0};
-    MSG_SET(&m, submit, kind, STR("echo"));
     MSG_SET(&m, submit, size, sizeof payload);
     request(b, 1, ROLE_OPERATOR, VERB_submit);
     for (uint32_t k = 0; k < n; k++) {
+        MSG_SET(&m, submit, kind, kind_name(b->submitted % b->lines));
         if (b->tenants > 1) {
             snprintf(tenant, sizeof tenant, "t%u", (unsigned)(b->submitted % b->tenants));
             MSG_SET(&m, submit, tenant, str_of(tenant));
@@ -195,18 +207,20 @@ static void setup(struct bench *b, bool keep) {
     b->scratch = BUF(1U << 20);
     b->log = BUF(1U << 22);
     b->letters = BUF(1U << 22);
-    struct msg_kind_info kind = {0};
-    MSG_SET(&kind, kind_info, kind, STR("echo"));
     core_begin(b->core, (struct mono){1}, (struct wall){1});
-    core_set_kind(b->core, &kind);
+    for (uint32_t n = 0; n < b->lines; n++) {
+        struct msg_kind_info kind = {0};
+        MSG_SET(&kind, kind_info, kind, kind_name(n));
+        core_set_kind(b->core, &kind);
+    }
     core_start(b->core, (struct mono){1}, (struct wall){1});
     b->now = 1;
     core_durable(b->core, b->pos);
     hello(b, 1, ROLE_OPERATOR);
 }
 
-static void measure(uint64_t waiting, uint64_t lives, uint32_t tenants) {
-    struct bench b = {.tenants = tenants};
+static void measure(uint64_t waiting, uint64_t lives, uint32_t tenants, uint32_t lines) {
+    struct bench b = {.tenants = tenants, .lines = lines};
     setup(&b, true);
     for (uint64_t n = 0; n < waiting; n += BATCH)
         turn(&b, BATCH);
@@ -221,9 +235,10 @@ static void measure(uint64_t waiting, uint64_t lives, uint32_t tenants) {
     while (b.ended - ended < lives)
         turn(&b, BATCH);
     double seconds = (double)(clock_mono_ns() - start) / 1e9;
-    printf("%9llu waiting, %2u tenants: %8.0f lives/s, %4.0f ns a life, %3.0f record bytes a life, "
+    printf("%9llu waiting, %2u tenants, %4u lines: %8.0f lives/s, %4.0f ns a life, %3.0f record "
+           "bytes a life, "
            "%3.0f bytes a waiting job\n",
-           (unsigned long long)waiting, tenants, (double)lives / seconds,
+           (unsigned long long)waiting, tenants, lines, (double)lives / seconds,
            seconds * 1e9 / (double)lives, (double)b.record_bytes / (double)b.submitted,
            waiting ? (double)before.memory_bytes / (double)waiting : 0.0);
     core_destroy(&b.core);
@@ -240,11 +255,12 @@ int main(int argc, char **argv) {
         return 0;
     }
     bool all = argc > 1 && str_eq(str_of(argv[1]), STR("--all"));
-    measure(10000, 3000000, 1);
-    measure(10000, 3000000, 50);
-    measure(1000000, 3000000, 1);
-    measure(5000000, 3000000, 1);
+    measure(10000, 3000000, 1, 1);
+    measure(10000, 3000000, 50, 1);
+    measure(10000, 1000000, 1, LINES);
+    measure(1000000, 3000000, 1, 1);
+    measure(5000000, 3000000, 1, 1);
     if (all)
-        measure(10000000, 3000000, 1);
+        measure(10000000, 3000000, 1, 1);
     return 0;
 }

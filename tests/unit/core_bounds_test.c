@@ -1,0 +1,252 @@
+/* Whatever the core holds has a bound, and says so when it is reached: P-38, P-68. */
+#include "common/base/mem.h"
+#include "tests/unit/core_world.h"
+
+static struct world *bounded(void **state, struct core_config config) {
+    struct world *w = *state;
+    config.backoff_ms = w->config.backoff_ms;
+    w->config = config;
+    core_reconfigure(w->core, &w->config);
+    return w;
+}
+
+static struct core_stats stats(const struct world *w) {
+    struct core_stats s;
+    core_stats(w->core, &s);
+    return s;
+}
+
+static void refused(const struct world *w, enum verb verb, enum err_code code, const char *text) {
+    assert_int_equal(world_last(w, verb).code, code);
+    assert_non_null(strstr(w->text, text));
+}
+
+/* ---- watches --------------------------------------------------------------------------------- */
+static void watches_are_bounded(void **state) {
+    struct core_config k = core_config_default();
+    k.watches_max = 2;
+    struct world *w = bounded(state, k);
+    struct msg_submit m = {0};
+    MSG_SET(&m, submit, watch, true);
+    world_begin(w, 1);
+    uint64_t first = world_offer(w, m);
+    world_offer(w, m);
+    assert_int_equal(world_offer(w, m), 0);
+    refused(w, VERB_submitted, ERR_BUSY, "2 watches are held, the bound is 2");
+    uint64_t plain = world_offer(w, (struct msg_submit){0});
+    assert_true(plain);
+    struct msg_get_job g = {0};
+    MSG_SET(&g, get_job, id, plain);
+    world_say(w, 1, ROLE_OPERATOR, VERB_watch_job, &g);
+    refused(w, VERB_error, ERR_BUSY, "2 watches are held, the bound is 2");
+    MSG_SET(&g, get_job, id, first); /* it is watched already */
+    uint32_t errors = world_count(w, VERB_error);
+    world_say(w, 1, ROLE_OPERATOR, VERB_watch_job, &g);
+    assert_int_equal(world_count(w, VERB_error), errors);
+    world_end(w);
+    assert_int_equal(stats(w).watches, 2);
+    assert_int_equal(stats(w).refused, 2);
+    /* An end makes room. */
+    world_turn(w, 1);
+    struct msg_cancel_job c = {0};
+    MSG_SET(&c, cancel_job, id, first);
+    world_begin(w, 1);
+    world_say(w, 1, ROLE_OPERATOR, VERB_cancel_job, &c);
+    assert_true(world_offer(w, m));
+    world_end(w);
+}
+
+/* A watch of what has ended reads its record back, which has a bound too. */
+static void watches_of_ended_jobs_are_bounded(void **state) {
+    struct world *w = *state;
+    world_begin(w, 1);
+    uint64_t id = world_offer(w, (struct msg_submit){0});
+    world_end(w);
+    world_turn(w, 1);
+    struct msg_cancel_job c = {0};
+    MSG_SET(&c, cancel_job, id, id);
+    struct msg_get_job g = {0};
+    MSG_SET(&g, get_job, id, id);
+    world_begin(w, 1);
+    world_say(w, 1, ROLE_OPERATOR, VERB_cancel_job, &c);
+    while (!world_count(w, VERB_error) && w->n_loads < 4000)
+        world_say(w, 1, ROLE_OPERATOR, VERB_watch_job, &g);
+    refused(w, VERB_error, ERR_BUSY, "records are being read");
+    assert_int_equal(stats(w).reads, w->n_loads);
+    world_end(w);
+    assert_int_equal(stats(w).reads, 0);
+}
+
+/* ---- kept answers ---------------------------------------------------------------------------- */
+static bool ask(struct world *w, uint64_t link, uint64_t sequence, uint32_t items) {
+    struct msg_submit bad = {0};
+    MSG_SET(&bad, submit, kind, STR("unknown"));
+    if (!core_request(w->core, link, ROLE_OPERATOR, VERB_submit, sequence))
+        return false;
+    for (uint32_t n = 0; n < items; n++)
+        core_item(w->core, &bad, STR(""), NULL);
+    core_request_end(w->core);
+    return true;
+}
+
+/* P-28, P-29: over all peers the oldest answer goes first, and its request is not done again. */
+static void the_oldest_answers_are_let_go(void **state) {
+    struct core_config k = core_config_default();
+    k.replies_max = 16384;
+    struct world *w = bounded(state, k);
+    uint64_t sequence = w->sequence + 100;
+    w->sequence += 1000;
+    world_begin(w, 1);
+    for (uint64_t link = 100; link < 120; link++) {
+        w->sequence = 1;
+        world_hello(w, link, ROLE_OPERATOR, 0);
+        assert_true(ask(w, link, sequence, 1000));
+    }
+    world_end(w);
+    assert_int_equal(stats(w).reply_items, 16000);
+    world_begin(w, 1);
+    assert_false(ask(w, 119, sequence, 1000));
+    assert_int_equal(world_last(w, VERB_submitted).code, ERR_UNKNOWN_KIND);
+    assert_int_equal(world_count(w, VERB_error), 0);
+    assert_false(ask(w, 100, sequence, 1000));
+    assert_int_equal(world_last(w, VERB_error).code, ERR_OLD_SEQUENCE);
+    world_end(w);
+    /* What leaves takes its answers along. */
+    struct msg_bye bye = {0};
+    world_begin(w, 1);
+    for (uint64_t link = 100; link < 120; link++) {
+        assert_true(core_request(w->core, link, ROLE_OPERATOR, VERB_bye, 0));
+        core_item(w->core, &bye, STR(""), NULL);
+        core_request_end(w->core);
+    }
+    world_end(w);
+    assert_int_equal(stats(w).reply_items, 0);
+}
+
+/* ---- sweeps ---------------------------------------------------------------------------------- */
+static void sweeps_are_bounded(void **state) {
+    struct core_config k = core_config_default();
+    k.sweeps_max = 1;
+    struct world *w = bounded(state, k);
+    struct msg_queue_ref q = {0};
+    MSG_SET(&q, queue_ref, queue, STR("k"));
+    struct msg_retry_job all = {0};
+    MSG_SET(&all, retry_job, dead, true);
+    world_begin(w, 1);
+    world_offer(w, (struct msg_submit){0});
+    world_say(w, 1, ROLE_OPERATOR, VERB_purge_queue, &q);
+    world_say(w, 1, ROLE_OPERATOR, VERB_purge_queue, &q);
+    refused(w, VERB_outcome, ERR_BUSY, "the bound is 1");
+    world_say(w, 1, ROLE_OPERATOR, VERB_retry_job, &all);
+    refused(w, VERB_outcome, ERR_BUSY, "the bound is 1");
+    assert_int_equal(stats(w).sweeps, 1);
+    world_end(w);
+    for (int n = 0; n < 4; n++)
+        world_turn(w, 1);
+    assert_int_equal(stats(w).sweeps, 0);
+    world_begin(w, 1);
+    world_say(w, 1, ROLE_OPERATOR, VERB_retry_job, &all);
+    world_end(w);
+    assert_int_equal(world_last(w, VERB_outcome).code, 0);
+}
+
+/* ---- keys ------------------------------------------------------------------------------------ */
+/* P-36: a key without jobs is held for as long as its interval runs, and no longer. */
+static void keys_with_an_interval_are_bounded(void **state) {
+    struct core_config k = core_config_default();
+    k.interval_keys_max = 2;
+    struct world *w = bounded(state, k);
+    world_add_worker(w, 9, 10);
+    struct msg_submit m = {0};
+    MSG_SET(&m, submit, interval_ms, 60000);
+    static const char *const names[] = {"a", "b", "c"};
+    for (int n = 0; n < 2; n++) {
+        MSG_SET(&m, submit, key, str_of(names[n]));
+        world_begin(w, 1);
+        uint64_t id = world_offer(w, m);
+        world_end(w);
+        world_turn(w, 1);
+        world_begin(w, 1);
+        world_result(w, 9, id, world_last(w, VERB_dispatch).fence, OUTCOME_DONE);
+        world_end(w);
+        world_turn(w, 1);
+    }
+    assert_int_equal(stats(w).keys, 2); /* of no job */
+    assert_int_equal(stats(w).interval_keys, 2);
+    MSG_SET(&m, submit, key, STR("c"));
+    world_begin(w, 1);
+    assert_int_equal(world_offer(w, m), 0);
+    refused(w, VERB_submitted, ERR_BUSY, "2 keys with an interval are held, the bound is 2");
+    MSG_SET(&m, submit, key, STR("a")); /* it is held already */
+    assert_true(world_offer(w, m));
+    struct msg_submit plain = {0};
+    MSG_SET(&plain, submit, key, STR("d")); /* bounded by its jobs */
+    assert_true(world_offer(w, plain));
+    world_end(w);
+    struct msg_heartbeat beat = {0};
+    MSG_SET(&beat, heartbeat, epoch, core_epoch(w->core));
+    for (int n = 0; n < 61; n++) {
+        world_begin(w, 1000);
+        world_say(w, 9, ROLE_WORKER, VERB_heartbeat, &beat);
+        world_end(w);
+    }
+    MSG_SET(&m, submit, key, STR("c"));
+    world_begin(w, 1);
+    assert_true(world_offer(w, m));
+    world_end(w);
+}
+
+/* ---- lists ----------------------------------------------------------------------------------- */
+static uint64_t list(struct world *w, struct msg_list_jobs *m, uint64_t before) {
+    if (before)
+        MSG_SET(m, list_jobs, before, before);
+    world_say(w, 1, ROLE_OPERATOR, VERB_list_jobs, m);
+    return world_last(w, VERB_job_info).next;
+}
+
+/* P-43: a filter that nothing passes costs a turn little, and still comes to its end. */
+static void a_list_is_made_piece_by_piece(void **state) {
+    struct world *w = *state;
+    uint64_t first = 0;
+    for (int n = 0; n < 40000; n++) {
+        if (n % 10000 == 0)
+            world_begin(w, 1);
+        uint64_t id = world_offer(w, (struct msg_submit){0});
+        first = first ? first : id;
+        if (n % 10000 == 9999)
+            world_end(w);
+    }
+    struct msg_cancel_job c = {0};
+    MSG_SET(&c, cancel_job, id, first);
+    world_begin(w, 1);
+    world_say(w, 1, ROLE_OPERATOR, VERB_cancel_job, &c);
+    world_end(w);
+    struct msg_list_jobs m = {0};
+    MSG_SET(&m, list_jobs, state, (uint64_t)JOB_cancelled);
+    uint64_t next = 0;
+    uint32_t pieces = 0, rows = world_count(w, VERB_job_info);
+    do {
+        world_begin(w, 1);
+        next = list(w, &m, next);
+        uint64_t more = next ? list(w, &m, next) : 0; /* in the same turn: not as far */
+        assert_true(!next || (more < next && next - more < 2000));
+        world_end(w);
+        pieces++;
+        rows += next ? 2 : 1;
+    } while (next);
+    assert_int_equal(pieces, 3);
+    assert_int_equal(world_count(w, VERB_job_info), rows + 1);
+}
+
+int main(void) {
+#define BOUND(name) cmocka_unit_test_setup_teardown(name, world_set_up, world_tear_down)
+    const struct CMUnitTest tests[] = {
+        BOUND(watches_are_bounded),
+        BOUND(watches_of_ended_jobs_are_bounded),
+        BOUND(the_oldest_answers_are_let_go),
+        BOUND(sweeps_are_bounded),
+        BOUND(a_list_is_made_piece_by_piece),
+        BOUND(keys_with_an_interval_are_bounded),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,207 @@
+#include "tests/unit/core_world.h"
+
+#include "common/base/mem.h"
+
+/* ---- effects -----------------------------------------------------------------------------------
+ */
+static uint64_t on_append(void *ctx, const struct record *r, uint32_t *bytes) {
+    struct world *w = ctx;
+    (void)r;
+    *bytes = 100;
+    w->records++;
+    w->pos += 100;
+    return w->pos - 100;
+}
+
+static void on_release(void *ctx, uint64_t pos, uint32_t bytes) {
+    struct world *w = ctx;
+    assert_true(w->records > 0);
+    w->records--;
+    (void)pos;
+    (void)bytes;
+}
+
+/* A job that waits for its time has no body in memory: it is read back in the next turn. */
+static void on_load(void *ctx, uint64_t pos, uint32_t bytes, uint64_t token) {
+    struct world *w = ctx;
+    (void)pos;
+    (void)bytes;
+    assert_true(w->n_loads < 4096);
+    w->loads[w->n_loads++] = token;
+}
+
+void world_give_loads(struct world *w) {
+    struct msg_rec_spec spec = {0};
+    MSG_SET(&spec, rec_spec, kind, STR("k"));
+    MSG_SET(&spec, rec_spec, queue, STR("k"));
+    MSG_SET(&spec, rec_spec, tenant, STR("default"));
+    if (w->unique.len)
+        MSG_SET(&spec, rec_spec, unique, w->unique);
+    struct msg_rec_state state = {0};
+    struct record r = {.type = REC_JOB, .state = &state, .spec = &spec};
+    while (w->n_loads)
+        core_loaded(w->core, w->loads[--w->n_loads], &r);
+}
+
+static void keep_text(struct world *w, struct str text) {
+    size_t len = text.len < sizeof w->text - 1 ? text.len : sizeof w->text - 1;
+    if (len)
+        memcpy(w->text, text.at, len);
+    w->text[len] = '\0';
+}
+
+static void on_send(void *ctx, const struct letter *l) {
+    struct world *w = ctx;
+    assert_true(w->n < LETTERS);
+    struct seen *s = &w->letters[w->n++];
+    *s =
+        (struct seen){.link = l->link, .after = l->after, .sequence = l->sequence, .verb = l->verb};
+    if (l->verb == VERB_submitted) {
+        const struct msg_submitted *m = l->message;
+        s->code = m->code;
+        s->id = m->id;
+        s->duplicate = m->duplicate;
+        if (m->code)
+            keep_text(w, m->text);
+    } else if (l->verb == VERB_dispatch) {
+        const struct msg_dispatch *m = l->message;
+        s->job = m->job;
+        s->fence = m->fence;
+    } else if (l->verb == VERB_result_ack || l->verb == VERB_lost) {
+        const struct msg_attempt_ref *m = l->message;
+        s->job = m->job;
+        s->fence = m->fence;
+    } else if (l->verb == VERB_finished) {
+        const struct msg_finished *m = l->message;
+        s->job = m->id;
+        s->state = m->state;
+    } else if (l->verb == VERB_why_info) {
+        const struct msg_why_info *m = l->message;
+        memcpy(s->reason, m->reason.at, m->reason.len);
+    } else if (l->verb == VERB_error) {
+        s->code = ((const struct msg_error *)l->message)->code;
+        keep_text(w, ((const struct msg_error *)l->message)->text);
+    } else if (l->verb == VERB_outcome) {
+        s->code = ((const struct msg_outcome *)l->message)->code;
+        keep_text(w, ((const struct msg_outcome *)l->message)->text);
+    } else if (l->verb == VERB_job_info && l->message) {
+        s->id = ((const struct msg_job_info *)l->message)->id;
+        s->next = ((const struct msg_job_info *)l->message)->next;
+        s->code = ((const struct msg_job_info *)l->message)->code;
+    }
+}
+
+static void on_event(void *ctx, const struct event *e) {
+    (void)ctx;
+    (void)e;
+}
+
+/* ---- doing ----------------------------------------------------------------------------------- */
+void world_begin(struct world *w, uint64_t later_ms) {
+    w->now += later_ms;
+    w->wall += later_ms;
+    core_begin(w->core, (struct mono){w->now}, (struct wall){w->wall});
+}
+
+void world_end(struct world *w) {
+    core_end(w->core, true);
+    world_give_loads(w);
+    core_check(w->core);
+}
+
+/* A turn in which all that was appended so far becomes durable. */
+void world_turn(struct world *w, uint64_t later_ms) {
+    world_begin(w, later_ms);
+    core_durable(w->core, w->pos);
+    world_end(w);
+}
+
+void world_say(struct world *w, uint64_t link, enum role role, enum verb verb, const void *m) {
+    assert_true(core_request(w->core, link, role, verb, ++w->sequence));
+    core_item(w->core, m, STR(""), NULL);
+    core_request_end(w->core);
+}
+
+void world_hello(struct world *w, uint64_t link, enum role role, uint64_t slots) {
+    struct str kinds[] = {STR("k")};
+    uint64_t instance[2] = {link, link};
+    struct msg_hello m = {0};
+    MSG_SET(&m, hello, version_min, 1);
+    MSG_SET(&m, hello, version_max, 1);
+    MSG_SET(&m, hello, role, (uint64_t)role);
+    MSG_SET(&m, hello, instance, str_make(instance, 16));
+    if (role == ROLE_WORKER) {
+        MSG_SET(&m, hello, kinds, ((struct str_list){kinds, 1}));
+        MSG_SET(&m, hello, slots, slots);
+    }
+    world_say(w, link, role, VERB_hello, &m);
+}
+
+struct seen world_last(const struct world *w, enum verb verb) {
+    for (uint32_t k = w->n; k-- > 0;)
+        if (w->letters[k].verb == verb)
+            return w->letters[k];
+    return (struct seen){0};
+}
+
+uint32_t world_count(const struct world *w, enum verb verb) {
+    uint32_t n = 0;
+    for (uint32_t k = 0; k < w->n; k++)
+        n += w->letters[k].verb == verb;
+    return n;
+}
+
+uint64_t world_offer(struct world *w, struct msg_submit m) {
+    MSG_SET(&m, submit, kind, STR("k"));
+    world_say(w, 1, ROLE_OPERATOR, VERB_submit, &m);
+    return world_last(w, VERB_submitted).id;
+}
+
+void world_result(struct world *w, uint64_t link, uint64_t job, uint64_t fence, uint64_t outcome) {
+    struct msg_result m = {0};
+    MSG_SET(&m, result, job, job);
+    MSG_SET(&m, result, fence, fence);
+    MSG_SET(&m, result, outcome, outcome);
+    world_say(w, link, ROLE_WORKER, VERB_result, &m);
+}
+
+void world_new(struct world *w) {
+    struct effects fx = {w, on_append, on_release, on_load, on_send, on_event};
+    if (!w->config.jobs_max)
+        w->config = core_config_default();
+    w->config.backoff_ms = 100;
+    w->core = core_new(&w->config, &fx);
+    w->pos = 64;
+    w->now = 1000;
+    w->wall = 1700000000000;
+}
+
+int world_set_up(void **state) {
+    struct world *w = MEM_NEW(struct world);
+    world_new(w);
+    struct msg_kind_info kind = {0};
+    MSG_SET(&kind, kind_info, kind, STR("k"));
+    core_begin(w->core, (struct mono){w->now}, (struct wall){w->wall});
+    core_set_kind(w->core, &kind);
+    core_start(w->core, (struct mono){w->now}, (struct wall){w->wall});
+    world_turn(w, 1);
+    assert_true(core_open(w->core));
+    world_begin(w, 1);
+    world_hello(w, 1, ROLE_OPERATOR, 0);
+    world_end(w);
+    *state = w;
+    return 0;
+}
+
+int world_tear_down(void **state) {
+    struct world *w = *state;
+    core_destroy(&w->core);
+    mem_free(w);
+    return 0;
+}
+
+void world_add_worker(struct world *w, uint64_t link, uint64_t slots) {
+    world_begin(w, 1);
+    world_hello(w, link, ROLE_WORKER, slots);
+    world_end(w);
+}

@@ -1,0 +1,54 @@
+/* The core among peers, a clock and a journal that a test plays: shared by the tests of the core.
+ *
+ * A turn is world_begin, what is said, world_end; the invariants are checked at its end. What the
+ * core sends is seen in `letters`, in order. Link 1 is an operator. */
+#pragma once
+
+#include "broker/core/core.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#define LETTERS 200000
+
+struct seen {
+    uint64_t link, after, sequence;
+    enum verb verb;
+    uint64_t job, fence, code, id, next;
+    bool duplicate;
+    uint64_t state;
+    char reason[32];
+};
+
+struct world {
+    struct core *core;
+    uint64_t now, wall, pos;
+    struct seen letters[LETTERS];
+    uint32_t n;
+    uint64_t sequence;
+    uint64_t loads[4096];
+    uint32_t n_loads;
+    struct str unique; /* of what is read back */
+    struct core_config config;
+    uint32_t records; /* appended and not released */
+    char text[160];   /* of the last refusal */
+};
+
+/* A core of `config`, or of the usual one, before its start. */
+void world_new(struct world *w);
+void world_give_loads(struct world *w);
+void world_begin(struct world *w, uint64_t later_ms);
+void world_end(struct world *w);
+void world_turn(struct world *w, uint64_t later_ms);
+void world_say(struct world *w, uint64_t link, enum role role, enum verb verb, const void *m);
+void world_hello(struct world *w, uint64_t link, enum role role, uint64_t slots);
+struct seen world_last(const struct world *w, enum verb verb);
+uint32_t world_count(const struct world *w, enum verb verb);
+uint64_t world_offer(struct world *w, struct msg_submit m);
+void world_result(struct world *w, uint64_t link, uint64_t job, uint64_t fence, uint64_t outcome);
+int world_set_up(void **state);
+int world_tear_down(void **state);
+void world_add_worker(struct world *w, uint64_t link, uint64_t slots);
