@@ -10,13 +10,19 @@
  * calls below, outputs those of `struct relay_effects`, made before an input returns; they must not
  * call back. Everything borrowed is valid during the call only.
  *
+ * Keeping. The log of a stream that is written can be let go once all its subscribers were sent it:
+ * who wants its beginning later makes the relay *rewind*, that is, ask the worker to say it again.
+ * When all of an attempt was here its worker may forget it; from then on what is let go is gone.
+ *
  * What always holds
  *   - a subscriber is sent each event of an epoch in order, from the position he named, and none of
  *     an epoch that is lower than one he was sent;
  *   - of a stream the relay has the events (base, have] of one epoch, and no other;
+ *   - who is attached and lacks something is sent it or told `gone`, however often a need is lost;
  *   - `whole` is said of an attempt only when every event up to its last was here;
- *   - bytes of all logs together stay within `bytes_max`: streams that have ended are forgotten
- *     first (`gone`), then logs that all their subscribers have, which are asked for again. */
+ *   - the events of all logs together have at most `bytes_max` bytes (and take at most twice that):
+ *     streams that have ended are forgotten first (`gone`), then logs that all their subscribers
+ *     were sent, which are asked for again; what then has no room is not taken, and asked for. */
 #pragma once
 
 #include "common/base/err.h"
@@ -35,7 +41,8 @@ struct relay_effects {
     void *ctx;
     /* A message for one subscriber; `head` without a token. */
     void (*publish)(void *ctx, relay_peer to, const struct msg_stream *head, struct str events);
-    /* The worker of that attempt shall say the stream again from behind `have` on. */
+    /* The worker of that attempt shall say the stream again from behind `have` on; said again and
+     * again, ever more seldom, until he says something: a position at least. */
     void (*need)(void *ctx, uint64_t job, uint64_t fence, struct stream_position have);
     /* All of the attempt's stream up to what relay_close named was here. */
     void (*whole)(void *ctx, uint64_t job, uint64_t fence);
@@ -44,10 +51,12 @@ struct relay_effects {
 struct relay_config {
     uint64_t stream_bytes; /* of one stream's log; the writer's bound is the same */
     uint64_t bytes_max;    /* of all logs together */
-    uint32_t streams_max;  /* live ones and ended ones that are kept */
+    uint32_t streams_max;  /* live, waited for, ended and kept; attempts always get one, they are
+                              bounded by the core */
     uint32_t attached_max; /* attachments in all */
     uint64_t need_ms;      /* between two needs of one stream */
-    uint64_t quiet_ms;     /* after so long without an event subscribers are told how far it is */
+    uint64_t quiet_ms;     /* after so long without an event subscribers are told how far it is;
+                              then ever more seldom */
     uint64_t keep_ms;      /* an ended stream is kept for so long */
 };
 struct relay_config relay_config_default(void);
@@ -68,10 +77,12 @@ void relay_open(struct relay *r, struct mono now, uint64_t job, uint64_t fence, 
 void relay_attach(struct relay *r, struct mono now, uint64_t job, relay_peer to,
                   struct stream_position known, bool ended);
 void relay_detach(struct relay *r, uint64_t job, relay_peer to);
-/* The attempt has reported its end, with its last position (epoch 0: it wrote nothing). */
+/* The attempt, which was opened, has reported its end, with its last position (epoch 0: it wrote
+ * nothing, and so it is taken when the epoch is none of the attempt's). `whole` may be said at
+ * once; it is said again when the end is reported again. */
 void relay_close(struct relay *r, struct mono now, uint64_t job, uint64_t fence,
                  struct stream_position last);
-/* The job has ended: no further attempt. Its log is kept for `keep_ms`. */
+/* The job has ended: no further attempt, unless it is retried. Its log is kept for `keep_ms`. */
 void relay_end(struct relay *r, struct mono now, uint64_t job);
 
 /* ---- from workers

@@ -49,6 +49,14 @@ static int utf8_tail(unsigned char lead, uint32_t *point, uint32_t *least) {
 bool str_is_utf8(struct str s) {
     size_t i = 0;
     while (i < s.len) {
+        uint64_t eight; /* most text is ASCII */
+        for (; s.len - i >= sizeof eight; i += sizeof eight) {
+            memcpy(&eight, s.at + i, sizeof eight);
+            if (eight & 0x8080808080808080ULL)
+                break;
+        }
+        if (i == s.len)
+            break;
         unsigned char c = (unsigned char)s.at[i++];
         if (c < 0x80)
             continue;

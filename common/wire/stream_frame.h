@@ -23,12 +23,12 @@
 #define STREAM_TOPIC_LEN   17
 #define STREAM_EVENT_MAX   (64U << 10)  /* bytes of one event's text or data */
 #define STREAM_RUN_BYTES   (128U << 10) /* bytes of a message at most, when more than one event */
-#define STREAM_FRAME_MAX   (STREAM_EVENT_MAX + 1024)
+#define STREAM_FRAME_MAX   (STREAM_RUN_BYTES + 1024)
 #define STREAM_RESETS_MAX  255U /* of one attempt: fences of attempts that stream are 256 apart */
 #define STREAM_CHANNEL_MAX 255U
 
 enum stream_type {
-    STREAM_TEXT = 0, /* a piece of text of a channel (a responder), UTF-8 */
+    STREAM_TEXT = 0, /* a piece of text of a channel (a responder), whole characters of UTF-8 */
     STREAM_DATA = 1, /* one msgpack map: sources and the like */
 };
 
@@ -56,16 +56,19 @@ struct stream_topic {
     char at[STREAM_TOPIC_LEN + 1];
 };
 struct stream_topic stream_topic(const uint8_t instance[16]);
+/* Cuts the topic off the front; false if the frame has another one. */
+bool stream_take_topic(struct str *frame, const struct stream_topic *topic);
 
 /* Appends one event as it stands in frames; -1 with TOO_LARGE or BAD_VALUE. */
 int stream_put_event(struct buf *b, const struct stream_event *event, struct err *e);
 /* Appends topic (may be empty), head and events. */
 void stream_put_frame(struct buf *b, struct str topic, const struct msg_stream *head,
                       struct str events);
-/* Head and events are checked whole: `count` well-formed events and nothing behind them. */
+/* A frame without its topic. Head and events are checked whole: `count` well-formed events and
+ * nothing behind them. -1 with MALFORMED, TOO_LARGE or what codec_get says. */
 int stream_read_frame(struct str frame, struct stream_frame *out, struct err *e);
 /* Takes the next event off `*events`, which were read by stream_read_frame (or put by
  * stream_put_event). False at the end. */
 bool stream_next_event(struct str *events, struct stream_event *out);
-/* Cuts `n` events off the front. */
+/* What is left behind the first `n` events. */
 struct str stream_skip_events(struct str events, uint64_t n);

@@ -6,12 +6,14 @@ static const char *const names[] = {
     "none",
 #define MUTANT_ROW(name, what) #name,
 #include "tests/sim/mutants.def"
+#include "tests/sim/stream_mutants.def"
 #undef MUTANT_ROW
 };
 static const char *const whats[] = {
     "the code as it is",
 #define MUTANT_ROW(name, what) what,
 #include "tests/sim/mutants.def"
+#include "tests/sim/stream_mutants.def"
 #undef MUTANT_ROW
 };
 

@@ -1,10 +1,14 @@
-/* The faults of mutants.def, put in front of every file of the simulator's core. */
+/* The faults of mutants.def and stream_mutants.def, put in front of every file of the simulators'
+ * core and relay. */
 #pragma once
 
 enum mutant {
     MUTANT_none,
 #define MUTANT_ROW(name, what) MUTANT_##name,
 #include "tests/sim/mutants.def"
+    MUTANT_CORE_END,
+    MUTANT_CORE_LAST = MUTANT_CORE_END - 1, /* the next one has the number behind it */
+#include "tests/sim/stream_mutants.def"
 #undef MUTANT_ROW
     MUTANT_COUNT
 };

@@ -112,6 +112,8 @@ class Rules(unittest.TestCase):
             self.refuses({"broker/core/x.c": f"#include <{header}>\n"},
                          "broker/core/x.c:1: banned-header")
             self.accepts({"broker/main.c": f"#include <{header}>\n"})
+        self.refuses({"broker/relay/x.c": "#include <time.h>\n"},
+                     "broker/relay/x.c:1: banned-header")
         self.accepts({"broker/core/x.c": "#include <string.h>\n"})
 
     def test_unfinished(self):
