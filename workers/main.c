@@ -10,11 +10,12 @@
 #define SLOT   false
 #define INLINE true
 static const struct worker_kind kinds[] = {
-#define KIND(name_, run_, where, speculative_, timeout, attempts, backoff, schema_)                \
+#define KIND(name_, run_, where, speculative_, streams_, timeout, attempts, backoff, schema_)      \
     {.name = #name_,                                                                               \
      .run = (run_),                                                                                \
      .is_inline = (where),                                                                         \
      .speculative = (speculative_),                                                                \
+     .streams = (streams_),                                                                        \
      .timeout_ms = (timeout),                                                                      \
      .attempts_max = (attempts),                                                                   \
      .backoff_ms = (backoff),                                                                      \

@@ -1,7 +1,10 @@
 /* Where the broker is: the text that ZeroMQ wants. */
 #include "common/wire/link.h"
 
+#include <inttypes.h>
 #include <stdio.h>
+
+#define LINK_FILE_MAX 107 /* of a name: more than a path of the kernel has is of no use */
 
 static const char *const role_sockets[] = {
     [ROLE_CLIENT] = "client",
@@ -52,4 +55,29 @@ int link_endpoint(char out[LINK_ENDPOINT_MAX], const char *data, const char *bro
         return err_set(e, ERR_USAGE, "data folder: %zu bytes, at most %d", strlen(folder),
                        LINK_ENDPOINT_MAX - 32);
     return 0;
+}
+
+/* Nothing but the broker's own word: a name that leads elsewhere is not believed. */
+static int check_beside(const char *endpoint, bool is_file, struct str file, struct err *e) {
+    if (is_file && !str_is_name(file, LINK_FILE_MAX))
+        return err_set(e, ERR_BAD_VALUE, "stream socket \"" STR_FMT "\": must be a file beside %s",
+                       STR_ARG(file), endpoint);
+    return 0;
+}
+
+int link_beside(char out[LINK_ENDPOINT_MAX], const char *endpoint, struct str file, uint64_t port,
+                struct err *e) {
+    bool is_file = str_starts(str_of(endpoint), STR("ipc://"));
+    if (is_file ? !file.len : !port)
+        return 0;
+    if (check_beside(endpoint, is_file, file, e) < 0)
+        return -1;
+    const char *last = strrchr(endpoint, is_file ? '/' : ':');
+    int cut = last ? (int)(last + 1 - endpoint) : 0;
+    int n = is_file ? snprintf(out, LINK_ENDPOINT_MAX, "%.*s" STR_FMT, cut, endpoint, STR_ARG(file))
+                    : snprintf(out, LINK_ENDPOINT_MAX, "%.*s%" PRIu64, cut, endpoint, port);
+    if (n < 0 || n >= LINK_ENDPOINT_MAX)
+        return err_set(e, ERR_BAD_VALUE, "stream socket beside %s: endpoint of %d bytes, at most %d",
+                       endpoint, n, LINK_ENDPOINT_MAX - 1);
+    return 1;
 }

@@ -28,6 +28,7 @@ struct link {
     struct link_core core;
     void *context, *socket; /* socket: NULL while there is none */
     int folder;             /* of a socket whose path is too long, or -1 */
+    int stream_folder;      /* likewise of the stream socket */
     int epoll;              /* the one fd that stays while sockets come and go */
     struct frame_out out;
     struct arena *arena;
@@ -52,23 +53,23 @@ static int fd_of(void *socket) {
 }
 
 /* A path over the kernel's bound is reached through a handle of its folder. */
-static int reachable(struct link *l, char out[LINK_ENDPOINT_MAX]) {
-    const char *path = l->endpoint + strlen("ipc://");
+static int reachable(const char *endpoint, int *handle, char out[LINK_ENDPOINT_MAX]) {
+    const char *path = endpoint + strlen("ipc://");
     size_t max = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1;
-    snprintf(out, LINK_ENDPOINT_MAX, "%s", l->endpoint);
-    if (!str_starts(str_of(l->endpoint), STR("ipc://")) || strlen(path) <= max)
+    snprintf(out, LINK_ENDPOINT_MAX, "%s", endpoint);
+    if (!str_starts(str_of(endpoint), STR("ipc://")) || strlen(path) <= max)
         return 0;
     const char *slash = strrchr(path, '/');
     if (!slash)
         return -1;
     char folder[LINK_ENDPOINT_MAX];
     snprintf(folder, sizeof folder, "%.*s", (int)(slash - path), path);
-    if (l->folder >= 0)
-        close(l->folder);
-    l->folder = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (l->folder < 0)
+    if (*handle >= 0)
+        close(*handle);
+    *handle = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (*handle < 0)
         return -1;
-    int n = snprintf(out, LINK_ENDPOINT_MAX, "ipc:///proc/self/fd/%d%s", l->folder, slash);
+    int n = snprintf(out, LINK_ENDPOINT_MAX, "ipc:///proc/self/fd/%d%s", *handle, slash);
     return n > 0 && (size_t)n - strlen("ipc://") <= max ? 0 : -1;
 }
 
@@ -84,7 +85,7 @@ static void close_socket(struct link *l, int linger_ms) {
 static int open_socket(struct link *l, struct err *e) {
     char where[LINK_ENDPOINT_MAX];
     close_socket(l, 0);
-    if (reachable(l, where) < 0)
+    if (reachable(l->endpoint, &l->folder, where) < 0)
         return err_errno(e, "%s", l->endpoint);
     l->socket = zmq_socket(l->context, ZMQ_DEALER);
     if (!l->socket)
@@ -324,7 +325,7 @@ int link_new(struct link **out, const struct link_config *config, struct err *e)
     ASSERT(config->clock && config->endpoint);
     struct link *l = MEM_NEW(struct link);
     l->config = *config;
-    l->folder = -1;
+    l->folder = l->stream_folder = -1;
     l->out = FRAME_OUT;
     l->spin.look_ns = LOOK_NS;
     snprintf(l->endpoint, sizeof l->endpoint, "%s", config->endpoint);
@@ -369,6 +370,8 @@ void link_destroy(struct link **lp) {
         zmq_ctx_term(l->context);
     if (l->folder >= 0)
         close(l->folder);
+    if (l->stream_folder >= 0)
+        close(l->stream_folder);
     if (l->epoll >= 0)
         close(l->epoll);
     frame_destroy(&l->out);
@@ -439,4 +442,17 @@ const struct msg_welcome *link_terms(const struct link *l) {
 
 const char *link_endpoint_of(const struct link *l) {
     return l->endpoint;
+}
+
+int link_stream_endpoint(struct link *l, char out[LINK_ENDPOINT_MAX], struct err *e) {
+    char named[LINK_ENDPOINT_MAX];
+    const struct msg_welcome *terms = &l->core.terms;
+    int rc = link_beside(named, l->endpoint, terms->stream, terms->stream_port, e);
+    if (rc <= 0)
+        return rc;
+    return reachable(named, &l->stream_folder, out) < 0 ? err_errno(e, "%s", named) : 1;
+}
+
+void *link_context(struct link *l) {
+    return l->context;
 }

@@ -74,6 +74,12 @@ struct link_news {
 int link_endpoint(char out[LINK_ENDPOINT_MAX], const char *data, const char *broker, enum role role,
                   struct err *e);
 
+/* The endpoint of a stream socket, as WELCOME names it: `file` in the folder of `endpoint`, or
+ * `port` of its host: 1; 0 if the one that is wanted is not named. -1 with BAD_VALUE for a name that
+ * leads elsewhere. */
+int link_beside(char out[LINK_ENDPOINT_MAX], const char *endpoint, struct str file, uint64_t port,
+                struct err *e);
+
 /* Begins to connect; whether there is a broker shows in LINK_UP or its absence. */
 int link_new(struct link **out, const struct link_config *config, struct err *e);
 /* After link_bye the last words have LINK_LINGER_MS to leave; else nothing waits. */
@@ -108,3 +114,11 @@ uint64_t link_epoch(const struct link *l); /* 0 before the first WELCOME */
 /* The terms of the last WELCOME; before the first one the usual ones. */
 const struct msg_welcome *link_terms(const struct link *l);
 const char *link_endpoint_of(const struct link *l);
+
+/* ---- a stream socket beside it -------------------------------------------------------------- */
+/* Where the stream socket of the last WELCOME is, as zmq_connect takes it: 1. 0: it names none. A
+ * path that is too long for the kernel is reached through a handle of its folder, which stays open
+ * until link_destroy. */
+int link_stream_endpoint(struct link *l, char out[LINK_ENDPOINT_MAX], struct err *e);
+/* The link's ZeroMQ context: sockets made of it must be closed before link_destroy. */
+void *link_context(struct link *l);

@@ -141,9 +141,13 @@ static void on_welcome(struct link_core *k, struct mono now, uint64_t sequence,
                        const struct msg_welcome *m, struct link_todo *todo) {
     if (sequence != k->hello_sequence || !k->hello_open)
         return; /* of an earlier HELLO: a later one is under way */
+    ASSERT(m->stream.len <= sizeof k->stream); /* as the table has it */
     k->hello_open = k->hello_due = false;
     k->failures = 0;
     k->terms = *m;
+    k->terms.stream.at = k->stream; /* what it pointed to goes */
+    if (m->stream.len)
+        memcpy(k->stream, m->stream.at, m->stream.len);
     k->patience_ms = link_core_lease_ms(k);
     todo->new_epoch = m->epoch != k->epoch;
     todo->up = true;

@@ -27,6 +27,7 @@
 #define LINK_BACKOFF_MIN_MS 100
 #define LINK_BACKOFF_MAX_MS 5000
 #define LINK_STARTING_MS    1000 /* the wait after STARTING */
+#define LINK_STREAM_MAX     128  /* bytes of a stream socket's name */
 
 enum link_state {
     LINK_STATE_CLOSED,
@@ -44,6 +45,7 @@ struct link_core {
     uint64_t hello_sequence; /* of the last HELLO */
     uint64_t epoch;          /* of the last WELCOME; 0 before */
     struct msg_welcome terms;
+    char stream[LINK_STREAM_MAX]; /* its text */
     uint32_t failures;    /* in a row */
     uint64_t patience_ms; /* silence that is borne in this state */
     struct mono heard;    /* the last sign of life, moved on by what we slept */

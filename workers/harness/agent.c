@@ -112,6 +112,8 @@ static struct attempt *attempt_new(struct agent *a, const struct msg_dispatch *m
     t->job = m->job;
     t->fence = m->fence;
     t->alone = m->alone;
+    t->streams = MSG_HAS(m, dispatch, token);
+    t->token = m->token;
     t->number = (uint32_t)m->attempt;
     t->number_max = (uint32_t)m->attempts_max;
     t->timeout_ms = m->timeout_ms;
@@ -129,6 +131,8 @@ static void forget(struct agent *a, struct attempt *t) {
     row_remove(a, t);
     if (t->state != ATTEMPT_GONE)
         lhash_remove(&a->index, t->index);
+    if (t->stream)
+        a->fx.release(a->fx.ctx, t);
     mem_free(t->memory);
     mem_free(t->ending.memory);
     slab_give(&a->attempts, t->index);
@@ -157,6 +161,10 @@ static void say_result(struct agent *a, struct mono now, struct attempt *t) {
         MSG_SET(&m, result, text, end->text);
     if (end->retry_after_ms)
         MSG_SET(&m, result, retry_after_ms, end->retry_after_ms);
+    if (t->streams && end->last.epoch) {
+        MSG_SET(&m, result, epoch, end->last.epoch);
+        MSG_SET(&m, result, seq, end->last.seq);
+    }
     t->said = now;
     if (a->connected)
         a->fx.say(a->fx.ctx, VERB_result, &m, end->result);
@@ -331,6 +339,17 @@ void agent_lost(struct agent *a, struct mono now, const struct msg_attempt_ref *
     if (t)
         drop(a, t);
     fill_slots(a, now, 0);
+}
+
+void agent_stream_need(struct agent *a, const struct msg_stream_need *m) {
+    const struct msg_attempt_ref ref = {.job = m->job, .fence = m->fence};
+    struct attempt *t = find_exact(a, &ref);
+    if (!t)
+        return; /* given up, or acknowledged: nobody waits for it */
+    t->streams = true;
+    t->token = m->token;
+    if (t->stream)
+        a->fx.again(a->fx.ctx, t, (struct stream_position){m->epoch, m->seq});
 }
 
 void agent_recall(struct agent *a, struct mono now, const struct msg_attempt_ref *m) {

@@ -14,6 +14,7 @@
  *   - a job is held at most once, with the highest fence that was given for it;
  *   - a RESULT is kept until RESULT_ACK or LOST, said again after every WELCOME and when it stood
  *     unacknowledged for a lease (P-49);
+ *   - the stream of an attempt is kept as long as the attempt is, and handed back once;
  *   - at most slots + prefetch attempts wait or run, at most AGENT_UNACKED_MAX are ended; one more
  *     means that the broker and we are out of step, and HELLO is said again to sort that out;
  *   - between a HELLO and its WELCOME nothing new is taken: the broker takes back what the HELLO
@@ -28,6 +29,7 @@
 #include "common/base/lhash.h"
 #include "common/base/slab.h"
 #include "common/base/time_types.h"
+#include "common/wire/stream_frame.h"
 #include "schemas/messages.h"
 
 #define AGENT_SLOTS_MAX    1024
@@ -47,6 +49,7 @@ struct ending {
     struct str text;   /* copied */
     struct str result; /* in `memory`, or in the attempt's payload */
     char *memory;      /* of mem_alloc; the agent takes it; may be NULL */
+    struct stream_position last; /* of its stream; epoch 0: it wrote none */
 };
 
 struct attempt {
@@ -58,7 +61,10 @@ struct attempt {
     uint64_t timeout_ms;         /* 0: none */
     struct mono started;
     struct str kind, tenant, trace, payload; /* in `memory` */
+    bool streams;                            /* the broker wants its stream, */
+    uint64_t token;                          /* under this token */
     void *user;                              /* the driver's */
+    struct stream_out *stream; /* the driver's, until `release`; NULL: it writes none */
     /* the agent's own */
     char *memory;
     struct ending ending;
@@ -80,6 +86,11 @@ struct agent_effects {
     void (*start)(void *ctx, struct attempt *a);
     /* Tells it to stop: `a->stop` says why. STALE_FENCE: what it reports will be dropped. */
     void (*stop)(void *ctx, struct attempt *a);
+    /* The stream of one that runs or has ended is said again from behind `have` on, under the token
+     * that it has by now. */
+    void (*again)(void *ctx, struct attempt *a, struct stream_position have);
+    /* Nobody will ask for `a->stream` again. */
+    void (*release)(void *ctx, struct attempt *a);
 };
 
 struct agent_config {
@@ -103,6 +114,7 @@ void agent_dispatch(struct agent *a, struct mono now, const struct msg_dispatch 
 void agent_result_ack(struct agent *a, const struct msg_attempt_ref *m);
 void agent_cancel(struct agent *a, struct mono now, const struct msg_attempt_ref *m);
 void agent_lost(struct agent *a, struct mono now, const struct msg_attempt_ref *m);
+void agent_stream_need(struct agent *a, const struct msg_stream_need *m);
 void agent_recall(struct agent *a, struct mono now, const struct msg_attempt_ref *m);
 
 /* ---- what happens here ---------------------------------------------------------------------- */

@@ -16,6 +16,7 @@
 #define PROGRESS_MS    1000  /* between two reports of a job's progress */
 #define UNHEARD_MS     10000 /* a draining worker waits so long for a broker that is gone */
 #define ENVELOPE_MAX   8192  /* of a RESULT with its words */
+#define STREAMS_MS     20    /* between two looks at how far streams are */
 #define ARENA_BYTES    (1U << 20)
 #define KINDS_IN_HELLO 256
 
@@ -25,10 +26,12 @@ struct host {
     struct agent *agent;
     struct slots *slots;
     struct outbox outbox;
+    struct stream_socket *streams;
+    char stream_endpoint[LINK_ENDPOINT_MAX]; /* empty: none */
     struct arena *arena;
     struct job inline_job;
     int signals;
-    struct mono born, looked, progressed;
+    struct mono born, looked, progressed, streamed;
     struct mono heard; /* the last time that the link was up */
     enum worker_exit status;
     bool over; /* leave now */
@@ -67,6 +70,11 @@ static uint64_t result_max(const struct host *h) {
     return most < BODY_MAX_LEN ? most : BODY_MAX_LEN;
 }
 
+static uint64_t stream_max(const struct host *h) {
+    const struct msg_welcome *terms = link_terms(h->link);
+    return MSG_HAS(terms, welcome, stream_max) ? terms->stream_max : STREAM_BYTES_DEFAULT;
+}
+
 /* ---- what the agent wants ------------------------------------------------------------------- */
 static void fx_say(void *ctx, enum verb verb, const void *message, struct str payload) {
     struct host *h = ctx;
@@ -97,6 +105,12 @@ static void fx_start(void *ctx, struct attempt *a) {
     struct host *h = ctx;
     const struct worker_kind *kind = find_kind(h, a->kind);
     ASSERT(kind);
+    if (kind->streams)
+        a->stream = stream_out_new(h->streams, &(struct stream_config){.job = a->job,
+                                                                       .fence = a->fence,
+                                                                       .token = a->token,
+                                                                       .bytes_max = stream_max(h),
+                                                                       .mute = !a->streams});
     if (!a->is_inline) {
         slots_start(h->slots, a, kind->run, a->started, result_max(h));
         return;
@@ -108,7 +122,19 @@ static void fx_start(void *ctx, struct attempt *a) {
 
 static void fx_stop(void *ctx, struct attempt *a) {
     (void)ctx;
+    if (a->stream && a->stop == ERR_STALE_FENCE)
+        stream_out_mute(a->stream);
     slots_stop(a, a->stop);
+}
+
+static void fx_again(void *ctx, struct attempt *a, struct stream_position have) {
+    (void)ctx;
+    stream_out_again(a->stream, a->token, have);
+}
+
+static void fx_release(void *ctx, struct attempt *a) {
+    (void)ctx;
+    stream_out_destroy(&a->stream);
 }
 
 static void fill_hello(void *ctx, struct msg_hello *m) {
@@ -204,6 +230,9 @@ static void on_item(struct host *h, struct mono now, enum verb verb, const union
     case VERB_lost:
         agent_lost(h->agent, now, &m->attempt_ref);
         break;
+    case VERB_stream_need:
+        agent_stream_need(h->agent, &m->stream_need);
+        break;
     case VERB_recall:
         agent_recall(h->agent, now, &m->attempt_ref);
         break;
@@ -232,10 +261,28 @@ static void on_message(struct host *h, struct frame_in *in) {
     arena_reset(h->arena);
 }
 
+/* ZeroMQ connects a lost socket again by itself; for another life of the broker ours is made anew,
+ * since that waits for nothing. */
+static void open_stream(struct host *h, bool new_epoch) {
+    char endpoint[LINK_ENDPOINT_MAX];
+    struct err e = {0};
+    int named = link_stream_endpoint(h->link, endpoint, &e);
+    if (named <= 0) {
+        stream_socket_close(h->streams);
+        endpoint[0] = 0;
+    } else if (new_epoch || strcmp(endpoint, h->stream_endpoint) != 0) {
+        named = stream_socket_open(h->streams, link_context(h->link), endpoint, &e);
+    }
+    if (named < 0)
+        log_event(LOG_worker_stream_failed, LOG_WHY(&e));
+    memcpy(h->stream_endpoint, endpoint, sizeof endpoint);
+}
+
 static void on_up(struct host *h, bool new_epoch) {
     log_event(LOG_worker_connected, log_u64("epoch", link_epoch(h->link)));
     if (new_epoch)
         declare_kinds(h);
+    open_stream(h, new_epoch);
     agent_welcome(h->agent, clock_mono(), link_terms(h->link));
 }
 
@@ -278,6 +325,19 @@ static void tell_progress(void *ctx, struct attempt *a) {
         agent_progress(h->agent, a, done, total);
 }
 
+static void turn_stream(void *ctx, struct attempt *a) {
+    const struct host *h = ctx;
+    if (a->stream)
+        stream_out_turn(a->stream, clock_mono_ns(), link_terms(h->link)->heartbeat_ms);
+}
+
+static void turn_streams(struct host *h, struct mono now) {
+    if (!stream_socket_begin(h->streams) && !mono_reached(now, mono_add(h->streamed, STREAMS_MS)))
+        return;
+    h->streamed = now;
+    agent_each_running(h->agent, turn_stream, h);
+}
+
 /* True: there may be more to read. */
 static bool read_messages(struct host *h) {
     for (int n = 0; n < MESSAGES_MAX; n++) {
@@ -296,11 +356,15 @@ static void wait_for_work(struct host *h, struct mono now) {
                                              h->config->recycle_age_ms
                                          ? LOOK_MS
                                          : PROGRESS_MS);
-    int fds[2] = {slots_fd(h->slots), h->signals};
-    bool ready[2] = {false, false};
-    link_wait(h->link, look.ms < until.ms ? look : until, fds, ready, 2);
+    if (stream_socket_wants(h->streams))
+        look = mono_add(now, 1);
+    int fds[3] = {slots_fd(h->slots), h->signals, stream_socket_fd(h->streams)};
+    bool ready[3] = {false, false, false};
+    link_wait(h->link, look.ms < until.ms ? look : until, fds, ready, 3);
     if (ready[1])
         on_signal(h);
+    if (ready[2])
+        stream_socket_heard(h->streams);
 }
 
 static void serve(struct host *h) {
@@ -313,6 +377,7 @@ static void serve(struct host *h) {
             h->progressed = now;
             agent_each_running(h->agent, tell_progress, h);
         }
+        turn_streams(h, now);
         look_at_ourselves(h, now);
         outbox_flush(&h->outbox);
         look_whether_over(h, now);
@@ -338,13 +403,15 @@ void host_block_signals(void) {
 static int open_all(struct host *h, struct err *e) {
     const struct host_config *config = h->config;
     static const struct agent_effects none = {
-        .say = fx_say, .hello = fx_hello, .admit = fx_admit, .start = fx_start, .stop = fx_stop};
+        .say = fx_say, .hello = fx_hello, .admit = fx_admit, .start = fx_start, .stop = fx_stop,
+        .again = fx_again, .release = fx_release};
     struct agent_effects effects = none;
     effects.ctx = h;
     h->agent = agent_new(
         &(struct agent_config){.slots = config->slots, .prefetch = config->prefetch}, &effects);
     h->arena = arena_new(ARENA_BYTES);
     job_setup(&h->inline_job);
+    h->streams = stream_socket_new();
     h->slots = slots_new(config->slots);
     sigset_t set;
     signal_set(&set);
@@ -370,11 +437,13 @@ static void close_all(struct host *h, bool *clean) {
         link_bye(h->link, h->status == WORKER_EXIT_STOPPED ? "stopped" : "drained");
         outbox_teardown(&h->outbox);
     }
+    stream_socket_close(h->streams); /* of the link's context */
     link_destroy(&h->link);
     if (!*clean)
         return; /* what still runs uses the rest */
     slots_destroy(&h->slots);
     agent_destroy(&h->agent);
+    stream_socket_destroy(&h->streams);
     job_teardown(&h->inline_job);
     arena_destroy(&h->arena);
     close(h->signals);

@@ -126,6 +126,30 @@ void job_progress(struct job *job, uint64_t done, uint64_t total) {
     atomic_store(&job->has_progress, true);
 }
 
+/* ---- streaming ------------------------------------------------------------------------------ */
+static int stream_check(struct job *job, struct err *e) {
+    if (!job->attempt->stream)
+        return err_set(e, ERR_INTERNAL,
+                       "kind " STR_FMT " writes a stream and is declared without `streams`",
+                       STR_ARG(job->attempt->kind));
+    return job_check(job, e);
+}
+
+int job_delta(struct job *job, uint32_t channel, struct str text, struct err *e) {
+    return stream_check(job, e) < 0
+               ? -1
+               : stream_out_text(job->attempt->stream, channel, text, e);
+}
+
+int job_event(struct job *job, uint32_t channel, struct str map, struct err *e) {
+    return stream_check(job, e) < 0 ? -1
+                                    : stream_out_data(job->attempt->stream, channel, map, e);
+}
+
+int job_stream_reset(struct job *job, struct err *e) {
+    return stream_check(job, e) < 0 ? -1 : stream_out_reset(job->attempt->stream, e);
+}
+
 /* ---- parameters ----------------------------------------------------------------------------- */
 /* The value behind a key: 1, or 0 if there is none. The payload was checked. */
 static int param_find(const struct job *job, const char *name, struct cursor *value) {
@@ -264,6 +288,18 @@ static void take_result(struct job *job, uint64_t result_max, struct ending *end
     buf_destroy(&job->result);
 }
 
+/* Before the result is: nobody may think a stream whole that is not. */
+static void end_stream(struct job *job, struct ending *end) {
+    struct err why = {0};
+    if (!job->attempt->stream)
+        return;
+    if (stream_out_end(job->attempt->stream, &end->last, &why) < 0 &&
+        end->outcome == OUTCOME_DONE) {
+        job->err = why;
+        end->outcome = OUTCOME_REJECTED;
+    }
+}
+
 void job_execute(struct job *job, struct attempt *a, job_run_fn *run, struct mono now,
                  uint64_t result_max, struct ending *end) {
     prepare(job, a, now, result_max);
@@ -273,6 +309,7 @@ void job_execute(struct job *job, struct attempt *a, job_run_fn *run, struct mon
             err_set(&job->err, ERR_INTERNAL, "the kind's code failed without saying why");
         end->outcome = outcome_of(&job->err);
     }
+    end_stream(job, end);
     take_result(job, result_max, end);
     arena_reset(job->arena);
     if (end->outcome == OUTCOME_DONE)

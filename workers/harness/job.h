@@ -73,6 +73,20 @@ void job_progress(struct job *job, uint64_t done, uint64_t total);
 #define job_log(job, id, ...)                                                                      \
     log_event(id, log_id("job", job_id(job)), log_str("tenant", job_tenant(job)), ##__VA_ARGS__)
 
+/* ---- streaming: kinds with `streams` only ---------------------------------------------------- */
+/* Text and data that readers of the job's stream get while it runs, in this order; also after the
+ * job has ended, for a while. `channel` (0 to 255) tells apart what is written side by side.
+ *
+ * -1 when the job must stop (as job_check), with TOO_LARGE over the bound of one stream, or with
+ * BAD_VALUE where it is no text or map: then nothing was written. After TOO_LARGE the job cannot
+ * succeed. */
+/* A piece of UTF-8 text, cut anywhere: a character whose rest is missing waits for it. */
+int job_delta(struct job *job, uint32_t channel, struct str text, struct err *e);
+/* One msgpack map of at most 64 KiB. */
+int job_event(struct job *job, uint32_t channel, struct str map, struct err *e);
+/* What was written is void, it begins anew; at most 255 times. */
+int job_stream_reset(struct job *job, struct err *e);
+
 /* ---- parameters: fields of the payload ------------------------------------------------------ */
 /* -1 with BAD_VALUE where the field is of another type or over `max` (of the value, or of bytes).
  */

@@ -6,6 +6,7 @@
 
 #include "workers/harness/agent.h"
 #include "workers/harness/job.h"
+#include "workers/harness/stream_out.h"
 
 #include <stdatomic.h>
 

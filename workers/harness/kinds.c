@@ -11,6 +11,8 @@ struct msg_kind_info worker_kind_info(const struct worker_kind *kind) {
         MSG_SET(&m, kind_info, backoff_ms, kind->backoff_ms);
     if (kind->speculative)
         MSG_SET(&m, kind_info, speculative, true);
+    if (kind->streams)
+        MSG_SET(&m, kind_info, streams, true);
     if (kind->schema)
         MSG_SET(&m, kind_info, schema, str_of(kind->schema));
     return m;

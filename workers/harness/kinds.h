@@ -12,6 +12,7 @@ struct worker_kind {
      * nor compute, where the hand-over to a slot would cost more than the job. */
     bool is_inline;
     bool speculative;    /* may run before its submission is durable */
+    bool streams;        /* it may call job_delta and its siblings */
     uint64_t timeout_ms; /* these three: 0 is the broker's default */
     uint64_t attempts_max;
     uint64_t backoff_ms;
