@@ -77,7 +77,8 @@ int link_beside(char out[LINK_ENDPOINT_MAX], const char *endpoint, struct str fi
     int n = is_file ? snprintf(out, LINK_ENDPOINT_MAX, "%.*s" STR_FMT, cut, endpoint, STR_ARG(file))
                     : snprintf(out, LINK_ENDPOINT_MAX, "%.*s%" PRIu64, cut, endpoint, port);
     if (n < 0 || n >= LINK_ENDPOINT_MAX)
-        return err_set(e, ERR_BAD_VALUE, "stream socket beside %s: endpoint of %d bytes, at most %d",
-                       endpoint, n, LINK_ENDPOINT_MAX - 1);
+        return err_set(e, ERR_BAD_VALUE,
+                       "stream socket beside %s: endpoint of %d bytes, at most %d", endpoint, n,
+                       LINK_ENDPOINT_MAX - 1);
     return 1;
 }

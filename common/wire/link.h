@@ -75,8 +75,8 @@ int link_endpoint(char out[LINK_ENDPOINT_MAX], const char *data, const char *bro
                   struct err *e);
 
 /* The endpoint of a stream socket, as WELCOME names it: `file` in the folder of `endpoint`, or
- * `port` of its host: 1; 0 if the one that is wanted is not named. -1 with BAD_VALUE for a name that
- * leads elsewhere. */
+ * `port` of its host: 1; 0 if the one that is wanted is not named. -1 with BAD_VALUE for a name
+ * that leads elsewhere. */
 int link_beside(char out[LINK_ENDPOINT_MAX], const char *endpoint, struct str file, uint64_t port,
                 struct err *e);
 

@@ -140,7 +140,7 @@ struct mono link_core_next(const struct link_core *k) {
 static void on_welcome(struct link_core *k, struct mono now, uint64_t sequence,
                        const struct msg_welcome *m, struct link_todo *todo) {
     if (sequence != k->hello_sequence || !k->hello_open)
-        return; /* of an earlier HELLO: a later one is under way */
+        return;                                /* of an earlier HELLO: a later one is under way */
     ASSERT(m->stream.len <= sizeof k->stream); /* as the table has it */
     k->hello_open = k->hello_due = false;
     k->failures = 0;

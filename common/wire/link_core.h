@@ -46,12 +46,12 @@ struct link_core {
     uint64_t epoch;          /* of the last WELCOME; 0 before */
     struct msg_welcome terms;
     char stream[LINK_STREAM_MAX]; /* its text */
-    uint32_t failures;    /* in a row */
-    uint64_t patience_ms; /* silence that is borne in this state */
-    struct mono heard;    /* the last sign of life, moved on by what we slept */
-    struct mono ticked;   /* the last call */
-    struct mono beat;     /* the next heartbeat */
-    struct mono retry;    /* WAITING: the next socket; hello_due: the next HELLO */
+    uint32_t failures;            /* in a row */
+    uint64_t patience_ms;         /* silence that is borne in this state */
+    struct mono heard;            /* the last sign of life, moved on by what we slept */
+    struct mono ticked;           /* the last call */
+    struct mono beat;             /* the next heartbeat */
+    struct mono retry;            /* WAITING: the next socket; hello_due: the next HELLO */
     struct mono hello_said;
     struct rng rng;
 };

@@ -9,13 +9,14 @@
  *           process.
  *   crash   {signal = 6 | exit = N, times = any}: ends its process in so many attempts, then
  *           succeeds with {"attempt": N}.
- *   stream  {pieces = 100, bytes = 16, rate = 0, resets = 0, channels = 1, fail_after, times = any}:
- *           writes so many pieces of text of so many bytes to its stream, at `rate` a second (0: as
- *           fast as it can), to the channels in turn. Piece n is the number n from 1 up, dots, and
- *           a blank: "17............. ". `resets`: so often it writes half of them first and says
- *           that they are void. Fails (temp) when `fail_after` pieces are written, in so many
- *           attempts. The result is {"pieces", "bytes": of all text, "xxh3": of all text as 16 hex
- *           digits, "text" if it has at most 48 KiB}. Obeys a cancel. */
+ *   stream  {pieces = 100, bytes = 16, rate = 0, resets = 0, channels = 1, fail_after,
+ *           times = any}: writes so many pieces of text of so many bytes to its stream, at
+ *           `rate` a second (0: as fast as it can), to the channels in turn. Piece n is its
+ *           number from 1 up, dots, and a blank: "17............. ". `resets`: so often it
+ *           writes half of them first and says that they are void. Fails (temp) when
+ *           `fail_after` pieces are written, in so many attempts. The result is {"pieces",
+ *           "bytes": of all text, "xxh3": of all text as 16 hex digits, "text" if it has at
+ *           most 48 KiB}. Obeys a cancel. */
 #pragma once
 
 #include "workers/harness/job.h"

@@ -59,8 +59,8 @@ static int keep_pace(struct job *job, const struct streaming *s, struct err *e) 
 }
 
 /* The pieces from the first up to `last`. */
-static int write_pieces(struct job *job, struct streaming *s, uint64_t last,
-                        XXH3_state_t *sum, struct err *e) {
+static int write_pieces(struct job *job, struct streaming *s, uint64_t last, XXH3_state_t *sum,
+                        struct err *e) {
     for (uint64_t n = 1; n <= last; n++, s->since++) {
         if (s->written == s->fail_after && job_attempt(job) <= s->times)
             return err_set(e, ERR_JOB_FAILED, "it was asked to fail after %" PRIu64 " pieces",

@@ -46,9 +46,9 @@ struct ending {
     enum result_outcome outcome;
     enum err_code error; /* OK, or of the error table */
     uint64_t retry_after_ms;
-    struct str text;   /* copied */
-    struct str result; /* in `memory`, or in the attempt's payload */
-    char *memory;      /* of mem_alloc; the agent takes it; may be NULL */
+    struct str text;             /* copied */
+    struct str result;           /* in `memory`, or in the attempt's payload */
+    char *memory;                /* of mem_alloc; the agent takes it; may be NULL */
     struct stream_position last; /* of its stream; epoch 0: it wrote none */
 };
 

@@ -402,9 +402,13 @@ void host_block_signals(void) {
 
 static int open_all(struct host *h, struct err *e) {
     const struct host_config *config = h->config;
-    static const struct agent_effects none = {
-        .say = fx_say, .hello = fx_hello, .admit = fx_admit, .start = fx_start, .stop = fx_stop,
-        .again = fx_again, .release = fx_release};
+    static const struct agent_effects none = {.say = fx_say,
+                                              .hello = fx_hello,
+                                              .admit = fx_admit,
+                                              .start = fx_start,
+                                              .stop = fx_stop,
+                                              .again = fx_again,
+                                              .release = fx_release};
     struct agent_effects effects = none;
     effects.ctx = h;
     h->agent = agent_new(

@@ -136,14 +136,11 @@ static int stream_check(struct job *job, struct err *e) {
 }
 
 int job_delta(struct job *job, uint32_t channel, struct str text, struct err *e) {
-    return stream_check(job, e) < 0
-               ? -1
-               : stream_out_text(job->attempt->stream, channel, text, e);
+    return stream_check(job, e) < 0 ? -1 : stream_out_text(job->attempt->stream, channel, text, e);
 }
 
 int job_event(struct job *job, uint32_t channel, struct str map, struct err *e) {
-    return stream_check(job, e) < 0 ? -1
-                                    : stream_out_data(job->attempt->stream, channel, map, e);
+    return stream_check(job, e) < 0 ? -1 : stream_out_data(job->attempt->stream, channel, map, e);
 }
 
 int job_stream_reset(struct job *job, struct err *e) {

@@ -6,22 +6,16 @@
 
 #include <inttypes.h>
 
-#define EVENT_HEAD_MAX 16 /* what an event takes beside its bytes, at most */
-/* Events of one message. The frame, its head included, must stay within STREAM_FRAME_MAX. */
-#define RUN_BYTES      (STREAM_EVENT_MAX + EVENT_HEAD_MAX)
-#define RUN_EVENTS     65535
+#define EVENT_HEAD_MAX 32             /* what an event takes beside its bytes, at most */
+#define RUN_EVENTS     65535          /* of one message */
 #define REPLACEMENT    "\xEF\xBF\xBD" /* U+FFFD */
-
-_Static_assert(RUN_BYTES <= STREAM_RUN_BYTES && RUN_BYTES + 512 <= STREAM_FRAME_MAX,
-               "one run fits in one frame");
 
 static const struct msgpack_limits data_limits = {.depth_max = MSGPACK_DEPTH_MAX,
                                                   .values_max = STREAM_EVENT_MAX};
 
 void stream_log_init(struct stream_log *l, uint64_t job, uint64_t fence, uint64_t token,
                      size_t bytes_max) {
-    *l = (struct stream_log){
-        .job = job, .fence = fence, .token = token, .events = BUF(bytes_max)};
+    *l = (struct stream_log){.job = job, .fence = fence, .token = token, .events = BUF(bytes_max)};
 }
 
 void stream_log_done(struct stream_log *l) {
@@ -228,7 +222,7 @@ static size_t measure_run(struct str events, uint64_t *count) {
         struct str next = rest;
         bool there = stream_next_event(&next, &event);
         ASSERT(there);
-        if (*count && events.len - next.len > RUN_BYTES)
+        if (*count && events.len - next.len > STREAM_RUN_BYTES)
             break;
         rest = next;
     }
@@ -240,7 +234,7 @@ bool stream_log_next(struct stream_log *l, struct msg_stream *head, struct str *
     if (!count && !l->owes_position)
         return false;
     *events = str_make(l->events.at + l->said_bytes, stream_log_unsaid(l));
-    if (count > RUN_EVENTS || events->len > RUN_BYTES)
+    if (count > RUN_EVENTS || events->len > STREAM_RUN_BYTES)
         events->len = measure_run(*events, &count);
     *head = (struct msg_stream){0};
     MSG_SET(head, stream, job, l->job);

@@ -28,13 +28,13 @@ struct stream_carry {
 struct stream_log {
     uint64_t job, fence, token;
     struct buf events;
-    uint64_t seq;         /* the last event */
-    uint32_t resets;      /* the epoch is the fence plus these */
-    bool over;            /* the bound was met */
-    uint64_t said;        /* the last event said */
-    size_t said_bytes;    /* where the next one begins */
-    bool owes_position;   /* a position message is to be said, unless events are */
-    size_t *marks;        /* where events 1, 1 + STREAM_MARK_EVENTS, ... begin */
+    uint64_t seq;       /* the last event */
+    uint32_t resets;    /* the epoch is the fence plus these */
+    bool over;          /* the bound was met */
+    uint64_t said;      /* the last event said */
+    size_t said_bytes;  /* where the next one begins */
+    bool owes_position; /* a position message is to be said, unless events are */
+    size_t *marks;      /* where events 1, 1 + STREAM_MARK_EVENTS, ... begin */
     size_t marks_n, marks_size;
     struct stream_carry carry[STREAM_CHANNELS];
 };

@@ -2,10 +2,10 @@
  * each attempt its log (stream_log.h) with a lock.
  *
  * The thread of a slot writes, and says at once what it wrote if its stream has been quiet for
- * STREAM_GATHER_US or STREAM_GATHER_BYTES have gathered; so a first piece waits for nobody, and many
- * small ones leave in few messages. What gathers and is not followed by more is said by the host
- * thread, which `stream_socket_fd` wakes once; it also says again what the broker misses, and after
- * a quiet moment how far the stream is.
+ * STREAM_GATHER_US or STREAM_GATHER_BYTES have gathered; so a first piece waits for nobody, and
+ * many small ones leave in few messages. What gathers and is not followed by more is said by the
+ * host thread, which `stream_socket_fd` wakes once; it also says again what the broker misses, and
+ * after a quiet moment how far the stream is.
  *
  * Locks. Two threads meet in a stream: its slot writes while the host says again from further back;
  * the stream's lock makes them take turns, so that messages leave in the order of their numbers.
@@ -30,8 +30,7 @@ struct stream_socket *stream_socket_new(void);
 /* All streams must be gone. */
 void stream_socket_destroy(struct stream_socket **s);
 /* Connects anew, to an endpoint as zmq_connect takes it. */
-int stream_socket_open(struct stream_socket *s, void *context, const char *endpoint,
-                       struct err *e);
+int stream_socket_open(struct stream_socket *s, void *context, const char *endpoint, struct err *e);
 /* What is said from now on is dropped; the context may be ended. Slots may go on writing. */
 void stream_socket_close(struct stream_socket *s);
 /* Readable when a stream has something that waits for its moment. */
