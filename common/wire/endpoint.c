@@ -72,8 +72,8 @@ int link_beside(char out[LINK_ENDPOINT_MAX], const char *endpoint, struct str fi
         return 0;
     if (check_beside(endpoint, is_file, file, e) < 0)
         return -1;
-    const char *last = strrchr(endpoint, is_file ? '/' : ':');
-    int cut = last ? (int)(last + 1 - endpoint) : 0;
+    const char *last = strrchr(endpoint, is_file ? '/' : ':'); /* "ipc://" has some */
+    int cut = (int)(last + 1 - endpoint);
     int n = is_file ? snprintf(out, LINK_ENDPOINT_MAX, "%.*s" STR_FMT, cut, endpoint, STR_ARG(file))
                     : snprintf(out, LINK_ENDPOINT_MAX, "%.*s%" PRIu64, cut, endpoint, port);
     if (n < 0 || n >= LINK_ENDPOINT_MAX)

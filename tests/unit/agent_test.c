@@ -12,10 +12,11 @@
 #include <cmocka.h>
 
 #define SAID_MAX 64
+#define STREAM   ((struct stream_out *)&(char){0}) /* nobody looks into it */
 
 struct said {
     enum verb verb;
-    uint64_t job, fence, outcome, error;
+    uint64_t job, fence, outcome, error, epoch, seq;
     char text[64], result[64];
 };
 
@@ -25,7 +26,8 @@ struct bench {
     struct said said[SAID_MAX];
     uint32_t n, hellos;
     struct attempt *started[SAID_MAX], *stopped[SAID_MAX];
-    uint32_t n_started, n_stopped;
+    uint32_t n_started, n_stopped, n_released, n_again;
+    struct stream_position again; /* what the reader has */
     enum agent_route route;
 };
 
@@ -48,6 +50,8 @@ static void fx_say(void *ctx, enum verb verb, const void *message, struct str pa
         s->fence = m->fence;
         s->outcome = m->outcome;
         s->error = m->error;
+        s->epoch = m->epoch;
+        s->seq = m->seq;
         copy(s->text, m->text);
         assert_int_equal(m->size, payload.len);
     } else {
@@ -82,6 +86,19 @@ static void fx_stop(void *ctx, struct attempt *a) {
     b->stopped[b->n_stopped++] = a;
 }
 
+static void fx_again(void *ctx, struct attempt *a, struct stream_position have) {
+    struct bench *b = ctx;
+    (void)a;
+    b->n_again++;
+    b->again = have;
+}
+
+static void fx_release(void *ctx, struct attempt *a) {
+    struct bench *b = ctx;
+    b->n_released++;
+    a->stream = NULL;
+}
+
 static const struct msg_welcome terms = {.version = 1, .heartbeat_ms = 1000, .missed_max = 3};
 
 static void begin(struct bench *b, uint32_t slots, uint32_t prefetch) {
@@ -91,7 +108,9 @@ static void begin(struct bench *b, uint32_t slots, uint32_t prefetch) {
                                .hello = fx_hello,
                                .admit = fx_admit,
                                .start = fx_start,
-                               .stop = fx_stop};
+                               .stop = fx_stop,
+                               .again = fx_again,
+                               .release = fx_release};
     b->agent = agent_new(&(struct agent_config){.slots = slots, .prefetch = prefetch}, &fx);
     agent_welcome(b->agent, b->now, &terms);
 }
@@ -492,6 +511,69 @@ static void test_own_drain(void **state) {
     done(&b);
 }
 
+/* ---- streams -------------------------------------------------------------------------------- */
+static void give_streaming(struct bench *b, uint64_t job, uint64_t fence,
+                           struct stream_out *stream) {
+    struct msg_dispatch m = {
+        .job = job, .fence = fence, .kind = STR("k"), .tenant = STR("t"), .attempt = 1};
+    MSG_SET(&m, dispatch, token, 555);
+    agent_dispatch(b->agent, b->now, &m, STR(""));
+    struct attempt *a = b->started[b->n_started - 1];
+    assert_true(a->streams);
+    assert_int_equal(a->token, 555);
+    a->stream = stream;
+}
+
+static void ask_again(struct bench *b, uint64_t job, uint64_t fence) {
+    struct msg_stream_need m = {.job = job, .fence = fence, .token = 777, .epoch = fence, .seq = 3};
+    agent_stream_need(b->agent, &m);
+}
+
+/* Said again while it runs and after its end, until it is acknowledged. */
+static void test_stream(void **state) {
+    (void)state;
+    struct bench b;
+    begin(&b, 2, 0);
+    give_streaming(&b, 1, 512, STREAM);
+    ask_again(&b, 1, 513);
+    assert_int_equal(b.n_again, 0);
+    ask_again(&b, 1, 512);
+    assert_int_equal(b.n_again, 1);
+    assert_int_equal(b.again.seq, 3);
+    assert_int_equal(b.started[0]->token, 777);
+    agent_ended(b.agent, b.now, b.started[0],
+                &(struct ending){.outcome = OUTCOME_DONE, .last = {514, 9}});
+    assert_int_equal(b.said[0].epoch, 514);
+    assert_int_equal(b.said[0].seq, 9);
+    ask_again(&b, 1, 512);
+    assert_int_equal(b.n_again, 2);
+    assert_int_equal(b.n_released, 0);
+    ack(&b, 1, 512);
+    assert_int_equal(b.n_released, 1);
+    give(&b, 2, 10); /* the broker does not ask for its stream: it is not told of one */
+    agent_ended(b.agent, b.now, b.started[1],
+                &(struct ending){.outcome = OUTCOME_DONE, .last = {10, 9}});
+    assert_int_equal(b.said[1].epoch, 0);
+    done(&b);
+}
+
+/* Given up while it runs: nothing is said again; handed back when its slot has ended. */
+static void test_stream_lost(void **state) {
+    (void)state;
+    struct bench b;
+    begin(&b, 2, 0);
+    give_streaming(&b, 1, 512, STREAM);
+    struct msg_attempt_ref lost = ref(1, 512);
+    agent_lost(b.agent, b.now, &lost);
+    ask_again(&b, 1, 512);
+    assert_int_equal(b.n_again + b.n_released, 0);
+    end(&b, 0);
+    assert_int_equal(b.n_released, 1);
+    give_streaming(&b, 3, 1024, STREAM);
+    done(&b);
+    assert_int_equal(b.n_released, 2);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_slots),
@@ -511,6 +593,8 @@ int main(void) {
         cmocka_unit_test(test_timeout),
         cmocka_unit_test(test_drain),
         cmocka_unit_test(test_own_drain),
+        cmocka_unit_test(test_stream),
+        cmocka_unit_test(test_stream_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,10 +1,12 @@
 #include "tests/unit/agent_world.h"
 
+#include "common/base/hash.h"
 #include "common/base/mem.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -53,6 +55,87 @@ void drop_link(struct world *w, uint64_t link) {
     for (size_t i = 0; i < w->mail_n; i++)
         if (w->mail[i].link == link)
             w->mail[i].link = 0;
+}
+
+/* ---- the relay ------------------------------------------------------------------------------ */
+static struct heard *find_heard(struct world *w, uint64_t job) {
+    for (size_t i = 0; i < JOBS; i++)
+        if (w->heard[i].job == job)
+            return &w->heard[i];
+    return NULL;
+}
+
+static void on_open(struct world *w, const struct stream_order *o) {
+    struct heard *h = find_heard(w, o->job);
+    if (!h)
+        h = find_heard(w, 0);
+    assert_non_null(h);
+    if (h->job != o->job || h->fence < o->fence)
+        *h = (struct heard){.job = o->job, .fence = o->fence};
+    h->token = o->token;
+    h->asks |= o->heard;
+}
+
+static void on_stream(void *ctx, const struct stream_order *o) {
+    struct world *w = ctx;
+    struct heard *h = find_heard(w, o->job);
+    if (o->what == STREAM_OPEN)
+        on_open(w, o);
+    else if (h && o->what == STREAM_END)
+        *h = (struct heard){0};
+    if (!h || o->what != STREAM_CLOSE || h->fence != o->fence)
+        return;
+    h->closing = true;
+    h->last = (struct stream_position){o->epoch, o->seq};
+}
+
+static uint64_t on_token(void *ctx, uint64_t fence) {
+    const struct world *w = ctx;
+    return hash_mix(fence, w->core ? core_epoch(w->core) : 0);
+}
+
+void relay_hears(struct world *w, const struct msg_stream *head, struct str events) {
+    struct heard *h = find_heard(w, head->job);
+    struct stream_event event;
+    if (rng_chance(&w->rng, w->faults ? 100000 : 10000)) {
+        w->tally.lost_frames++;
+        return;
+    }
+    if (!h || h->token != head->token || head->epoch < h->have.epoch)
+        return;
+    assert_in_range(head->epoch, h->fence, h->fence + STREAM_RESETS_MAX);
+    if (head->epoch > h->have.epoch)
+        h->have = (struct stream_position){head->epoch, 0};
+    h->asks |= head->count == 0 && head->seq > h->have.seq;
+    for (uint64_t seq = head->seq; stream_next_event(&events, &event); seq++) {
+        char is[32];
+        int len = snprintf(is, sizeof is, "%u ", (unsigned)seq);
+        assert_memory_equal(event.bytes.at, is, (size_t)len);
+        h->asks |= seq > h->have.seq + 1;
+        h->have.seq += seq == h->have.seq + 1;
+    }
+}
+
+static bool is_whole(const struct heard *h) {
+    return h->have.epoch == h->last.epoch && h->have.seq == h->last.seq;
+}
+
+void relay_turn(struct world *w) {
+    for (size_t i = 0; i < JOBS; i++) {
+        struct heard *h = &w->heard[i];
+        if (!h->job)
+            continue;
+        if (h->closing && is_whole(h)) {
+            h->closing = h->asks = false;
+            w->tally.whole++;
+            core_stream_whole(w->core, h->job, h->fence);
+        } else if ((h->closing || h->asks) && w->now_ms >= h->need_ms) {
+            h->need_ms = w->now_ms + NEED_MS;
+            h->asks = false;
+            w->tally.needs++;
+            core_stream_need(w->core, h->job, h->fence, h->have.epoch, h->have.seq);
+        }
+    }
 }
 
 /* ---- the broker ----------------------------------------------------------------------------- */
@@ -137,9 +220,15 @@ void start_broker(struct world *w) {
                          .release = on_release,
                          .load = on_load,
                          .send = on_send,
-                         .event = on_event};
+                         .event = on_event,
+                         .token = on_token,
+                         .stream = on_stream};
+    memset(w->heard, 0, sizeof w->heard);
     w->core = core_new(&config, &fx);
-    core_set_kind(w->core, &(struct msg_kind_info){.kind = STR("k")});
+    struct msg_kind_info kind = {0};
+    MSG_SET(&kind, kind_info, kind, STR("k"));
+    MSG_SET(&kind, kind_info, streams, true);
+    core_set_kind(w->core, &kind);
     core_begin(w->core, now_of(w), wall_of(w));
     for (uint64_t p = 1; p <= w->log_n; p++) {
         struct record_room room;

@@ -7,6 +7,7 @@
 #include "common/wire/frame.h"
 #include "common/wire/link_core.h"
 #include "workers/harness/agent.h"
+#include "workers/harness/stream_log.h"
 
 #define WORKERS   3
 #define SLOTS     3
@@ -17,6 +18,7 @@
 #define FAULTS_MS 40000
 #define END_MS    160000
 #define SEEDS     60ULL
+#define NEED_MS   200 /* between two needs of one stream */
 #define MAIL_MAX  20000
 #define LOG_MAX   60000
 
@@ -54,9 +56,19 @@ struct peer {
 /* To see that the faults do something. */
 struct tally {
     uint64_t starts, gone, taken_back, sockets, epochs;
+    uint64_t streams, needs, lost_frames, whole; /* streams: that are held somewhere */
+};
+
+/* What the relay knows of one attempt's stream. */
+struct heard {
+    uint64_t job, fence, token;
+    struct stream_position have, last;
+    bool asks, closing;
+    uint64_t need_ms; /* not before */
 };
 
 struct world {
+    struct heard heard[JOBS];
     struct rng rng;
     uint64_t now_ms;
     bool faults;
@@ -93,5 +105,10 @@ void submit(struct world *w);
 /* One turn, without the messages; they come between begin and end. */
 void broker_begin(struct world *w);
 void broker_hears(struct world *w, struct frame_in *in, uint64_t link, struct arena *arena);
+/* ---- the relay ------------------------------------------------------------------------------ */
+/* A frame of a worker's stream socket, which may be lost. */
+void relay_hears(struct world *w, const struct msg_stream *head, struct str events);
+/* Asks for what is missing, says what is whole; within a turn of the broker. */
+void relay_turn(struct world *w);
 void open_row(struct world *w, uint64_t position, struct record_room *room, struct record *r);
 uint64_t job_number(struct str payload);

@@ -10,6 +10,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -40,6 +41,52 @@ static enum agent_route fx_admit(void *ctx, struct attempt *a, struct err *e) {
     return job_number(a->payload) % 5 == 0 ? AGENT_INLINE : AGENT_SLOT;
 }
 
+/* ---- its streams ---------------------------------------------------------------------------- */
+/* The agent keeps it and never looks into it. */
+static struct stream_log *log_of(const struct attempt *a) {
+    return (struct stream_log *)a->stream;
+}
+
+static void say_stream(struct peer *p, const struct attempt *a) {
+    struct msg_stream head;
+    struct str events;
+    while (a->stop != ERR_STALE_FENCE && stream_log_next(log_of(a), &head, &events))
+        relay_hears(p->w, &head, events);
+}
+
+static void open_stream(struct peer *p, struct attempt *a) {
+    struct stream_log *l = mem_alloc(sizeof *l);
+    stream_log_init(l, a->job, a->fence, a->token, 1U << 16);
+    a->stream = (struct stream_out *)l;
+    p->w->tally.streams++;
+}
+
+/* Event n is the text "n ". */
+static void write_event(struct peer *p, const struct attempt *a) {
+    char text[32];
+    struct err e = {0};
+    struct stream_log *l = log_of(a);
+    if (rng_below(&p->w->rng, 20) == 0)
+        assert_int_equal(stream_log_reset(l, &e), 0);
+    int len = snprintf(text, sizeof text, "%u ", (unsigned)l->seq + 1);
+    assert_int_equal(stream_log_text(l, 0, str_make(text, (size_t)len), &e), 0);
+    say_stream(p, a);
+}
+
+static void fx_again(void *ctx, struct attempt *a, struct stream_position have) {
+    stream_log_rewind(log_of(a), a->token, have);
+    say_stream(ctx, a);
+}
+
+static void fx_release(void *ctx, struct attempt *a) {
+    struct peer *p = ctx;
+    p->w->tally.streams--;
+    stream_log_done(log_of(a));
+    mem_free(log_of(a));
+    a->stream = NULL;
+}
+
+/* ---- its jobs ------------------------------------------------------------------------------- */
 static void end_run(struct peer *p, struct attempt *a) {
     struct ending end = {.outcome = OUTCOME_DONE};
     if (a->stop == ERR_TIMEOUT) {
@@ -52,6 +99,7 @@ static void end_run(struct peer *p, struct attempt *a) {
     } else {
         end.result = a->payload;
     }
+    end.last = stream_log_position(log_of(a));
     agent_ended(p->agent, now_of(p->w), a, &end);
 }
 
@@ -59,6 +107,10 @@ static void fx_start(void *ctx, struct attempt *a) {
     struct peer *p = ctx;
     struct world *w = p->w;
     w->tally.starts++;
+    assert_true(a->streams);
+    open_stream(p, a);
+    if (a->job % 3)
+        write_event(p, a);
     if (a->is_inline) {
         end_run(p, a);
         return;
@@ -132,7 +184,9 @@ static void start_worker(struct world *w, struct peer *p) {
                                .hello = fx_hello,
                                .admit = fx_admit,
                                .start = fx_start,
-                               .stop = fx_stop};
+                               .stop = fx_stop,
+                               .again = fx_again,
+                               .release = fx_release};
     p->agent = agent_new(&(struct agent_config){.slots = SLOTS, .prefetch = PREFETCH}, &fx);
     link_core_init(&p->link, rng_u64(&w->rng));
     struct link_todo todo;
@@ -164,6 +218,8 @@ static void worker_hears(struct peer *p, struct frame_in *in) {
             agent_cancel(p->agent, now, &m.attempt_ref);
         else if (in->verb->verb == VERB_lost)
             agent_lost(p->agent, now, &m.attempt_ref);
+        else if (in->verb->verb == VERB_stream_need)
+            agent_stream_need(p->agent, &m.stream_need);
         else if (in->verb->verb == VERB_recall)
             agent_recall(p->agent, now, &m.attempt_ref);
         else if (in->verb->verb == VERB_drain_worker)
@@ -179,6 +235,8 @@ static void worker_step(struct world *w, struct peer *p) {
     }
     for (size_t i = 0; i < SLOTS; i++) {
         struct attempt *a = p->runs[i].attempt;
+        if (a && a->job % 3 && rng_below(&w->rng, 50) == 0)
+            write_event(p, a);
         if (!a || w->now_ms < p->runs[i].end_ms)
             continue;
         p->runs[i].attempt = NULL;
@@ -240,6 +298,7 @@ static void deliver_due(struct world *w, bool to_broker, struct arena *arena) {
 static void broker_step(struct world *w, struct arena *arena) {
     broker_begin(w);
     deliver_due(w, true, arena);
+    relay_turn(w);
     core_end(w->core, true);
 }
 
@@ -333,6 +392,7 @@ static struct tally run_world(uint64_t seed) {
     struct tally tally = w->tally;
     for (size_t i = 0; i < WORKERS; i++)
         agent_destroy(&w->peers[i].agent);
+    assert_int_equal(w->tally.streams, 0); /* each was handed back, once */
     for (size_t i = 0; i < w->mail_n; i++)
         mem_free(w->mail[i].bytes);
     for (uint64_t i = 0; i < w->log_n; i++)
@@ -358,11 +418,17 @@ static void test_nothing_is_lost(void **state) {
         all.taken_back += t.taken_back;
         all.sockets += t.sockets;
         all.epochs += t.epochs;
+        all.needs += t.needs;
+        all.lost_frames += t.lost_frames;
+        all.whole += t.whole;
     }
     print_message("%" PRIu64 " starts, %" PRIu64 " gone, %" PRIu64 " taken back, %" PRIu64
-                  " connections, %" PRIu64 " lives of the broker\n",
-                  all.starts, all.gone, all.taken_back, all.sockets, all.epochs);
+                  " connections, %" PRIu64 " lives of the broker, %" PRIu64 " frames lost, %" PRIu64
+                  " needs, %" PRIu64 " streams whole\n",
+                  all.starts, all.gone, all.taken_back, all.sockets, all.epochs, all.lost_frames,
+                  all.needs, all.whole);
     assert_true(all.starts > SEEDS * JOBS);
+    assert_true(all.lost_frames && all.needs > SEEDS && all.whole > SEEDS);
     assert_true(all.gone && all.taken_back && all.epochs > SEEDS);
 }
 

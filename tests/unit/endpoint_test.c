@@ -39,7 +39,39 @@ static void test_endpoints(void **state) {
     }
 }
 
+static void test_beside(void **state) {
+    (void)state;
+    static const struct {
+        const char *endpoint, *file;
+        uint64_t port;
+        int rc;
+        const char *is;
+    } cases[] = {
+        {"ipc:///d/run/worker.sock", "s.sock", 0, 1, "ipc:///d/run/s.sock"},
+        {"ipc:///d/run/worker.sock", "s.sock", 99, 1, "ipc:///d/run/s.sock"},
+        {"ipc://worker.sock", "s.sock", 0, 1, "ipc://s.sock"},
+        {"ipc:///d/run/worker.sock", "", 99, 0, NULL},
+        {"ipc:///d/run/worker.sock", "../s.sock", 0, -1, NULL},
+        {"ipc:///d/run/worker.sock", "/etc/s", 0, -1, NULL},
+        {"ipc:///d/run/worker.sock", "..", 0, -1, NULL},
+        {"tcp://host:7000", "s.sock", 7001, 1, "tcp://host:7001"},
+        {"tcp://[::1]:7000", "", 65535, 1, "tcp://[::1]:65535"},
+        {"tcp://host:7000", "s.sock", 0, 0, NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char out[LINK_ENDPOINT_MAX];
+        struct err e = {0};
+        int rc = link_beside(out, cases[i].endpoint, str_of(cases[i].file), cases[i].port, &e);
+        assert_int_equal(rc, cases[i].rc);
+        if (rc == 1)
+            assert_string_equal(out, cases[i].is);
+        if (rc == -1)
+            assert_int_equal(e.code, ERR_BAD_VALUE);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_endpoints)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_endpoints),
+                                       cmocka_unit_test(test_beside)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
