@@ -1,4 +1,5 @@
 /* quern-worker's streams with a broker that loses what it says: the test is the broker. */
+#include "common/base/rng.h"
 #include "common/os/clock.h"
 #include "common/wire/link.h"
 #include "common/wire/stream_frame.h"
@@ -220,15 +221,16 @@ static void take(struct scene *s, const struct stream_frame *f) {
     }
 }
 
-/* Reads up to that event, one frame in `lose` lost (0: none). Asks for what is missing, also when
- * nothing comes: what is said before the worker's socket is connected is lost. */
+/* Reads up to that event; by chance one frame in `lose` is lost (0: none). Asks for what is
+ * missing, also when nothing comes: what is said before the worker's socket is connected is lost.
+ */
 static void read_until(struct scene *s, struct stream_position last, uint32_t lose) {
     struct mono deadline = mono_add(clock_mono(), DEADLINE_MS);
     struct stream_frame f;
-    uint32_t frames = 0;
+    struct rng rng = rng_seed(lose);
     while (stream_before(s->have, last)) {
         bool came = next_frame(s, &f);
-        if (came && lose && ++frames % lose == 0)
+        if (came && lose && rng_below(&rng, lose) == 0)
             continue;
         if (came)
             take(s, &f);
