@@ -71,9 +71,7 @@ static bool make_room(struct relay *r, uint32_t keep, size_t n) {
 
 static bool has_room(struct relay *r, uint32_t i, size_t n) {
     struct stream *s = stream_at(r, i);
-    if (n > r->config.stream_bytes)
-        return false;
-    if (s->log.len + n > r->config.stream_bytes) {
+    if (s->log.len && s->log.len + n > r->config.stream_bytes) {
         if (!attach_all_served(r, s))
             return false;
         r->stats.evicted++;
@@ -97,7 +95,7 @@ bool log_append(struct relay *r, uint32_t i, uint64_t count, struct str events) 
     struct stream *s = stream_at(r, i);
     if (!has_room(r, i, events.len))
         return false;
-    s->log.bytes_max = r->config.stream_bytes;
+    s->log.bytes_max = r->config.stream_bytes + events.len; /* one message always has its place */
     if (!buf_room(&s->log, events.len)) {
         s->log.failed = false; /* memory is short: as if the bound were reached */
         return false;

@@ -49,7 +49,8 @@ struct relay_effects {
 };
 
 struct relay_config {
-    uint64_t stream_bytes; /* of one stream's log; the writer's bound is the same */
+    uint64_t stream_bytes; /* of one stream's log, as in messages; one message always has its place.
+                              Over it the log is let go as soon as everybody was sent it */
     uint64_t bytes_max;    /* of all logs together */
     uint32_t streams_max;  /* live, waited for, ended and kept; attempts always get one, they are
                               bounded by the core */
