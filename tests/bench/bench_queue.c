@@ -156,9 +156,16 @@ static const struct part {
     const char *name;
     void (*run)(const struct bench *b);
 } parts[] = {
-    {"disk", disk},           {"batched", quern_batched}, {"unbatched", quern_unbatched},
-    {"single", quern_single}, {"fair", quern_fair},       {"redis", redis_all},
-    {"zmq", zmq_limit},       {"idle", quern_idle},       {"restart", quern_restart},
+    {"disk", disk},
+    {"batched", quern_batched},
+    {"unbatched", quern_unbatched},
+    {"single", quern_single},
+    {"fair", quern_fair},
+    {"redis", redis_all},
+    {"zmq", zmq_limit},
+    {"idle", quern_idle},
+    {"restart", quern_restart},
+    {"stream", quern_streams},
 };
 #define PARTS (sizeof parts / sizeof *parts)
 

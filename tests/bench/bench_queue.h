@@ -82,5 +82,6 @@ void quern_single(const struct bench *b);
 void quern_fair(const struct bench *b);
 void quern_idle(const struct bench *b);
 void quern_restart(const struct bench *b);
+void quern_streams(const struct bench *b);
 void redis_all(const struct bench *b);
 void zmq_limit(const struct bench *b);

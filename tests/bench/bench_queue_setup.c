@@ -24,8 +24,8 @@ double quern_again(struct quern *q, const struct bench *b) {
 
 static void start_worker(struct quern *q, unsigned n) {
     static const char program[] = QUERN_BIN_DIR "/quern-worker";
-    const char *argv[] = {program, "--data",  q->data, "--config",   q->config, "--kinds",
-                          "echo",  "--slots", SLOTS,   "--prefetch", PREFETCH,  NULL};
+    const char *argv[] = {program,       "--data",  q->data, "--config",   q->config, "--kinds",
+                          "echo,stream", "--slots", SLOTS,   "--prefetch", PREFETCH,  NULL};
     process_start(&q->workers[n], argv, q->log, false);
 }
 
