@@ -30,6 +30,7 @@ struct damage {
 struct plan {
     uint8_t sequence_choice;
     bool sequence_chosen, count_chosen;
+    size_t payload_bytes; /* 0: a short one, as it comes */
     unsigned count, damages;
     struct damage damage[8];
 };
@@ -212,6 +213,17 @@ static void make_item(struct fuzz *f, uint64_t link, const struct msg_def *def, 
     }
 }
 
+static struct str make_payload(struct fuzz *f, const struct msg_def *def, struct rng *r, void *msg,
+                               size_t bytes) {
+    struct str payload = message_make_payload(def, r, msg, f->arena);
+    if (!bytes || !def->size_at)
+        return payload;
+    char *at = arena_alloc(f->arena, bytes);
+    memset(at, 'p', bytes);
+    *(uint64_t *)(void *)((char *)msg + msg_field(def, def->size_at)->offset) = bytes;
+    return str_make(at, bytes);
+}
+
 /* Random text of an item lives until the message is made. */
 static void make_message(struct fuzz *f, uint64_t link, const struct verb_def *verb, uint8_t seed,
                          uint8_t n) {
@@ -226,7 +238,7 @@ static void make_message(struct fuzz *f, uint64_t link, const struct verb_def *v
             const struct field_def *d = &def->fields[take(f) % def->n];
             set_field(f, link, d, &m, take(f));
         }
-        struct str payload = message_make_payload(def, &r, &m, f->arena);
+        struct str payload = make_payload(f, def, &r, &m, i ? 0 : f->plan.payload_bytes);
         if (frame_add_payload(&f->frame, &m, payload, STR("")) < 0)
             return;
     }
@@ -293,6 +305,10 @@ static void step_sequence(struct fuzz *f) {
     f->plan.sequence_choice = take(f);
 }
 
+static void step_payload(struct fuzz *f) {
+    f->plan.payload_bytes = take(f) * (size_t)256;
+}
+
 static void step_damage(struct fuzz *f) {
     f->plan.damages = take(f) % 8;
     for (unsigned i = 0; i < f->plan.damages; i++) {
@@ -326,6 +342,9 @@ static void step(struct fuzz *f) {
         break;
     case 'e':
         step_damage(f);
+        break;
+    case 'b':
+        step_payload(f);
         break;
     case 'p':
         step_count(f);

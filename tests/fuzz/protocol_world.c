@@ -133,7 +133,7 @@ void world_fail(struct world *w) {
 
 /* ---- life -------------------------------------------------------------------------------------
  */
-/* Small bounds, so that they are met. */
+/* Small bounds, so that they are met; but a few payloads make a segment, so that it is cleaned. */
 static struct core_config small_config(void) {
     struct core_config k = core_config_default();
     k.workers_max = 3;
@@ -144,12 +144,13 @@ static struct core_config small_config(void) {
     k.jobs_max = 64;
     k.windows_max = 6;
     k.items_max = 64;
-    k.bytes_max = 16U << 10;
-    k.body_max = 4U << 10;
+    k.bytes_max = 128U << 10;
+    k.body_max = 48U << 10;
     k.result_max = 1U << 10;
     k.outstanding_max = 16;
     k.aging_wait_ms = 1000;
     k.aging_share = 4;
+    k.done_bytes = 64U << 10;
     k.done_jobs = 12;
     k.dead_jobs = 6;
     k.window_jobs = 3;
