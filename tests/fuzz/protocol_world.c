@@ -219,10 +219,20 @@ void world_open(struct world *w) {
     start(w);
 }
 
+static uint64_t live(const struct world *w) {
+    struct core_stats s;
+    uint64_t n = 0;
+    core_stats(w->core, &s);
+    for (unsigned state = 0; state < JOB_STATES; state++)
+        n += job_state_terminal((enum job_state)state) ? 0 : s.by_state[state];
+    return n;
+}
+
 void world_kill(struct world *w) {
     stop(w);
     watch_killed(&w->watcher, w->durable);
     start(w);
+    ASSERT(live(w) == watch_live(&w->watcher));
 }
 
 void world_close(struct world *w) {
