@@ -394,6 +394,7 @@ static void say_hello(struct fuzz *f) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size > INPUT_MAX)
         return 0;
+    log_open("fuzz_protocol", -1); /* nobody reads what it logs */
     log_set(LOG_LEVEL_error, LOG_FORMAT_json);
     struct fuzz f = {
         .in = str_make(data, size), .arena = arena_new(ARENA_BYTES), .frame = FRAME_OUT};
