@@ -17,6 +17,7 @@
 
 #define INPUT_MAX   4096U
 #define STEPS_MAX   256U
+#define KILLS_MAX   4U /* a start costs as much as many steps */
 #define ARENA_BYTES (1U << 20)
 #define LINKS       8U
 
@@ -39,6 +40,7 @@ struct fuzz {
     struct world world;
     struct str in;
     struct plan plan;
+    unsigned kills;
     struct arena *arena;
     struct frame_out frame; /* the last message */
 };
@@ -375,7 +377,8 @@ static void step(struct fuzz *f) {
         world_fail(&f->world);
         break;
     case 'k':
-        world_kill(&f->world);
+        if (f->kills++ < KILLS_MAX)
+            world_kill(&f->world);
         break;
     default:
         break;
