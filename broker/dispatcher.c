@@ -269,6 +269,7 @@ static void reload(struct dispatcher *d) {
         return;
     }
     configure_again(d->core, d->settings, fresh);
+    journal_set_disk_min_free(d->journal, fresh->journal.disk_min_free);
     settings_destroy(&d->settings);
     d->settings = fresh;
     d->again = true;

@@ -150,6 +150,11 @@ enum journal_clean journal_clean_next(struct journal *j,
                                       void (*each)(void *ctx, const struct journal_record *r),
                                       void *ctx);
 
+/* ---- settings -------------------------------------------------------------------------------- */
+
+/* `disk_min_free` of journal_options from now on. What is ready stays ready. */
+void journal_set_disk_min_free(struct journal *j, uint64_t bytes);
+
 /* ---- figures --------------------------------------------------------------------------------- */
 
 struct journal_stats {
