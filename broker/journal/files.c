@@ -131,11 +131,10 @@ static bool files_commit(struct journal *j) {
 
 static bool files_commit_inline(struct journal *j) {
     struct files *f = files_of(j);
-    if (writer_busy(&f->writer))
-        return true;
-    if (may_hand(f) && something_to_say(f))
-        writer_inline(&f->writer, swap(f));
-    return false;
+    if (writer_busy(&f->writer) || !may_hand(f) || !something_to_say(f))
+        return false;
+    writer_inline(&f->writer, swap(f));
+    return true;
 }
 
 /* A log that has no room left for its seal is whole without. */

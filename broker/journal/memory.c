@@ -254,11 +254,10 @@ static bool memory_commit(struct journal *j) {
 
 static bool memory_commit_inline(struct journal *j) {
     struct memory *f = memory_of(j);
-    if (in_flight(f))
-        return true;
-    if (memory_commit(j))
-        make_durable(f);
-    return false;
+    if (in_flight(f) || !memory_commit(j))
+        return false;
+    make_durable(f);
+    return true;
 }
 
 static int memory_flush(struct journal *j, struct err *e) {
