@@ -194,12 +194,15 @@ static void forget_entry(struct core *c, const struct settings *new,
     switch (change->section) {
     case SETTINGS_SECTION_queues:
         set_queue(c, change->name, &new->queues.usual);
+        core_unlist_queue(c, change->name);
         return;
     case SETTINGS_SECTION_tenants:
         set_tenant(c, change->name, &new->tenants.usual);
+        core_unlist_tenant(c, change->name);
         return;
     case SETTINGS_SECTION_kinds:
         set_kind(c, change->name, &new->kinds.usual);
+        core_unlist_kind(c, change->name);
         return;
     default:
         return;

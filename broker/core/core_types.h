@@ -106,12 +106,13 @@ struct limit {
 struct name_row {
     struct str name; /* owned */
     uint32_t hash_next;
+    uint32_t refs; /* what names it by its index: lines, jobs, keys, workers, ... */
 };
 
 struct queue {
     struct name_row row;
     struct limit limit;
-    bool paused, pause_is_set, file_paused;
+    bool paused, pause_is_set, file_paused, configured;
     uint32_t version, timer;
     uint64_t pos;
     uint32_t bytes;
@@ -122,6 +123,7 @@ struct queue {
 struct tenant {
     struct name_row row;
     struct limit limit;
+    bool configured;
     uint32_t version, timer;
     uint64_t pos;
     uint32_t bytes;
@@ -162,6 +164,7 @@ struct class {
 struct line {
     uint32_t queue, kind, hash_next;
     uint32_t active_next, active_prev;
+    uint32_t jobs;   /* live and kept; a line without any is given back */
     uint32_t loaded; /* bodies in memory or on their way */
     uint16_t mask;   /* priorities with a lane in the ring */
     struct class class[PRIORITIES];
@@ -318,10 +321,18 @@ struct timers {
     uint32_t n, size;
 };
 
+struct name_ops {
+    bool (*unused)(const struct core *c, uint32_t i);
+    void (*forget)(struct core *c, uint32_t i); /* what it has beside its row */
+};
+
 struct names {
     struct slab rows;
     struct lhash index;
+    const struct name_ops *ops;
     uint32_t max;
+    uint32_t hand;          /* the row that was looked at last for one that is not used */
+    uint32_t version_floor; /* no lower version may be written: an older record would win */
 };
 
 struct request {
@@ -376,7 +387,7 @@ struct core {
     uint32_t since_aged; /* dispatches since one went to the class that waited longest */
     bool chose_aged;
     uint64_t check_ms;
-    uint32_t list_lookups; /* in this turn */
+    uint32_t list_lookups, names_looked; /* in this turn */
 
     struct request request;
     struct epoch_range *epochs;

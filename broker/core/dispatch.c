@@ -148,9 +148,9 @@ void dispatch(struct core *c) {
     if (!c->open || c->read_only || c->room == CORE_FULL)
         return;
     c->pass++;
-    for (uint32_t k = 1; k <= c->kinds.rows.used; k++)
-        if (kind_at(c, k)->isolated.n || kind_at(c, k)->reserved)
-            dispatch_isolated(c, k);
+    SLAB_EACH(k, &c->kinds.rows)
+    if (kind_at(c, k)->isolated.n || kind_at(c, k)->reserved)
+        dispatch_isolated(c, k);
     for (uint32_t n = 0; c->active; n++) {
         if (n == DISPATCH_MAX) {
             c->more = true;
