@@ -173,6 +173,7 @@ void core_reconfigure(struct core *c, const struct core_config *config) {
     k->reply_keep_ms = config->reply_keep_ms;
     k->aging_wait_ms = config->aging_wait_ms;
     k->aging_share = config->aging_share;
+    c->aged_look_ms = 0;
     k->cancel_grace_ms = config->cancel_grace_ms;
     k->kill_grace_ms = config->kill_grace_ms;
     k->crashes_max = config->crashes_max;

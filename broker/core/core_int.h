@@ -135,6 +135,8 @@ void lane_push(struct core *c, uint32_t i, bool front);
 void lane_remove(struct core *c, uint32_t i);
 uint32_t lane_choose(struct core *c); /* the job whose turn it is, or 0; it stays in its lane */
 void lane_served(struct core *c, uint32_t i); /* it was taken: the ring moves on */
+void lane_unserved(struct core *c);           /* nobody could take it */
+void lanes_pass_end(struct core *c);
 void tenant_unpark(struct core *c, uint32_t tenant);
 uint32_t lane_of(const struct core *c, const struct job *j);
 
@@ -191,6 +193,7 @@ void submits_durable(struct core *c);
 
 /* dispatch.c */
 void dispatch(struct core *c);
+uint32_t least_loaded(const struct core *c, const struct kind *k); /* 0: none has credit */
 void dispatch_send(struct core *c, uint32_t i);
 
 /* attempt.c: the life of one attempt */

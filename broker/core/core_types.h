@@ -142,7 +142,8 @@ struct kind {
     uint32_t n_workers, size_workers;
     struct list isolated; /* jobs that must run alone */
     uint32_t reserved;    /* the worker that is being emptied for one of them */
-    uint64_t exhausted;   /* the pass that found no free worker */
+    uint64_t looked;      /* the pass that looked for a free worker */
+    uint64_t exhausted;   /* the pass that found none */
 };
 
 struct pool {
@@ -167,6 +168,7 @@ struct line {
     uint32_t jobs;   /* live and kept; a line without any is given back */
     uint32_t loaded; /* bodies in memory or on their way */
     uint16_t mask;   /* priorities with a lane in the ring */
+    uint8_t top;     /* the ring that it stands in */
     struct class class[PRIORITIES];
 };
 
@@ -377,14 +379,17 @@ struct core {
     uint64_t orphans_end_ms;
     struct list kept[2]; /* ended: [0] all but dead, [1] dead; oldest first */
     uint64_t kept_bytes[2];
-    uint32_t active;                     /* lines with something to dispatch: one of the ring */
+    /* Lines with something to dispatch, a ring for each highest priority: whose turn it is. */
+    uint32_t active[PRIORITIES];
+    uint32_t aside[PRIORITIES];          /* those that may not start in this pass */
     uint32_t release_head, release_tail; /* keys that wait for a commit */
     uint32_t sweep_head, hello_mark;
     struct reply *oldest_reply, *newest_reply; /* of those with items */
     uint64_t reply_items;                      /* of all peers */
     uint32_t interval_keys;
-    uint64_t pass;
-    uint32_t since_aged; /* dispatches since one went to the class that waited longest */
+    uint64_t pass, aged_pass;
+    uint64_t aged_look_ms; /* until then nobody is looked for who has waited long */
+    uint32_t since_aged;   /* dispatches since one went to the class that waited longest */
     bool chose_aged;
     uint64_t check_ms;
     uint32_t list_lookups, names_looked; /* in this turn */

@@ -436,6 +436,65 @@ static void the_search_for_room_is_bounded(void **state) {
     assert_int_equal(stats(w).tenants, 10000);
 }
 
+/* ---- turns of lines -------------------------------------------------------------------------- */
+static uint32_t given_to(const struct world *w, uint32_t from, uint32_t to, uint64_t low,
+                         uint64_t high) {
+    uint32_t n = 0;
+    for (uint32_t k = from; k < to; k++)
+        n += w->letters[k].verb == VERB_dispatch && w->letters[k].job >= low &&
+             w->letters[k].job <= high;
+    return n;
+}
+
+/* Three queues with the same to do, one of them shut for a while: two share, then all three. */
+static void lines_take_turns_and_come_back(void **state) {
+    struct world *w = *state;
+    uint64_t first[3], last[3];
+    static const char *const queues[] = {"a", "b", "c"};
+    struct limit_config shut = {.concurrency = 1, .weight = 1}, open = {.weight = 1};
+    core_set_queue(w->core, STR("b"), &shut, false);
+    world_begin(w, 1);
+    for (int q = 0; q < 3; q++) {
+        first[q] = offer_to(w, queues[q]);
+        for (int n = 1; n < 30; n++)
+            last[q] = offer_to(w, queues[q]);
+    }
+    world_end(w);
+    world_turn(w, 1);
+    world_add_worker(w, 9, 21);
+    assert_int_equal(given_to(w, 0, w->n, first[0], last[0]), 10);
+    assert_int_equal(given_to(w, 0, w->n, first[1], last[1]), 1);
+    assert_int_equal(given_to(w, 0, w->n, first[2], last[2]), 10);
+    core_set_queue(w->core, STR("b"), &open, false);
+    uint32_t from = w->n;
+    world_add_worker(w, 10, 30);
+    for (int q = 0; q < 3; q++)
+        assert_int_equal(given_to(w, from, w->n, first[q], last[q]), 10);
+}
+
+/* A line moves to another ring with its highest priority, and is found there. */
+static void a_line_follows_its_highest_priority(void **state) {
+    struct world *w = *state;
+    static const uint64_t priorities[] = {3, 9, 5, 9, 1};
+    uint64_t ids[5];
+    world_begin(w, 1);
+    for (int n = 0; n < 5; n++) {
+        struct msg_submit m = {0};
+        MSG_SET(&m, submit, priority, priorities[n]);
+        MSG_SET(&m, submit, queue, n % 2 ? STR("a") : STR("b"));
+        ids[n] = world_offer(w, m);
+    }
+    world_end(w);
+    world_turn(w, 1);
+    uint32_t from = w->n, at = 0;
+    world_add_worker(w, 9, 5);
+    static const int order[] = {1, 3, 2, 0, 4};
+    for (uint32_t k = from; k < w->n; k++)
+        if (w->letters[k].verb == VERB_dispatch)
+            assert_int_equal(w->letters[k].job, ids[order[at++]]);
+    assert_int_equal(at, 5);
+}
+
 int main(void) {
 #define BOUND(name) cmocka_unit_test_setup_teardown(name, world_set_up, world_tear_down)
     const struct CMUnitTest tests[] = {
@@ -449,6 +508,8 @@ int main(void) {
         BOUND(what_outlives_its_jobs_holds_its_queue),
         BOUND(a_kind_that_nobody_runs_makes_room),
         BOUND(the_search_for_room_is_bounded),
+        BOUND(lines_take_turns_and_come_back),
+        BOUND(a_line_follows_its_highest_priority),
         BOUND(keys_with_an_interval_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
