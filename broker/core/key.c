@@ -65,9 +65,9 @@ static uint32_t key_take(struct core *c, uint32_t queue, uint32_t tenant, struct
 /* A key with an interval outlives its jobs by it, so their bound is not enough for it. */
 int key_room(const struct core *c, uint32_t queue, uint32_t tenant, struct str text,
              uint64_t interval_ms, struct err *e) {
-    struct key_name name = {key_hash_of(c, queue, tenant, text), queue, tenant, text};
     if (!interval_ms || c->interval_keys < c->config.interval_keys_max)
         return 0;
+    struct key_name name = {key_hash_of(c, queue, tenant, text), queue, tenant, text};
     uint32_t i = lhash_find(&c->key_index, name.hash, &name);
     if (i && key_at(c, i)->interval_ms)
         return 0;
