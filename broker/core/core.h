@@ -83,7 +83,8 @@ struct limit_config {
 struct core_config {
     uint64_t heartbeat_ms;
     uint32_t missed_max;
-    uint32_t workers_max, sessions_max, tenants_max, queues_max, kinds_max;
+    uint32_t workers_max, sessions_max; /* the second: of peers that are no workers */
+    uint32_t tenants_max, queues_max, kinds_max;
     uint32_t jobs_max, windows_max;
     uint32_t interval_keys_max; /* ordering keys with a least time between two starts */
     uint32_t watches_max;

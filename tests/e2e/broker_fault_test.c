@@ -106,14 +106,6 @@ static void held_back(void **state) {
     raw_expect(&worker, VERB_result_ack, 0);
 }
 
-static struct msg_status_info get_status(void) {
-    struct msg_get_status all = {0};
-    union msg_any m;
-    raw_expect(&client, VERB_status_info, raw_ask(&client, VERB_get_status, &all, STR("")));
-    raw_item(&client, &m);
-    return m.status_info;
-}
-
 /* P-38, P-49: nothing is accepted, results are not acknowledged, questions are answered; what was
  * acknowledged is there in the next life, and the kept result is taken then. */
 static void write_fails(void **state) {
@@ -128,7 +120,7 @@ static void write_fails(void **state) {
     raw_expect_error(&client, sequence, ERR_READ_ONLY);
     assert_int_equal(raw_get_job(&client, waits).state, 2);
     raw_report(&worker, &d, OUTCOME_DONE, STR(""));
-    assert_true(get_status().read_only);
+    assert_true(raw_get_status(&client).read_only);
     assert_false(raw_hears(&worker, 100));
     assert_true(broker_log_has(&broker, "\"event\":\"journal.read_only\""));
     disk_no_longer("fail");
