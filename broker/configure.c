@@ -17,7 +17,7 @@ struct core_config configure_core(const struct settings *s, uint64_t seed) {
     k.heartbeat_ms = s->broker.heartbeat_ms;
     k.missed_max = u32(s->broker.heartbeats_missed);
     k.workers_max = u32(s->broker.workers_max);
-    k.sessions_max = u32(s->broker.clients_max + s->broker.workers_max);
+    k.sessions_max = u32(s->broker.clients_max);
     k.jobs_max = u32(s->broker.jobs_max);
     k.queues_max = u32(s->broker.queues_max);
     k.kinds_max = u32(s->broker.kinds_max);
@@ -208,12 +208,15 @@ static void forget_entry(struct core *c, const struct settings *new,
     switch (change->section) {
     case SETTINGS_SECTION_queues:
         set_queue(c, change->name, &new->queues.usual);
+        core_unlist_queue(c, change->name);
         return;
     case SETTINGS_SECTION_tenants:
         set_tenant(c, change->name, &new->tenants.usual);
+        core_unlist_tenant(c, change->name);
         return;
     case SETTINGS_SECTION_kinds:
         set_kind(c, change->name, &new->kinds.usual);
+        core_unlist_kind(c, change->name);
         return;
     default:
         return;

@@ -114,12 +114,9 @@ static void commit(struct dispatcher *d) {
         return;
     }
     uint64_t began = clock_mono_ns();
-    if (journal_commit_inline(d->journal))
-        return; /* one is in flight */
-    uint64_t before = d->durable;
-    hear_durable(d);
-    if (d->durable == before)
+    if (!journal_commit_inline(d->journal))
         return;
+    hear_durable(d); /* other news came with it, perhaps: the next turn looks */
     d->inline_us = (d->inline_us * 7 + (clock_mono_ns() - began) / 1000) / 8;
     d->again = true;
 }
@@ -281,6 +278,7 @@ static void reload(struct dispatcher *d) {
         return;
     }
     configure_again(d->core, d->settings, fresh);
+    journal_set_disk_min_free(d->journal, fresh->journal.disk_min_free);
     settings_destroy(&d->settings);
     d->settings = fresh;
     d->again = true;

@@ -4,6 +4,7 @@
 #include "broker/records.h"
 #include "common/log/log.h"
 #include "common/os/clock.h"
+#include "common/os/signals.h"
 
 #include <signal.h>
 #include <sys/signalfd.h>
@@ -108,16 +109,8 @@ static void open_parts(struct dispatcher *d) {
 }
 
 static int open_signals(struct dispatcher *d, struct err *e) {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGHUP);
-    sigprocmask(SIG_BLOCK, &set, NULL); /* before any thread is started: all have it so */
-    signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* of ulimit -f: the write fails, which the journal can tell */
-    d->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-    return d->signals >= 0 ? 0 : err_errno(e, "signals");
+    return signals_open(&d->signals, e);
 }
 
 static void tell_ready(struct dispatcher *d) {

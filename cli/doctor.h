@@ -26,3 +26,7 @@ void doctor_limits(struct doctor *d);
 void doctor_clock(struct doctor *d);
 /* ---- doctor_broker.c: the broker and what is behind it ---- */
 void doctor_broker(struct doctor *d);
+/* False after a finding: it did not answer. The caller frees the rows. */
+bool doctor_ask(struct doctor *d, enum verb verb, json_t **rows);
+/* ---- doctor_probe.c: a job through each pool ---- */
+void doctor_probe(struct doctor *d, const json_t *pools, const json_t *workers);

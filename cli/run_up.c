@@ -4,6 +4,7 @@
 #include "cli/up.h"
 #include "common/log/log.h"
 #include "common/os/clock.h"
+#include "common/os/signals.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -141,6 +142,15 @@ static void become_ready(struct up *u, struct mono now) {
 }
 
 /* ---- stopping ------------------------------------------------------------------------------- */
+/* What is no longer listed has the usual settings. */
+static uint64_t longest_grace(const struct settings *s) {
+    uint64_t longest = s->pools.usual.stop_grace_ms;
+    for (size_t i = 0; i < s->pools.count; i++)
+        if (s->pools.at[i].stop_grace_ms > longest)
+            longest = s->pools.at[i].stop_grace_ms;
+    return longest;
+}
+
 static void stop(struct up *u) {
     u->stops++;
     struct part *pools = &u->parts[PART_POOLS], *broker = &u->parts[PART_BROKER];
@@ -148,7 +158,7 @@ static void stop(struct up *u) {
         log_event(LOG_tree_stopping);
     client_destroy(&u->c->client);
     if (u->stops == 1) {
-        part_stop(pools, u->now->broker.kill_grace_ms + POOLS_EXTRA_MS);
+        part_stop(pools, longest_grace(u->now) + POOLS_EXTRA_MS);
         return;
     }
     part_stop(pools, AT_ONCE_MS);
@@ -306,18 +316,6 @@ static int find_folder(struct up *u, struct err *e) {
     return 0;
 }
 
-static int open_signals(struct up *u, struct err *e) {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGHUP);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    signal(SIGPIPE, SIG_IGN);
-    u->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-    return u->signals >= 0 ? 0 : err_errno(e, "signals");
-}
-
 static int prepare(struct up *u, const struct args_up *args, struct err *e) {
     umask(077);
     for (enum part_id i = 0; i < PARTS; i++)
@@ -331,7 +329,7 @@ static int prepare(struct up *u, const struct args_up *args, struct err *e) {
         return -1;
     log_open("quern", STDERR_FILENO);
     log_set((enum log_level)u->boot->log.level, (enum log_format)u->boot->log.format);
-    if (open_signals(u, e) < 0 || tree_take(u->data, e) < 0)
+    if (signals_open(&u->signals, e) < 0 || tree_take(u->data, e) < 0)
         return -1;
     return wait_for_old_broker(u, e);
 }

@@ -76,6 +76,23 @@ static void check_lane(const struct core *c, uint32_t i, uint32_t *jobs) {
     *jobs += n;
 }
 
+/* A line stands in the ring of its highest priority, and there once. */
+static void check_rings(const struct core *c) {
+    uint32_t lines = 0, active = 0;
+    SLAB_EACH(i, &c->lines)
+    active += line_at(c, i)->mask != 0;
+    for (int p = 0; p < PRIORITIES; p++) {
+        ASSERT(!c->aside[p]);
+        for (uint32_t i = c->active[p]; i; lines++) {
+            const struct line *l = line_at(c, i);
+            ASSERT(l->top == p && (l->mask >> p) == 1);
+            ASSERT(line_at(c, l->active_next)->active_prev == i && lines < active);
+            i = l->active_next == c->active[p] ? 0 : l->active_next;
+        }
+    }
+    ASSERT(lines == active);
+}
+
 static void check_lanes(const struct core *c, const struct tally *t) {
     uint32_t jobs = 0;
     SLAB_EACH(i, &c->lanes)
@@ -87,6 +104,7 @@ static void check_lanes(const struct core *c, const struct tally *t) {
         for (int p = 0; p < PRIORITIES; p++)
             ASSERT(((l->mask >> p) & 1) == (l->class[p].ring != 0));
     }
+    check_rings(c);
 }
 
 /* 4. Workers hold what they count, never more than their credit, and are alone when they must be.
@@ -193,6 +211,38 @@ static void check_watches(const struct core *c) {
     ASSERT(of_jobs == c->watches.used && of_sessions == c->watches.used);
 }
 
+/* 8. Names are held exactly by what has their index; a line is there for its jobs. */
+static uint64_t held(const struct names *n) {
+    uint64_t refs = 0;
+    SLAB_EACH(i, &n->rows)
+    refs += ((const struct name_row *)slab_at(&n->rows, i))->refs;
+    return refs;
+}
+
+static void check_names(const struct core *c) {
+    uint64_t jobs = 0, runners = 0, in_pools = 0, swept_queues = 0, swept_tenants = 0;
+    uint64_t keyed = (uint64_t)c->keys.used + c->uniques.used;
+    SLAB_EACH(i, &c->lines) {
+        ASSERT(line_at(c, i)->jobs > 0);
+        jobs += line_at(c, i)->jobs;
+    }
+    SLAB_EACH(i, &c->workers) {
+        runners += worker_at(c, i)->n_kinds;
+        in_pools += worker_at(c, i)->pool != 0;
+    }
+    for (uint32_t i = c->sweep_head; i;) {
+        const struct sweep *s = slab_at(&c->sweeps, i);
+        swept_queues += s->queue != 0;
+        swept_tenants += s->tenant != 0;
+        i = s->next;
+    }
+    ASSERT(jobs == c->jobs.used);
+    ASSERT(held(&c->queues) == c->lines.used + keyed + swept_queues);
+    ASSERT(held(&c->tenants) == jobs + keyed + swept_tenants);
+    ASSERT(held(&c->kinds) == c->lines.used + runners);
+    ASSERT(held(&c->pools) == in_pools);
+}
+
 static void check_counted(const struct core *c) {
     uint32_t intervals = 0, sweeps = 0;
     SLAB_EACH(i, &c->keys)
@@ -203,9 +253,10 @@ static void check_counted(const struct core *c) {
     ASSERT(sweeps == c->sweeps.used);
     check_replies(c);
     check_watches(c);
+    check_names(c);
 }
 
-/* 8. Timers are heaps. */
+/* 9. Timers are heaps. */
 static void check_heap(const struct timers *h) {
     for (uint32_t n = 2; n <= h->n; n++)
         ASSERT(h->at[n / 2].when <= h->at[n].when);

@@ -65,7 +65,7 @@ void kind_record(struct core *c, uint32_t kind) {
 }
 
 uint32_t kind_declare(struct core *c, const struct msg_kind_info *info, bool journal) {
-    uint32_t kind = names_take(&c->kinds, info->kind);
+    uint32_t kind = kind_take(c, info->kind);
     if (!kind)
         return 0;
     kind_set(c, kind, info);

@@ -54,6 +54,7 @@ struct core *core_new(const struct core_config *config, const struct effects *ef
     c->rng = rng_seed(config->seed);
     c->replaying = true;
     names_setup(c);
+    lines_setup(c);
     jobs_setup(c);
     lanes_setup(c);
     keys_setup(c);
@@ -77,6 +78,7 @@ void core_destroy(struct core **cp) {
     uniques_teardown(c);
     lanes_teardown(c);
     jobs_teardown(c);
+    lines_teardown(c);
     names_teardown(c);
     timers_done(c);
     slab_done(&c->loads);
@@ -88,18 +90,45 @@ void core_destroy(struct core **cp) {
 
 /* ---- what the settings say
  * ----------------------------------------------------------------------- */
+/* What is listed has its place: the bounds are for what peers bring. */
+static uint32_t take_listed(struct core *c, struct names *n, struct str name,
+                            uint32_t (*take)(struct core *c, struct str name)) {
+    uint32_t max = n->max;
+    n->max = UINT32_MAX;
+    uint32_t i = take(c, name);
+    n->max = max;
+    return i;
+}
+
 void core_set_kind(struct core *c, const struct msg_kind_info *kind) {
-    uint32_t k = kind_declare(c, kind, false);
-    if (k)
-        kind_at(c, k)->from_config = true;
+    uint32_t i = take_listed(c, &c->kinds, kind->kind, kind_take);
+    kind_at(c, i)->from_config = true;
+    kind_declare(c, kind, false);
+}
+
+void core_unlist_kind(struct core *c, struct str name) {
+    uint32_t i = names_find(&c->kinds, name);
+    if (i)
+        kind_at(c, i)->from_config = false;
+}
+
+void core_unlist_queue(struct core *c, struct str name) {
+    uint32_t i = names_find(&c->queues, name);
+    if (i)
+        queue_at(c, i)->configured = false;
+}
+
+void core_unlist_tenant(struct core *c, struct str name) {
+    uint32_t i = names_find(&c->tenants, name);
+    if (i)
+        tenant_at(c, i)->configured = false;
 }
 
 void core_set_queue(struct core *c, struct str name, const struct limit_config *limit,
                     bool paused) {
-    uint32_t i = queue_take(c, name);
-    if (!i)
-        return;
+    uint32_t i = take_listed(c, &c->queues, name, queue_take);
     struct queue *q = queue_at(c, i);
+    q->configured = true;
     limit_configure(&q->limit, limit);
     limit_forgive(c, &q->limit);
     timer_clear(c, TIMER_QUEUE, i);
@@ -109,18 +138,15 @@ void core_set_queue(struct core *c, struct str name, const struct limit_config *
 }
 
 void core_set_tenant(struct core *c, struct str name, const struct limit_config *limit) {
-    uint32_t i = tenant_take(c, name);
-    if (!i)
-        return;
+    uint32_t i = take_listed(c, &c->tenants, name, tenant_take);
+    tenant_at(c, i)->configured = true;
     limit_configure(&tenant_at(c, i)->limit, limit);
     limit_forgive(c, &tenant_at(c, i)->limit);
     tenant_unpark(c, i);
 }
 
 void core_set_pool(struct core *c, struct str name, uint32_t min, uint32_t max) {
-    uint32_t i = names_take(&c->pools, name);
-    if (!i)
-        return;
+    uint32_t i = take_listed(c, &c->pools, name, pool_take);
     struct pool *p = pool_at(c, i);
     p->configured = true;
     p->min = min;
@@ -149,6 +175,7 @@ void core_reconfigure(struct core *c, const struct core_config *config) {
     k->reply_keep_ms = config->reply_keep_ms;
     k->aging_wait_ms = config->aging_wait_ms;
     k->aging_share = config->aging_share;
+    c->aged_look_ms = 0;
     k->cancel_grace_ms = config->cancel_grace_ms;
     k->kill_grace_ms = config->kill_grace_ms;
     k->crashes_max = config->crashes_max;
@@ -221,7 +248,7 @@ void core_begin(struct core *c, struct mono now, struct wall wall) {
     c->now = now;
     c->wall = wall;
     c->more = false;
-    c->list_lookups = 0;
+    c->list_lookups = c->names_looked = 0;
 }
 
 void core_end(struct core *c, bool drained) {

@@ -111,7 +111,8 @@ struct core_stream_socket {
 struct core_config {
     uint64_t heartbeat_ms;
     uint32_t missed_max;
-    uint32_t workers_max, sessions_max, tenants_max, queues_max, kinds_max;
+    uint32_t workers_max, sessions_max; /* the second: of peers that are no workers */
+    uint32_t tenants_max, queues_max, kinds_max;
     uint32_t jobs_max, windows_max;
     uint32_t interval_keys_max; /* ordering keys with a least time between two starts */
     uint32_t watches_max;
@@ -149,6 +150,10 @@ void core_set_kind(struct core *c, const struct msg_kind_info *kind);
 void core_set_queue(struct core *c, struct str name, const struct limit_config *limit, bool paused);
 void core_set_tenant(struct core *c, struct str name, const struct limit_config *limit);
 void core_set_pool(struct core *c, struct str name, uint32_t min, uint32_t max);
+/* The configuration lists it no longer: it may be forgotten when nothing needs it. */
+void core_unlist_kind(struct core *c, struct str name);
+void core_unlist_queue(struct core *c, struct str name);
+void core_unlist_tenant(struct core *c, struct str name);
 /* Takes over what may change while the core runs: bounds of how many there are, graces, retention,
  * windows and the defaults of jobs. The rest of `config` is not looked at. */
 void core_reconfigure(struct core *c, const struct core_config *config);

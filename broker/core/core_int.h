@@ -67,16 +67,18 @@ static inline void job_unmark(struct job *j, unsigned flag) {
 }
 
 /* names.c: what has a name, found or made */
-void names_init(struct names *n, size_t item_bytes, uint32_t max);
-void names_done(struct names *n);
 uint32_t names_find(const struct names *n, struct str name);
-uint32_t names_take(struct names *n, struct str name); /* 0 when there are `max` */
-uint32_t line_take(struct core *c, uint32_t queue, uint32_t kind);
+/* What is held is not forgotten; what is not may be, to make room for another name. */
+void names_hold(struct names *n, uint32_t i);
+void names_let_go(struct names *n, uint32_t i);
 void names_setup(struct core *c);
 void names_bound(struct core *c); /* from now on there is a limit to new ones */
 void names_teardown(struct core *c);
+/* Found or made; 0 when there are too many and all are needed. */
 uint32_t queue_take(struct core *c, struct str name);
 uint32_t tenant_take(struct core *c, struct str name);
+uint32_t kind_take(struct core *c, struct str name);
+uint32_t pool_take(struct core *c, struct str name);
 void kind_set(struct core *c, uint32_t kind, const struct msg_kind_info *info);
 /* As kind_set, by name, and journaled if asked; 0 when there are too many kinds. */
 uint32_t kind_declare(struct core *c, const struct msg_kind_info *info, bool journal);
@@ -87,12 +89,20 @@ void timer_clear(struct core *c, enum timer_what what, uint32_t item);
 void timers_fire(struct core *c);
 void timers_done(struct core *c);
 
+/* line.c: the lines of jobs */
+void lines_setup(struct core *c);
+void lines_teardown(struct core *c);
+uint32_t line_join(struct core *c, uint32_t queue, uint32_t kind); /* one more job is in it */
+void line_leave(struct core *c, uint32_t i);
+
 /* job.c: slots, states, records */
 void jobs_setup(struct core *c);
 void jobs_teardown(struct core *c);
 uint32_t job_new(struct core *c, uint64_t id);
 void job_free(struct core *c, uint32_t i);
 uint32_t job_find(const struct core *c, uint64_t id);
+/* Once for each job; it counts in its line and tenant from then on. */
+void job_belongs(struct core *c, uint32_t i, uint32_t queue, uint32_t kind, uint32_t tenant);
 struct extra *job_need_extra(struct core *c, uint32_t i);
 void job_drop_extra(struct core *c, uint32_t i); /* if nothing in it is needed */
 void job_set_state(struct core *c, uint32_t i, enum job_state to);
@@ -125,6 +135,8 @@ void lane_push(struct core *c, uint32_t i, bool front);
 void lane_remove(struct core *c, uint32_t i);
 uint32_t lane_choose(struct core *c); /* the job whose turn it is, or 0; it stays in its lane */
 void lane_served(struct core *c, uint32_t i); /* it was taken: the ring moves on */
+void lane_unserved(struct core *c);           /* nobody could take it */
+void lanes_pass_end(struct core *c);
 void tenant_unpark(struct core *c, uint32_t tenant);
 uint32_t lane_of(const struct core *c, const struct job *j);
 
@@ -181,6 +193,7 @@ void submits_durable(struct core *c);
 
 /* dispatch.c */
 void dispatch(struct core *c);
+uint32_t least_loaded(const struct core *c, const struct kind *k); /* 0: none has credit */
 void dispatch_send(struct core *c, uint32_t i);
 
 /* attempt.c: the life of one attempt */

@@ -106,12 +106,13 @@ struct limit {
 struct name_row {
     struct str name; /* owned */
     uint32_t hash_next;
+    uint32_t refs; /* what names it by its index: lines, jobs, keys, workers, ... */
 };
 
 struct queue {
     struct name_row row;
     struct limit limit;
-    bool paused, pause_is_set, file_paused;
+    bool paused, pause_is_set, file_paused, configured;
     uint32_t version, timer;
     uint64_t pos;
     uint32_t bytes;
@@ -122,6 +123,7 @@ struct queue {
 struct tenant {
     struct name_row row;
     struct limit limit;
+    bool configured;
     uint32_t version, timer;
     uint64_t pos;
     uint32_t bytes;
@@ -140,7 +142,8 @@ struct kind {
     uint32_t n_workers, size_workers;
     struct list isolated; /* jobs that must run alone */
     uint32_t reserved;    /* the worker that is being emptied for one of them */
-    uint64_t exhausted;   /* the pass that found no free worker */
+    uint64_t looked;      /* the pass that looked for a free worker */
+    uint64_t exhausted;   /* the pass that found none */
 };
 
 struct pool {
@@ -162,8 +165,10 @@ struct class {
 struct line {
     uint32_t queue, kind, hash_next;
     uint32_t active_next, active_prev;
+    uint32_t jobs;   /* live and kept; a line without any is given back */
     uint32_t loaded; /* bodies in memory or on their way */
     uint16_t mask;   /* priorities with a lane in the ring */
+    uint8_t top;     /* the ring that it stands in */
     struct class class[PRIORITIES];
 };
 
@@ -336,10 +341,18 @@ struct timers {
     uint32_t n, size;
 };
 
+struct name_ops {
+    bool (*unused)(const struct core *c, uint32_t i);
+    void (*forget)(struct core *c, uint32_t i); /* what it has beside its row */
+};
+
 struct names {
     struct slab rows;
     struct lhash index;
+    const struct name_ops *ops;
     uint32_t max;
+    uint32_t hand;          /* the row that was looked at last for one that is not used */
+    uint32_t version_floor; /* no lower version may be written: an older record would win */
 };
 
 struct request {
@@ -385,17 +398,20 @@ struct core {
     uint64_t orphans_end_ms;
     struct list kept[2]; /* ended: [0] all but dead, [1] dead; oldest first */
     uint64_t kept_bytes[2];
-    uint32_t active;                     /* lines with something to dispatch: one of the ring */
+    /* Lines with something to dispatch, a ring for each highest priority: whose turn it is. */
+    uint32_t active[PRIORITIES];
+    uint32_t aside[PRIORITIES];          /* those that may not start in this pass */
     uint32_t release_head, release_tail; /* keys that wait for a commit */
     uint32_t sweep_head, hello_mark;
     struct reply *oldest_reply, *newest_reply; /* of those with items */
     uint64_t reply_items;                      /* of all peers */
     uint32_t interval_keys;
-    uint64_t pass;
-    uint32_t since_aged; /* dispatches since one went to the class that waited longest */
+    uint64_t pass, aged_pass;
+    uint64_t aged_look_ms; /* until then nobody is looked for who has waited long */
+    uint32_t since_aged;   /* dispatches since one went to the class that waited longest */
     bool chose_aged;
     uint64_t check_ms;
-    uint32_t list_lookups; /* in this turn */
+    uint32_t list_lookups, names_looked; /* in this turn */
 
     struct request request;
     struct epoch_range *epochs;

@@ -16,7 +16,7 @@ uint32_t worker_credit(const struct worker *w) {
     return most > w->held ? most - w->held : 0;
 }
 
-static uint32_t least_loaded(const struct core *c, const struct kind *k) {
+uint32_t least_loaded(const struct core *c, const struct kind *k) {
     uint32_t best = 0, most = 0;
     for (uint32_t n = 0; n < k->n_workers; n++) {
         uint32_t credit = worker_credit(worker_at(c, k->workers[n]));
@@ -132,28 +132,14 @@ static void dispatch_isolated(struct core *c, uint32_t kind) {
 
 /* ---- the end of a turn
  * --------------------------------------------------------------------------- */
-static void wake_for_rates(struct core *c) {
-    uint32_t i = c->active;
-    if (!i)
-        return;
-    do {
-        const struct line *l = line_at(c, i);
-        struct queue *q = queue_at(c, l->queue);
-        uint64_t wait_us = limit_wait_us(&q->limit, core_now_us(c));
-        if (wait_us && !q->paused && !q->timer)
-            timer_set(c, TIMER_QUEUE, l->queue, c->now.ms + wait_us / 1000 + 1);
-        i = l->active_next;
-    } while (i != c->active);
-}
-
 void dispatch(struct core *c) {
     if (!c->open || c->read_only || c->room == CORE_FULL)
         return;
     c->pass++;
-    for (uint32_t k = 1; k <= c->kinds.rows.used; k++)
-        if (kind_at(c, k)->isolated.n || kind_at(c, k)->reserved)
-            dispatch_isolated(c, k);
-    for (uint32_t n = 0; c->active; n++) {
+    SLAB_EACH(k, &c->kinds.rows)
+    if (kind_at(c, k)->isolated.n || kind_at(c, k)->reserved)
+        dispatch_isolated(c, k);
+    for (uint32_t n = 0;; n++) {
         if (n == DISPATCH_MAX) {
             c->more = true;
             break;
@@ -165,10 +151,11 @@ void dispatch(struct core *c) {
         uint32_t w = least_loaded(c, k);
         if (!w) {
             k->exhausted = c->pass;
+            lane_unserved(c);
             continue;
         }
         lane_served(c, i);
         give(c, i, w);
     }
-    wake_for_rates(c);
+    lanes_pass_end(c);
 }

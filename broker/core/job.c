@@ -55,6 +55,14 @@ uint32_t job_new(struct core *c, uint64_t id) {
     return i;
 }
 
+void job_belongs(struct core *c, uint32_t i, uint32_t queue, uint32_t kind, uint32_t tenant) {
+    struct job *j = job_at(c, i);
+    ASSERT(!j->line);
+    j->line = line_join(c, queue, kind);
+    j->tenant = tenant;
+    names_hold(&c->tenants, tenant);
+}
+
 void job_free(struct core *c, uint32_t i) {
     struct job *j = job_at(c, i);
     lhash_remove(&c->by_id, i);
@@ -69,8 +77,11 @@ void job_free(struct core *c, uint32_t i) {
         slab_give(&c->extras, j->extra);
     }
     c->stats.by_state[j->state]--;
-    if (j->line)
+    if (j->line) {
         job_queue(c, j)->by_state[j->state]--;
+        names_let_go(&c->tenants, j->tenant);
+        line_leave(c, j->line);
+    }
     slab_give(&c->jobs, i);
 }
 

@@ -52,6 +52,8 @@ static uint32_t key_take(struct core *c, uint32_t queue, uint32_t tenant, struct
     memcpy(copy, text.at, text.len);
     *k =
         (struct key){.hash = name.hash, .queue = queue, .tenant = tenant, .text = {copy, text.len}};
+    names_hold(&c->queues, queue);
+    names_hold(&c->tenants, tenant);
     if (c->replaying || c->highest_epoch) { /* there was a life before this one */
         k->started = true;
         k->last_start_ms = c->replaying ? c->now.ms : c->started.ms;
@@ -63,9 +65,9 @@ static uint32_t key_take(struct core *c, uint32_t queue, uint32_t tenant, struct
 /* A key with an interval outlives its jobs by it, so their bound is not enough for it. */
 int key_room(const struct core *c, uint32_t queue, uint32_t tenant, struct str text,
              uint64_t interval_ms, struct err *e) {
-    struct key_name name = {key_hash_of(c, queue, tenant, text), queue, tenant, text};
     if (!interval_ms || c->interval_keys < c->config.interval_keys_max)
         return 0;
+    struct key_name name = {key_hash_of(c, queue, tenant, text), queue, tenant, text};
     uint32_t i = lhash_find(&c->key_index, name.hash, &name);
     if (i && key_at(c, i)->interval_ms)
         return 0;
@@ -102,6 +104,8 @@ void key_drop_if_idle(struct core *c, uint32_t i) {
         return;
     }
     c->interval_keys -= k->interval_ms != 0;
+    names_let_go(&c->queues, k->queue);
+    names_let_go(&c->tenants, k->tenant);
     lhash_remove(&c->key_index, i);
     mem_free((void *)(uintptr_t)k->text.at);
     mem_free(k->heap);

@@ -3,14 +3,16 @@
  * By priority, the highest first; lines of the same priority take turns; within a class the lanes
  * of the tenants stand in a ring and are served by deficit round robin (M. Shreedhar, G. Varghese,
  * "Efficient fair queueing using deficit round robin", 1995), a job costing one and a tenant's
- * weight being its quantum; within a lane first in, first out. One of `aging_share` dispatches goes
- * to the class that has waited longest, if that is over aging_wait_ms, so that nothing starves.
+ * weight being its quantum; within a lane first in, first out. Lines stand in a ring for each
+ * priority, the highest that they have, so that whose turn it is need not be searched. One of
+ * `aging_share` dispatches goes to the class that has waited longest, if that is over
+ * aging_wait_ms, so that nothing starves.
  *
  * A lane whose tenant is at a limit is parked with its tenant until the limit gives way; a line
- * whose queue is at a limit is passed over. */
+ * whose queue is at a limit, or whose kind has no free worker, is set aside for the pass. */
 #include "broker/core/core_int.h"
 
-#define LOOK_AGAIN 4 /* dispatches until a search that found nobody is repeated */
+#define LOOK_AGAIN 64 /* times in aging_wait_ms it is looked whether anybody has waited so long */
 
 struct lane_name {
     uint32_t line, tenant;
@@ -56,33 +58,48 @@ uint32_t lane_of(const struct core *c, const struct job *j) {
     return lhash_find(&c->lane_index, lane_hash_of(j->line, j->tenant, j->priority), &name);
 }
 
-/* ---- the ring of lines that have something to dispatch
+/* ---- the rings of lines that have something to dispatch
  * ------------------------------------------- */
-static void line_activate(struct core *c, uint32_t i) {
+/* Behind everybody: before the one whose turn it is. */
+static void line_into(struct core *c, uint32_t *ring, uint32_t i) {
     struct line *l = line_at(c, i);
-    if (!c->active) {
+    if (!*ring) {
         l->active_next = l->active_prev = i;
-        c->active = i;
+        *ring = i;
         return;
     }
-    struct line *at = line_at(c, c->active);
-    l->active_next = c->active;
+    struct line *at = line_at(c, *ring);
+    l->active_next = *ring;
     l->active_prev = at->active_prev;
     line_at(c, at->active_prev)->active_next = i;
     at->active_prev = i;
 }
 
-static void line_deactivate(struct core *c, uint32_t i) {
+static void line_out_of(struct core *c, uint32_t *ring, uint32_t i) {
     struct line *l = line_at(c, i);
     if (l->active_next == i) {
-        c->active = 0;
+        *ring = 0;
     } else {
         line_at(c, l->active_prev)->active_next = l->active_next;
         line_at(c, l->active_next)->active_prev = l->active_prev;
-        if (c->active == i)
-            c->active = l->active_next;
+        if (*ring == i)
+            *ring = l->active_next;
     }
     l->active_next = l->active_prev = 0;
+}
+
+/* A line stands in the ring of its highest priority. */
+static void line_place(struct core *c, uint32_t i) {
+    struct line *l = line_at(c, i);
+    int top = l->mask ? 31 - __builtin_clz((unsigned)l->mask) : -1;
+    if (l->active_next && top == l->top)
+        return;
+    if (l->active_next)
+        line_out_of(c, &c->active[l->top], i);
+    if (top < 0)
+        return;
+    l->top = (uint8_t)top;
+    line_into(c, &c->active[top], i);
 }
 
 /* ---- the ring of lanes of a class --------------------------------------------------------------
@@ -94,9 +111,8 @@ static void ring_add(struct core *c, uint32_t i) {
     if (!*ring) {
         a->next = a->prev = i;
         *ring = i;
-        if (!l->mask)
-            line_activate(c, a->line);
         l->mask = (uint16_t)(l->mask | (1U << a->priority));
+        line_place(c, a->line);
         return;
     }
     struct lane *at = lane_at(c, *ring); /* behind everybody: before the one whose turn it is */
@@ -114,8 +130,7 @@ static void ring_remove(struct core *c, uint32_t i) {
     if (a->next == i) {
         *ring = 0;
         l->mask = (uint16_t)(l->mask & ~(1U << a->priority));
-        if (!l->mask)
-            line_deactivate(c, a->line);
+        line_place(c, a->line);
     } else {
         lane_at(c, a->prev)->next = a->next;
         lane_at(c, a->next)->prev = a->prev;
@@ -246,7 +261,43 @@ void lane_remove(struct core *c, uint32_t i) {
 /* ---- the choice --------------------------------------------------------------------------------
  */
 static bool line_may_start(const struct core *c, const struct line *l) {
-    return kind_at(c, l->kind)->exhausted != c->pass && queue_may_start(c, queue_at(c, l->queue));
+    struct kind *k = kind_at(c, l->kind);
+    if (k->looked != c->pass) {
+        k->looked = c->pass;
+        if (!least_loaded(c, k))
+            k->exhausted = c->pass;
+    }
+    return k->exhausted != c->pass && queue_may_start(c, queue_at(c, l->queue));
+}
+
+/* What may not start now will not in this pass either: it is not looked at again. */
+static void set_aside(struct core *c, int priority, uint32_t i) {
+    const struct line *l = line_at(c, i);
+    struct queue *q = queue_at(c, l->queue);
+    line_out_of(c, &c->active[priority], i);
+    line_into(c, &c->aside[priority], i);
+    uint64_t wait_us = limit_wait_us(&q->limit, core_now_us(c));
+    if (wait_us && !q->paused && !q->timer)
+        timer_set(c, TIMER_QUEUE, l->queue, c->now.ms + wait_us / 1000 + 1);
+}
+
+/* Those that were passed over stand behind the others, in their order. */
+void lanes_pass_end(struct core *c) {
+    for (int p = 0; p < PRIORITIES; p++) {
+        uint32_t ring = c->active[p], back = c->aside[p];
+        c->aside[p] = 0;
+        if (!back)
+            continue;
+        if (!ring) {
+            c->active[p] = back;
+            continue;
+        }
+        uint32_t last = line_at(c, ring)->active_prev, back_last = line_at(c, back)->active_prev;
+        line_at(c, last)->active_next = back;
+        line_at(c, back)->active_prev = last;
+        line_at(c, back_last)->active_next = ring;
+        line_at(c, ring)->active_prev = back_last;
+    }
 }
 
 static uint64_t class_waited_ms(const struct core *c, const struct line *l, int priority) {
@@ -260,45 +311,78 @@ struct choice {
     int priority;
 };
 
-static struct choice highest(const struct core *c) {
-    struct choice best = {0, -1};
-    uint32_t i = c->active;
-    do {
-        const struct line *l = line_at(c, i);
-        int priority = 31 - __builtin_clz((unsigned)l->mask);
-        if (MUTANT(priority_reversed))
-            priority = __builtin_ctz((unsigned)l->mask);
-        if (priority > best.priority && line_may_start(c, l))
-            best = (struct choice){i, priority};
-        i = l->active_next;
-    } while (i != c->active && best.priority < PRIORITIES - 1);
-    return best;
+static struct choice highest(struct core *c) {
+    for (int n = 0; n < PRIORITIES; n++) {
+        int top = MUTANT(priority_reversed) ? n : PRIORITIES - 1 - n;
+        while (c->active[top]) {
+            uint32_t i = c->active[top];
+            const struct line *l = line_at(c, i);
+            if (line_may_start(c, l))
+                return (struct choice){
+                    i, MUTANT(priority_reversed) ? __builtin_ctz((unsigned)l->mask) : top};
+            set_aside(c, top, i);
+        }
+    }
+    return (struct choice){0, -1};
 }
 
-static struct choice longest_waiting(const struct core *c) {
-    struct choice best = {0, -1};
-    uint64_t longest = c->config.aging_wait_ms;
-    uint32_t i = c->active;
+struct search {
+    struct choice best;
+    uint64_t longest;
+    bool any; /* somebody has waited so long, though perhaps may not start */
+};
+
+static void search_line(const struct core *c, uint32_t i, struct search *s) {
+    const struct line *l = line_at(c, i);
+    bool asked = false, may_start = false;
+    for (unsigned rest = l->mask; rest; rest &= rest - 1) {
+        int p = __builtin_ctz(rest);
+        uint64_t waited = class_waited_ms(c, l, p);
+        if (waited < c->config.aging_wait_ms)
+            continue;
+        s->any = true;
+        if (!asked)
+            may_start = line_may_start(c, l);
+        asked = true;
+        if (!may_start || waited < s->longest)
+            continue;
+        s->longest = waited;
+        s->best = (struct choice){i, p};
+    }
+}
+
+static void search_ring(const struct core *c, uint32_t ring, struct search *s) {
+    uint32_t i = ring;
+    if (!ring)
+        return;
     do {
-        const struct line *l = line_at(c, i);
-        if (line_may_start(c, l)) {
-            for (int p = 0; p < PRIORITIES; p++) {
-                if (!(l->mask & (1U << p)) || class_waited_ms(c, l, p) < longest)
-                    continue;
-                longest = class_waited_ms(c, l, p);
-                best = (struct choice){i, p};
-            }
-        }
-        i = l->active_next;
-    } while (i != c->active);
-    return best;
+        search_line(c, i, s);
+        i = line_at(c, i)->active_next;
+    } while (i != ring);
+}
+
+/* A search that finds nobody is not done again in this pass, for nobody will be let start in it;
+ * and if nobody has waited so long at all, not for a while. */
+static struct choice longest_waiting(struct core *c) {
+    struct search s = {.best = {0, -1}, .longest = c->config.aging_wait_ms};
+    for (int p = 0; p < PRIORITIES; p++) {
+        search_ring(c, c->active[p], &s);
+        if (!s.any)
+            search_ring(c, c->aside[p], &s);
+    }
+    if (!s.best.line)
+        c->aged_pass = c->pass;
+    if (!s.any)
+        c->aged_look_ms = c->now.ms + c->config.aging_wait_ms / LOOK_AGAIN;
+    return s.best;
 }
 
 /* The share is owed, not tied to every n-th turn: a class whose queue is seldom open by its rate
  * gets it at the moment when it is. */
 static struct choice choose_class(struct core *c) {
     c->chose_aged = false;
-    if (c->since_aged + 1 < c->config.aging_share || MUTANT(no_aging))
+    if (c->since_aged + 1 < c->config.aging_share || c->aged_pass == c->pass ||
+        c->now.ms < c->aged_look_ms || MUTANT(no_aging))
         return highest(c);
     struct choice aged = longest_waiting(c);
     c->chose_aged = aged.line != 0;
@@ -306,7 +390,7 @@ static struct choice choose_class(struct core *c) {
 }
 
 uint32_t lane_choose(struct core *c) {
-    while (c->active) {
+    for (;;) {
         struct choice k = choose_class(c);
         if (!k.line)
             return 0;
@@ -316,18 +400,21 @@ uint32_t lane_choose(struct core *c) {
             return a->head;
         park(c, lane);
     }
-    return 0;
 }
 
 /* Only a dispatch counts: what found no worker owes its share still. */
 static void count_share(struct core *c) {
-    uint32_t share = c->config.aging_share;
     if (c->chose_aged)
         c->since_aged = 0;
-    else if (c->since_aged + 1 < share)
+    else if (c->since_aged + 1 < c->config.aging_share)
         c->since_aged++;
-    else /* nobody has waited so long: look again in a while, not each time */
-        c->since_aged = share > LOOK_AGAIN ? share - LOOK_AGAIN : 0;
+}
+
+/* The debt is paid in the next pass: to search for each kind that has no worker left would be long.
+ */
+void lane_unserved(struct core *c) {
+    if (c->chose_aged)
+        c->aged_pass = c->pass;
 }
 
 void lane_served(struct core *c, uint32_t i) {
@@ -339,7 +426,8 @@ void lane_served(struct core *c, uint32_t i) {
         a->credit = tenant_at(c, a->tenant)->limit.now.weight;
     if (--a->credit == 0 && !MUTANT(unfair_ring))
         l->class[a->priority].ring = a->next;
-    c->active = l->active_next;
+    if (c->active[l->top] == a->line)
+        c->active[l->top] = l->active_next;
     count_share(c);
     lane_remove(c, i);
 }

@@ -1,6 +1,9 @@
-/* What has a name: queues, tenants, kinds, pools; and lines, named by queue and kind. */
+/* What has a name: queues, tenants, kinds, pools. There may be so many of each; when there are, one
+ * that nothing names and nobody set or listed makes room for the next. */
 #include "broker/core/core_int.h"
 #include "common/base/mem.h"
+
+#define LOOK_MAX 4096 /* rows looked at in one turn for one that is not used */
 
 static uint64_t name_hash(const void *ctx, uint32_t i) {
     const struct names *n = ctx;
@@ -20,13 +23,14 @@ static bool name_equal(const void *ctx, uint32_t i, const void *key) {
 
 static const struct lhash_ops name_ops = {name_hash, name_link, name_equal};
 
-void names_init(struct names *n, size_t item_bytes, uint32_t max) {
+static void init(struct names *n, size_t item_bytes, const struct name_ops *ops) {
     slab_init(&n->rows, item_bytes);
     lhash_init(&n->index, &name_ops, n);
-    n->max = max;
+    n->ops = ops;
+    n->max = UINT32_MAX;
 }
 
-void names_done(struct names *n) {
+static void done(struct names *n) {
     SLAB_EACH(i, &n->rows) {
         struct name_row *row = slab_at(&n->rows, i);
         mem_free((void *)(uintptr_t)row->name.at);
@@ -39,13 +43,45 @@ uint32_t names_find(const struct names *n, struct str name) {
     return lhash_find(&n->index, hash_bytes(0, name), &name);
 }
 
-uint32_t names_take(struct names *n, struct str name) {
-    uint32_t i = names_find(n, name);
-    if (i)
-        return i;
-    if (n->rows.used >= n->max)
-        return 0;
-    i = slab_take(&n->rows);
+void names_hold(struct names *n, uint32_t i) {
+    ((struct name_row *)slab_at(&n->rows, i))->refs++;
+}
+
+void names_let_go(struct names *n, uint32_t i) {
+    struct name_row *row = slab_at(&n->rows, i);
+    ASSERT(row->refs > 0);
+    row->refs--;
+}
+
+/* ---- room for another ----------------------------------------------------------------------- */
+static void forget(struct core *c, struct names *n, uint32_t i) {
+    struct name_row *row = slab_at(&n->rows, i);
+    ASSERT(row->refs == 0);
+    n->ops->forget(c, i);
+    lhash_remove(&n->index, i);
+    mem_free((void *)(uintptr_t)row->name.at);
+    slab_give(&n->rows, i);
+}
+
+/* The next row that nothing needs goes. A turn looks at so many rows and no more: who is refused
+ * for that tries again, and the search goes on from there. */
+static bool make_room(struct core *c, struct names *n) {
+    for (uint32_t looked = 0; looked < n->rows.used && c->names_looked < LOOK_MAX; looked++) {
+        c->names_looked++;
+        n->hand = slab_next(&n->rows, n->hand + 1);
+        if (!n->hand)
+            n->hand = slab_next(&n->rows, 1);
+        struct name_row *row = slab_at(&n->rows, n->hand);
+        if (row->refs || !n->ops->unused(c, n->hand))
+            continue;
+        forget(c, n, n->hand);
+        return true;
+    }
+    return false;
+}
+
+static uint32_t make(struct names *n, struct str name) {
+    uint32_t i = slab_take(&n->rows);
     struct name_row *row = slab_at(&n->rows, i);
     char *copy = mem_alloc(name.len + 1);
     memcpy(copy, name.at, name.len);
@@ -55,51 +91,80 @@ uint32_t names_take(struct names *n, struct str name) {
     return i;
 }
 
-struct line_name {
-    uint32_t queue, kind;
-};
-
-static uint64_t line_hash_of(uint32_t queue, uint32_t kind) {
-    return hash_mix(queue, kind);
+/* 0 when there are `max` and all of them are needed. */
+static uint32_t take(struct core *c, struct names *n, struct str name) {
+    uint32_t i = names_find(n, name);
+    while (!i && n->rows.used >= n->max)
+        if (!make_room(c, n))
+            return 0;
+    return i ? i : make(n, name);
 }
 
-static uint64_t line_hash(const void *ctx, uint32_t i) {
-    const struct line *l = line_at(ctx, i);
-    return line_hash_of(l->queue, l->kind);
+/* Its record is on disk until its segment goes: if the name comes again before that, its records
+ * must have higher versions. */
+static void retire(struct core *c, struct names *n, uint32_t version, uint64_t pos,
+                   uint32_t bytes) {
+    if (version > n->version_floor)
+        n->version_floor = version;
+    if (pos)
+        c->fx.release(c->fx.ctx, pos, bytes);
 }
 
-static uint32_t *line_link(const void *ctx, uint32_t i) {
-    return &line_at(ctx, i)->hash_next;
+static bool queue_unused(const struct core *c, uint32_t i) {
+    const struct queue *q = queue_at(c, i);
+    return !q->configured && !q->limit.is_set && !q->pause_is_set;
 }
 
-static bool line_equal(const void *ctx, uint32_t i, const void *key) {
-    const struct line *l = line_at(ctx, i);
-    const struct line_name *n = key;
-    return l->queue == n->queue && l->kind == n->kind;
+static void queue_forget(struct core *c, uint32_t i) {
+    const struct queue *q = queue_at(c, i);
+    timer_clear(c, TIMER_QUEUE, i);
+    retire(c, &c->queues, q->version, q->pos, q->bytes);
 }
 
-static const struct lhash_ops line_ops = {line_hash, line_link, line_equal};
-
-uint32_t line_take(struct core *c, uint32_t queue, uint32_t kind) {
-    struct line_name name = {queue, kind};
-    uint32_t i = lhash_find(&c->line_index, line_hash_of(queue, kind), &name);
-    if (i)
-        return i;
-    i = slab_take(&c->lines);
-    struct line *l = line_at(c, i);
-    l->queue = queue;
-    l->kind = kind;
-    lhash_add(&c->line_index, i);
-    return i;
+static bool tenant_unused(const struct core *c, uint32_t i) {
+    const struct tenant *t = tenant_at(c, i);
+    return !t->configured && !t->limit.is_set;
 }
+
+static void tenant_forget(struct core *c, uint32_t i) {
+    const struct tenant *t = tenant_at(c, i);
+    timer_clear(c, TIMER_TENANT, i);
+    retire(c, &c->tenants, t->version, t->pos, t->bytes);
+}
+
+/* A declaration alone is no need: who wants the kind declares it again. */
+static bool kind_unused(const struct core *c, uint32_t i) {
+    return !kind_at(c, i)->from_config;
+}
+
+static void kind_forget(struct core *c, uint32_t i) {
+    struct kind *k = kind_at(c, i);
+    ASSERT(!k->n_workers && !k->isolated.n && !k->reserved);
+    mem_free(k->text);
+    mem_free(k->workers);
+    retire(c, &c->kinds, k->version, k->pos, k->bytes);
+}
+
+static bool pool_unused(const struct core *c, uint32_t i) {
+    const struct pool *p = pool_at(c, i);
+    return !p->configured && !p->is_set;
+}
+
+static void pool_forget(struct core *c, uint32_t i) {
+    const struct pool *p = pool_at(c, i);
+    retire(c, &c->pools, p->version, p->pos, p->bytes);
+}
+
+static const struct name_ops queue_ops = {queue_unused, queue_forget};
+static const struct name_ops tenant_ops = {tenant_unused, tenant_forget};
+static const struct name_ops kind_ops = {kind_unused, kind_forget};
+static const struct name_ops pool_ops = {pool_unused, pool_forget};
 
 void names_setup(struct core *c) {
-    names_init(&c->queues, sizeof(struct queue), UINT32_MAX);
-    names_init(&c->tenants, sizeof(struct tenant), UINT32_MAX);
-    names_init(&c->kinds, sizeof(struct kind), UINT32_MAX);
-    names_init(&c->pools, sizeof(struct pool), UINT32_MAX);
-    slab_init(&c->lines, sizeof(struct line));
-    lhash_init(&c->line_index, &line_ops, c);
+    init(&c->queues, sizeof(struct queue), &queue_ops);
+    init(&c->tenants, sizeof(struct tenant), &tenant_ops);
+    init(&c->kinds, sizeof(struct kind), &kind_ops);
+    init(&c->pools, sizeof(struct pool), &pool_ops);
 }
 
 /* The bounds are for what comes; what was accepted under others is not refused at replay. */
@@ -114,33 +179,48 @@ void names_teardown(struct core *c) {
         mem_free(kind_at(c, i)->text);
         mem_free(kind_at(c, i)->workers);
     }
-    names_done(&c->queues);
-    names_done(&c->tenants);
-    names_done(&c->kinds);
-    names_done(&c->pools);
-    lhash_done(&c->line_index);
-    slab_done(&c->lines);
+    done(&c->queues);
+    done(&c->tenants);
+    done(&c->kinds);
+    done(&c->pools);
 }
 
 static const struct limit_config no_limit = {.weight = 1};
 
 uint32_t queue_take(struct core *c, struct str name) {
-    uint32_t i = names_find(&c->queues, name);
-    if (i)
-        return i;
-    i = names_take(&c->queues, name);
-    if (i)
-        limit_configure(&queue_at(c, i)->limit, &no_limit);
+    uint32_t i = take(c, &c->queues, name);
+    struct queue *q = i ? queue_at(c, i) : NULL;
+    if (!q || q->limit.now.weight)
+        return i; /* there is none, or it was there */
+    limit_configure(&q->limit, &no_limit);
+    q->version = c->queues.version_floor;
     return i;
 }
 
 uint32_t tenant_take(struct core *c, struct str name) {
-    uint32_t i = names_find(&c->tenants, name);
-    if (i)
+    uint32_t i = take(c, &c->tenants, name);
+    struct tenant *t = i ? tenant_at(c, i) : NULL;
+    if (!t || t->limit.now.weight)
         return i;
-    i = names_take(&c->tenants, name);
-    if (i)
-        limit_configure(&tenant_at(c, i)->limit, &no_limit);
+    limit_configure(&t->limit, &no_limit);
+    t->version = c->tenants.version_floor;
+    return i;
+}
+
+/* A version from where it can be told from that of a kind which had this name before. */
+uint32_t kind_take(struct core *c, struct str name) {
+    uint32_t i = take(c, &c->kinds, name);
+    struct kind *k = i ? kind_at(c, i) : NULL;
+    if (k && !k->version)
+        k->version = c->kinds.version_floor;
+    return i;
+}
+
+uint32_t pool_take(struct core *c, struct str name) {
+    uint32_t i = take(c, &c->pools, name);
+    struct pool *p = i ? pool_at(c, i) : NULL;
+    if (p && !p->version)
+        p->version = c->pools.version_floor;
     return i;
 }
 

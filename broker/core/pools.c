@@ -86,9 +86,16 @@ void on_pool_report(struct core *c, const void *message, struct str payload) {
     const struct msg_pool_report *m = message;
     (void)payload;
     c->request.session->supervisor = true;
-    uint32_t pool = names_take(&c->pools, m->pool);
-    if (!pool)
+    uint32_t pool = pool_take(c, m->pool);
+    if (!pool) {
+        struct err e;
+        err_set(&e, ERR_BUSY,
+                "pool_report: no place for pool '" STR_FMT "', there are %u, the bound",
+                STR_ARG(m->pool), c->pools.max);
+        c->stats.refused++;
+        reply_error(c, c->request.link, c->request.sequence, &e);
         return;
+    }
     struct pool *p = pool_at(c, pool);
     p->restarts = m->restarts;
     p->reported = m->processes;

@@ -110,10 +110,12 @@ static void replay_state(struct core *c, uint64_t pos, uint32_t bytes, const str
 
 static void learn_spec(struct core *c, uint32_t i, const struct msg_rec_spec *s) {
     struct job *j = job_at(c, i);
-    uint32_t queue = queue_take(c, s->queue), kind = names_take(&c->kinds, s->kind);
-    j->tenant = tenant_take(c, s->tenant);
-    ASSERT(queue && kind && j->tenant); /* there is no bound before the start */
-    j->line = line_take(c, queue, kind);
+    if (j->line)
+        return; /* an older copy of its record has told the same */
+    uint32_t queue = queue_take(c, s->queue), kind = kind_take(c, s->kind);
+    uint32_t tenant = tenant_take(c, s->tenant);
+    ASSERT(queue && kind && tenant); /* there is no bound before the start */
+    job_belongs(c, i, queue, kind, tenant);
     j->priority = (uint8_t)s->priority;
     if (s->durability == DURABLE_ASYNC)
         job_mark(j, JOB_IS_ASYNC);
@@ -228,7 +230,7 @@ static void replay_tenant(struct core *c, uint64_t pos, uint32_t bytes, const st
 
 static void replay_pool(struct core *c, uint64_t pos, uint32_t bytes, const struct record *r) {
     const struct msg_rec_pool *m = r->other;
-    uint32_t pool = names_take(&c->pools, m->pool);
+    uint32_t pool = pool_take(c, m->pool);
     struct pool *p = pool ? pool_at(c, pool) : NULL;
     if (!p || !newest(c, pos, bytes, (uint32_t)m->version, &p->version, &p->pos, &p->bytes))
         return;
@@ -239,7 +241,7 @@ static void replay_pool(struct core *c, uint64_t pos, uint32_t bytes, const stru
 
 static void replay_kind(struct core *c, uint64_t pos, uint32_t bytes, const struct record *r) {
     const struct msg_rec_kind *m = r->other;
-    uint32_t kind = names_take(&c->kinds, m->kind);
+    uint32_t kind = kind_take(c, m->kind);
     struct kind *k = kind ? kind_at(c, kind) : NULL;
     if (!k || !newest(c, pos, bytes, (uint32_t)m->version, &k->version, &k->pos, &k->bytes) ||
         k->from_config)

@@ -387,16 +387,26 @@ void sessions_teardown(struct core *c) {
     slab_done(&c->workers);
 }
 
-/* The peer that has been silent longest makes room. */
-static bool make_room(struct core *c) {
-    uint32_t oldest = 0;
-    if (c->sessions.used < c->config.sessions_max)
+/* The peer that has been silent longest makes room for one of its sort: workers have one bound, all
+ * others another. What is left of a worker that is gone makes room at once. */
+static bool make_room(struct core *c, bool is_worker) {
+    uint32_t most = is_worker ? c->config.workers_max : c->config.sessions_max;
+    uint32_t used = 0, oldest = 0;
+    if (c->sessions.used < most)
         return true;
-    SLAB_EACH(i, &c->sessions)
-    if (!session_at(c, i)->worker &&
-        c->awake_ms - session_at(c, i)->heard_ms > c->config.heartbeat_ms * c->config.missed_max &&
-        (!oldest || session_at(c, i)->heard_ms < session_at(c, oldest)->heard_ms))
-        oldest = i;
+    SLAB_EACH(i, &c->sessions) {
+        const struct session *s = session_at(c, i);
+        if ((s->role == ROLE_WORKER) != is_worker)
+            continue;
+        used++;
+        uint64_t silent_ms = c->awake_ms - s->heard_ms;
+        bool may_go =
+            !s->worker && (is_worker || silent_ms > c->config.heartbeat_ms * c->config.missed_max);
+        if (may_go && (!oldest || s->heard_ms < session_at(c, oldest)->heard_ms))
+            oldest = i;
+    }
+    if (used < most)
+        return true;
     if (!oldest)
         return false;
     session_end(c, oldest);
@@ -496,9 +506,13 @@ static int hello(struct core *c, const struct msg_hello *m, struct err *e) {
     if (si && rebind(c, si, e) < 0)
         return -1;
     bool is_worker = m->role == ROLE_WORKER;
-    if (!si && !make_room(c))
-        return err_set(e, ERR_BUSY, "%u peers are connected, the bound", c->config.sessions_max);
-    if (is_worker && !(si && session_at(c, si)->worker) && c->workers.used >= c->config.workers_max)
+    bool has_room = si || make_room(c, is_worker);
+    if (!is_worker && !has_room)
+        return err_set(e, ERR_BUSY,
+                       "%u clients are connected, gateways and operators too, the bound",
+                       c->config.sessions_max);
+    bool is_new = is_worker && !(si && session_at(c, si)->worker);
+    if (!has_room || (is_new && c->workers.used >= c->config.workers_max))
         return err_set(e, ERR_BUSY, "%u workers are connected, the bound", c->config.workers_max);
     if (!si)
         si = session_new(c, m);

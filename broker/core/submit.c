@@ -175,8 +175,7 @@ static uint64_t next_id(struct core *c) {
 static uint32_t make_job(struct core *c, const struct offer *o, const struct msg_rec_spec *s) {
     uint32_t i = job_new(c, next_id(c));
     struct job *j = job_at(c, i);
-    j->tenant = o->tenant;
-    j->line = line_take(c, o->queue, o->kind);
+    job_belongs(c, i, o->queue, o->kind, o->tenant);
     job_queue(c, j)->by_state[JOB_NONE]++;
     j->priority = o->priority;
     j->version = 1;

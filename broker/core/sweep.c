@@ -27,8 +27,22 @@ static uint32_t sweep_new(struct core *c, enum sweep_what what) {
     return i;
 }
 
+/* 0: of any. */
+static void sweep_of(struct core *c, struct sweep *s, uint32_t queue, uint32_t tenant) {
+    s->queue = queue;
+    s->tenant = tenant;
+    if (queue)
+        names_hold(&c->queues, queue);
+    if (tenant)
+        names_hold(&c->tenants, tenant);
+}
+
 static void sweep_end(struct core *c, uint32_t i) {
     struct sweep *s = slab_at(&c->sweeps, i);
+    if (s->queue)
+        names_let_go(&c->queues, s->queue);
+    if (s->tenant)
+        names_let_go(&c->tenants, s->tenant);
     uint32_t *at = &c->sweep_head;
     while (*at != i)
         at = &((struct sweep *)slab_at(&c->sweeps, *at))->next;
@@ -172,8 +186,7 @@ void on_purge_queue(struct core *c, const void *message, struct str payload) {
         return;
     }
     struct sweep *s = slab_at(&c->sweeps, sweep_new(c, SWEEP_PURGE));
-    s->queue = queue;
-    s->tenant = tenant;
+    sweep_of(c, s, queue, tenant);
 }
 
 static int retry_one(struct core *c, uint64_t id, struct err *e) {
@@ -206,7 +219,7 @@ void on_retry_job(struct core *c, const void *message, struct str payload) {
         err_set(&e, ERR_UNKNOWN_QUEUE, "queue '" STR_FMT "': not known", STR_ARG(m->queue));
     } else if (sweep_room(c, &e) == 0) {
         struct sweep *s = slab_at(&c->sweeps, sweep_new(c, SWEEP_RETRY));
-        s->queue = queue;
+        sweep_of(c, s, queue, 0);
     }
     if (!e.code)
         return;

@@ -61,6 +61,8 @@ static uint32_t unique_new(struct core *c, uint32_t queue, uint32_t tenant, stru
     u->queue = queue;
     u->tenant = tenant;
     u->text = (struct str){copy, text.len};
+    names_hold(&c->queues, queue);
+    names_hold(&c->tenants, tenant);
     lhash_add(&c->unique_index, i);
     return i;
 }
@@ -71,6 +73,8 @@ static void unique_drop(struct core *c, uint32_t i) {
         job_extra(c, job_at(c, u->job))->unique = 0;
     if (u->own_pos)
         c->fx.release(c->fx.ctx, u->own_pos, u->own_bytes);
+    names_let_go(&c->queues, u->queue);
+    names_let_go(&c->tenants, u->tenant);
     timer_clear(c, TIMER_UNIQUE, i);
     lhash_remove(&c->unique_index, i);
     mem_free((void *)(uintptr_t)u->text.at);

@@ -21,6 +21,7 @@ static void kind_add_worker(struct core *c, uint32_t kind, uint32_t w) {
         k->workers = mem_grow(k->workers, k->size_workers, sizeof *k->workers);
     }
     k->workers[k->n_workers++] = w;
+    names_hold(&c->kinds, kind);
 }
 
 static void kind_remove_worker(struct core *c, uint32_t kind, uint32_t w) {
@@ -28,6 +29,7 @@ static void kind_remove_worker(struct core *c, uint32_t kind, uint32_t w) {
     for (uint32_t n = 0; n < k->n_workers; n++) {
         if (k->workers[n] == w) {
             k->workers[n] = k->workers[--k->n_workers];
+            names_let_go(&c->kinds, kind);
             break;
         }
     }
@@ -45,14 +47,40 @@ static void forget_kinds(struct core *c, uint32_t wi) {
     w->n_kinds = 0;
 }
 
+/* It works on without that kind or pool: such jobs cannot be submitted either. */
+static void tell_too_many(struct core *c, const char *what, uint32_t max, struct str name) {
+    struct err e;
+    err_set(&e, ERR_BUSY, "hello: no place for %s '" STR_FMT "', there are %u, the bound", what,
+            STR_ARG(name), max);
+    c->stats.refused++;
+    reply_error(c, c->request.link, 0, &e);
+}
+
+static void join_pool(struct core *c, struct worker *w, struct str name) {
+    uint32_t pool = name.len ? pool_take(c, name) : w->pool;
+    if (name.len && !pool)
+        tell_too_many(c, "pool", c->pools.max, name);
+    if (pool == w->pool)
+        return;
+    if (pool)
+        names_hold(&c->pools, pool);
+    if (w->pool)
+        names_let_go(&c->pools, w->pool);
+    w->pool = pool;
+}
+
+/* The kinds that it had are let go last: it may say the same ones again. */
 static void learn_kinds(struct core *c, uint32_t wi, struct str_list names) {
     struct worker *w = worker_at(c, wi);
-    forget_kinds(c, wi);
+    uint32_t *old = w->kinds, n_old = w->n_kinds;
     w->kinds = mem_alloc(names.n * sizeof *w->kinds);
+    w->n_kinds = 0;
     for (size_t n = 0; n < names.n; n++) {
-        uint32_t k = names_take(&c->kinds, names.at[n]);
-        if (!k)
-            continue; /* over kinds_max: such jobs cannot be submitted either */
+        uint32_t k = kind_take(c, names.at[n]);
+        if (!k) {
+            tell_too_many(c, "kind", c->kinds.max, names.at[n]);
+            continue;
+        }
         if (!kind_at(c, k)->declared)
             kind_declare(c, &(struct msg_kind_info){.kind = names.at[n]}, true);
         bool twice = false;
@@ -63,6 +91,9 @@ static void learn_kinds(struct core *c, uint32_t wi, struct str_list names) {
         w->kinds[w->n_kinds++] = k;
         kind_add_worker(c, k, wi);
     }
+    for (uint32_t n = 0; n < n_old; n++)
+        kind_remove_worker(c, old[n], wi);
+    mem_free(old);
 }
 
 /* ---- taking back
@@ -186,8 +217,7 @@ void worker_hello(struct core *c, uint32_t session, const struct msg_hello *m) {
     w->prefetch = (uint32_t)m->prefetch;
     w->heard_ms = c->awake_ms;
     w->mismatch_ms = 0;
-    if (m->pool.len)
-        w->pool = names_take(&c->pools, m->pool);
+    join_pool(c, w, m->pool);
     learn_kinds(c, wi, m->kinds);
     c->hello_mark++;
     claim_all(c, wi, m->running);
@@ -259,6 +289,8 @@ void worker_lost(struct core *c, uint32_t wi, enum loss how, struct str text) {
         take_back(c, w->run.head, how, alone, text);
     ASSERT(w->held == 0 && w->started == 0);
     session_at(c, w->session)->worker = 0;
+    if (w->pool)
+        names_let_go(&c->pools, w->pool);
     slab_give(&c->workers, wi);
 }
 

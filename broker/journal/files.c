@@ -131,11 +131,10 @@ static bool files_commit(struct journal *j) {
 
 static bool files_commit_inline(struct journal *j) {
     struct files *f = files_of(j);
-    if (writer_busy(&f->writer))
-        return true;
-    if (may_hand(f) && something_to_say(f))
-        writer_inline(&f->writer, swap(f));
-    return false;
+    if (writer_busy(&f->writer) || !may_hand(f) || !something_to_say(f))
+        return false;
+    writer_inline(&f->writer, swap(f));
+    return true;
 }
 
 /* A log that has no room left for its seal is whole without. */
@@ -286,6 +285,12 @@ static enum journal_clean files_clean_next(struct journal *j,
     return JOURNAL_CLEAN_DONE;
 }
 
+/* ---- settings -------------------------------------------------------------------------------- */
+
+static void files_set_disk_min_free(struct journal *j, uint64_t bytes) {
+    keeper_set_disk_min_free(&files_of(j)->keeper, bytes);
+}
+
 /* ---- figures --------------------------------------------------------------------------------- */
 
 static void files_stats(const struct journal *j, struct journal_stats *out) {
@@ -318,6 +323,7 @@ const struct journal_ops files_ops = {
     .release = files_release,
     .clean_want = files_clean_want,
     .clean_next = files_clean_next,
+    .set_disk_min_free = files_set_disk_min_free,
     .stats = files_stats,
     .close = files_close,
     .abandon = files_abandon,

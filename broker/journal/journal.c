@@ -65,6 +65,10 @@ enum journal_clean journal_clean_next(struct journal *j,
     return j->ops->clean_next(j, each, ctx);
 }
 
+void journal_set_disk_min_free(struct journal *j, uint64_t bytes) {
+    j->ops->set_disk_min_free(j, bytes);
+}
+
 void journal_stats(const struct journal *j, struct journal_stats *out) {
     j->ops->stats(j, out);
 }

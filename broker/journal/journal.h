@@ -104,7 +104,8 @@ enum journal_room journal_room(const struct journal *j);
 /* Hands the filling batch over if none is in flight. True if a batch is in flight afterwards. */
 bool journal_commit(struct journal *j);
 /* The same, but writes and syncs it on the calling thread: no wake-ups, for a dispatcher that has
- * nothing else to do. Does nothing while a batch is in flight. */
+ * nothing else to do. Does nothing while a batch is in flight. True if it wrote, or failed to: only
+ * then is journal_poll worth a call, which takes the news of loads from journal_fd as well. */
 bool journal_commit_inline(struct journal *j);
 /* Waits until all that was put is durable; -1 if the journal is or becomes READ_ONLY. */
 int journal_flush(struct journal *j, struct err *e);
@@ -149,6 +150,11 @@ enum journal_clean {
 enum journal_clean journal_clean_next(struct journal *j,
                                       void (*each)(void *ctx, const struct journal_record *r),
                                       void *ctx);
+
+/* ---- settings -------------------------------------------------------------------------------- */
+
+/* `disk_min_free` of journal_options from now on. What is ready stays ready. */
+void journal_set_disk_min_free(struct journal *j, uint64_t bytes);
 
 /* ---- figures --------------------------------------------------------------------------------- */
 

@@ -24,6 +24,7 @@ struct journal_ops {
     enum journal_clean (*clean_next)(struct journal *j,
                                      void (*each)(void *ctx, const struct journal_record *r),
                                      void *ctx);
+    void (*set_disk_min_free)(struct journal *j, uint64_t bytes);
     void (*stats)(const struct journal *j, struct journal_stats *out);
     int (*close)(struct journal *j, struct err *e);
     void (*abandon)(struct journal *j);

@@ -90,6 +90,8 @@ static bool spare_wanted(const struct keeper *k) {
 }
 
 static struct mono spare_time(const struct keeper *k) {
+    if (atomic_load(&k->look_again))
+        return (struct mono){0};
     bool paused = k->spare_pause_end.ms > k->spare_retry_at.ms && !spares_needed(&k->spares);
     return paused ? k->spare_pause_end : k->spare_retry_at;
 }
@@ -101,6 +103,7 @@ static bool spare_due(const struct keeper *k) {
 /* Tells the dispatcher of what journal_room depends on. */
 static void make_spare(struct keeper *k) {
     struct err e = {0};
+    atomic_store(&k->look_again, false);
     bool fill = !atomic_load(&k->pressed) || spares_ready(&k->spares);
     switch (spares_step(&k->spares, fill ? SPARE_FILLED : SPARE_UNFILLED, &e)) {
     case SPARE_MORE:
@@ -122,6 +125,12 @@ static void make_spare(struct keeper *k) {
 
 void keeper_press(struct keeper *k) {
     atomic_store(&k->pressed, true);
+    bell_ring(&k->bell);
+}
+
+void keeper_set_disk_min_free(struct keeper *k, uint64_t bytes) {
+    spares_set_disk_min_free(&k->spares, bytes);
+    atomic_store(&k->look_again, true);
     bell_ring(&k->bell);
 }
 

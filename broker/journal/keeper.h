@@ -62,6 +62,7 @@ struct keeper {
     struct bell bell;        /* wakes the keeper */
     struct bell writer_bell; /* wakes a writer that waits for a spare */
     atomic_bool pressed;
+    atomic_bool look_again;      /* a bound has changed: no waiting for the next spare */
     atomic_int hurry;            /* enum keeper_hurry */
     struct err hurry_err;        /* when it FAILED */
     struct mono spare_retry_at;  /* no spare could be made; it is tried again then */
@@ -92,6 +93,7 @@ int keeper_take_spare(struct keeper *k, uint32_t segment, struct file **out, str
 
 /* The last spare is nearly full: the next one is wanted soon rather than filled with zeros. */
 void keeper_press(struct keeper *k);
+void keeper_set_disk_min_free(struct keeper *k, uint64_t bytes);
 /* Call after loads_ask, clean_start and clean_give_back. */
 void keeper_ring(struct keeper *k);
 /* The segment is released, and the log durably says so: its file becomes a spare or goes, after the

@@ -254,11 +254,10 @@ static bool memory_commit(struct journal *j) {
 
 static bool memory_commit_inline(struct journal *j) {
     struct memory *f = memory_of(j);
-    if (in_flight(f))
-        return true;
-    if (memory_commit(j))
-        make_durable(f);
-    return false;
+    if (in_flight(f) || !memory_commit(j))
+        return false;
+    make_durable(f);
+    return true;
 }
 
 static int memory_flush(struct journal *j, struct err *e) {
@@ -340,6 +339,11 @@ static enum journal_clean memory_clean_next(struct journal *j,
     return JOURNAL_CLEAN_DONE;
 }
 
+static void memory_set_disk_min_free(struct journal *j, uint64_t bytes) {
+    (void)j; /* it has no disk */
+    (void)bytes;
+}
+
 static void memory_stats(const struct journal *j, struct journal_stats *out) {
     const struct memory *f = memory_of_const(j);
     *out = (struct journal_stats){.live_bytes = f->tally.live,
@@ -371,6 +375,7 @@ static const struct journal_ops memory_ops = {
     .release = memory_release,
     .clean_want = memory_clean_want,
     .clean_next = memory_clean_next,
+    .set_disk_min_free = memory_set_disk_min_free,
     .stats = memory_stats,
     .close = memory_close,
     .abandon = memory_abandon,

@@ -28,6 +28,7 @@ int spares_init(struct spares *s, struct file_dir *dir, const struct spares_opti
     *s = (struct spares){.dir = dir, .options = *options, .next = next - ready};
     atomic_init(&s->ready_through, s->next - 1);
     atomic_init(&s->disk_bytes, disk_bytes);
+    atomic_init(&s->disk_min_free, options->disk_min_free);
     for (uint32_t i = 0; i < ready; i++) {
         struct file *file;
         if (file_open(dir, segment_name(s->next).at, FILE_DIRECT, &file, e) != 0)
@@ -42,6 +43,10 @@ void spares_clear(struct spares *s) {
     while (spares_take(s, &spare))
         file_close(&spare.file);
     file_close(&s->file);
+}
+
+void spares_set_disk_min_free(struct spares *s, uint64_t bytes) {
+    atomic_store(&s->disk_min_free, bytes);
 }
 
 bool spares_wanted(const struct spares *s) {
@@ -60,14 +65,14 @@ static int check_bounds(struct spares *s, struct err *e) {
     if (s->options.bytes_max && used + bytes > s->options.bytes_max)
         return err_set(e, ERR_DISK_FULL, "%s: %llu bytes of at most %llu are in use", s->dir->path,
                        (unsigned long long)used, (unsigned long long)s->options.bytes_max);
-    if (!s->options.disk_min_free)
+    uint64_t least = atomic_load(&s->disk_min_free);
+    if (!least)
         return 0;
     if (file_space(s->dir, &free_bytes, e) != 0)
         return -1;
-    if (free_bytes < bytes || free_bytes - bytes < s->options.disk_min_free)
+    if (free_bytes < bytes || free_bytes - bytes < least)
         return err_set(e, ERR_DISK_FULL, "%s: %llu bytes are free, %llu must stay so", s->dir->path,
-                       (unsigned long long)free_bytes,
-                       (unsigned long long)s->options.disk_min_free);
+                       (unsigned long long)free_bytes, (unsigned long long)least);
     return 0;
 }
 

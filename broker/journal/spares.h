@@ -42,7 +42,7 @@ struct spares {
     atomic_uint head, tail;
     atomic_uint ready_through; /* highest segment that has a file */
     atomic_bool no_space;
-    atomic_ullong disk_bytes;
+    atomic_ullong disk_bytes, disk_min_free; /* the second: written by the dispatcher */
     atomic_ullong made, recycled, dropped;
 };
 
@@ -67,3 +67,6 @@ int spares_drop(struct spares *s, uint32_t segment, uint32_t bytes, struct err *
 /* ---- writer ---------------------------------------------------------------------------------- */
 bool spares_ready(const struct spares *s);
 bool spares_take(struct spares *s, struct spare *out);
+
+/* ---- dispatcher ------------------------------------------------------------------------------ */
+void spares_set_disk_min_free(struct spares *s, uint64_t bytes);

@@ -20,6 +20,7 @@
 #define NAME_LEN    128
 #define ARENA_BYTES (1U << 20) /* lists of one message */
 #define LOOK_NS     600000U    /* a job's whole way, with two syncs of the journal */
+#define CONNECT_MS  75         /* between two tries to connect, up to twice that */
 
 struct link {
     struct link_config config; /* its texts point to the copies below */
@@ -29,7 +30,11 @@ struct link {
     void *context, *socket; /* socket: NULL while there is none */
     int folder;             /* of a socket whose path is too long, or -1 */
     int stream_folder;      /* likewise of the stream socket */
-    int epoll;              /* the one fd that stays while sockets come and go */
+    void *watch;            /* hears of the ends of the socket's connections; with the socket */
+    int watch_fd;
+    unsigned watches; /* so far */
+    bool cut;         /* the connection has ended */
+    int epoll;        /* the one fd that stays while sockets come and go */
     struct frame_out out;
     struct arena *arena;
     zmq_msg_t parts[PARTS];
@@ -73,13 +78,56 @@ static int reachable(const char *endpoint, int *handle, char out[LINK_ENDPOINT_M
     return n > 0 && (size_t)n - strlen("ipc://") <= max ? 0 : -1;
 }
 
+/* ZeroMQ connects anew by itself and tells nobody, but what was said on the old connection, HELLO
+ * too, is lost with it. So we listen to its monitor, for that event alone. To be called before the
+ * first connection. */
+static int watch_socket(struct link *l, struct err *e) {
+    char name[32];
+    snprintf(name, sizeof name, "inproc://watch-%u", l->watches++);
+    l->watch = zmq_socket(l->context, ZMQ_PAIR);
+    if (!l->watch)
+        return err_set(e, ERR_IO, "a socket: %s", zmq_strerror(errno));
+    set_int(l->watch, ZMQ_RCVHWM, 0); /* whoever tells the event would wait for room */
+    if (zmq_socket_monitor(l->socket, name, ZMQ_EVENT_DISCONNECTED) < 0 ||
+        zmq_connect(l->watch, name) < 0)
+        return err_set(e, ERR_IO, "the monitor of a socket: %s", zmq_strerror(errno));
+    l->watch_fd = fd_of(l->watch);
+    return 0;
+}
+
+static void unwatch_socket(struct link *l) {
+    zmq_socket_monitor(l->socket, NULL, 0); /* first: it would wait for a listener that is gone */
+    if (l->watch)
+        zmq_close(l->watch);
+    l->watch = NULL;
+    l->cut = false;
+}
+
+/* True when the end of the connection was not known before. */
+static bool notice_cut(struct link *l) {
+    char event[8];
+    bool knew = l->cut;
+    while (l->watch && zmq_recv(l->watch, event, sizeof event, ZMQ_DONTWAIT) >= 0)
+        l->cut = true;
+    return l->cut && !knew;
+}
+
 static void close_socket(struct link *l, int linger_ms) {
     if (!l->socket)
         return;
+    if (l->watch)
+        epoll_ctl(l->epoll, EPOLL_CTL_DEL, l->watch_fd, NULL);
+    unwatch_socket(l);
     epoll_ctl(l->epoll, EPOLL_CTL_DEL, fd_of(l->socket), NULL);
     set_int(l->socket, ZMQ_LINGER, linger_ms);
     zmq_close(l->socket);
     l->socket = NULL;
+}
+
+static void listen_to(struct link *l, int fd) {
+    struct epoll_event ev = {.events = EPOLLIN};
+    int rc = epoll_ctl(l->epoll, EPOLL_CTL_ADD, fd, &ev);
+    ASSERT(rc == 0);
 }
 
 static int open_socket(struct link *l, struct err *e) {
@@ -92,20 +140,21 @@ static int open_socket(struct link *l, struct err *e) {
         return err_set(e, ERR_IO, "a socket: %s", zmq_strerror(errno));
     set_int(l->socket, ZMQ_SNDHWM, LINK_QUEUE_MAX);
     set_int(l->socket, ZMQ_LINGER, 0);
-    set_int(l->socket, ZMQ_RECONNECT_IVL, 100);
-    set_int(l->socket, ZMQ_RECONNECT_IVL_MAX, 1000);
+    set_int(l->socket, ZMQ_RECONNECT_IVL, CONNECT_MS);
     set_int(l->socket, ZMQ_IPV6, 1);
     int64_t frame_max = FRAME_BYTES_MAX;
     zmq_setsockopt(l->socket, ZMQ_MAXMSGSIZE, &frame_max, sizeof frame_max);
-    if (zmq_connect(l->socket, where) < 0) {
-        err_set(e, ERR_USAGE, "%s: %s", l->endpoint, zmq_strerror(errno));
+    int rc = watch_socket(l, e);
+    if (rc == 0 && zmq_connect(l->socket, where) < 0)
+        rc = err_set(e, ERR_USAGE, "%s: %s", l->endpoint, zmq_strerror(errno));
+    if (rc < 0) {
+        unwatch_socket(l);
         zmq_close(l->socket);
         l->socket = NULL;
         return -1;
     }
-    struct epoll_event ev = {.events = EPOLLIN};
-    int rc = epoll_ctl(l->epoll, EPOLL_CTL_ADD, fd_of(l->socket), &ev);
-    ASSERT(rc == 0);
+    listen_to(l, fd_of(l->socket));
+    listen_to(l, l->watch_fd);
     return 0;
 }
 
@@ -264,7 +313,10 @@ static bool tell(struct link *l, struct link_news *news) {
 
 static void tick(struct link *l, bool drained) {
     struct link_todo todo;
-    link_core_tick(&l->core, l->config.clock(), drained, &todo);
+    if (l->cut && drained)
+        link_core_cut(&l->core, l->config.clock(), &todo);
+    else
+        link_core_tick(&l->core, l->config.clock(), drained, &todo);
     perform(l, &todo);
 }
 
@@ -273,6 +325,8 @@ static bool look(struct link *l, struct link_news *news) {
     *news = (struct link_news){.what = LINK_NOTHING};
     while (!tell(l, news)) {
         int got = l->socket ? receive(l, &news->err) : 0;
+        if (got == 0 && notice_cut(l))
+            continue; /* its last words may have come meanwhile */
         if (got == 0) {
             tick(l, true);
             return tell(l, news);
@@ -292,15 +346,17 @@ static bool look(struct link *l, struct link_news *news) {
 }
 
 void link_wait(struct link *l, struct mono until, const int *fds, bool *ready, size_t n) {
-    zmq_pollitem_t items[WAIT_FDS + 1];
+    zmq_pollitem_t items[WAIT_FDS + 2];
     ASSERT(n <= WAIT_FDS);
     int used = 0;
     for (size_t i = 0; i < n; i++) {
         items[used++] = (zmq_pollitem_t){.fd = fds[i], .events = ZMQ_POLLIN};
         ready[i] = false;
     }
-    if (l->socket)
+    if (l->socket) {
+        items[used++] = (zmq_pollitem_t){.fd = l->watch_fd, .events = ZMQ_POLLIN};
         items[used++] = (zmq_pollitem_t){.socket = l->socket, .events = ZMQ_POLLIN};
+    }
     struct mono next = link_next(l);
     uint64_t wait = mono_until(l->config.clock(), next.ms < until.ms ? next : until);
     if (spin_poll(&l->spin, items, used, wait > INT_MAX ? INT_MAX : (long)wait) <= 0)

@@ -1,10 +1,11 @@
 /* One conversation of one peer with one broker endpoint, over a DEALER socket.
  *
  * A link connects, says HELLO, shows that it lives at every `heartbeat_ms` of the WELCOME, and when
- * the broker was silent for `missed_max` of those it takes a new socket (that is a new routing id)
- * and says HELLO again, with the same instance; if that brings nothing, again after a jittered wait
- * of up to 5 s more. It says HELLO again too when the broker has a new epoch or asks for it. What
- * to say when is decided by link_core.h, which has neither clock nor socket; here is the rest.
+ * the connection has ended or the broker was silent for `missed_max` of those it takes a new socket
+ * (that is a new routing id) and says HELLO again, with the same instance; if that brings nothing,
+ * again after a jittered wait of up to 5 s more. It says HELLO again too when the broker has a new
+ * epoch or asks for it. What to say when is decided by link_core.h, which has neither clock nor
+ * socket; here is the rest.
  *
  * Vocabulary
  *   up        the last HELLO was answered by WELCOME; only then may anything else be sent
@@ -54,7 +55,7 @@ struct link_config {
 enum link_what {
     LINK_NOTHING,
     LINK_UP,         /* WELCOME: say again what was not answered */
-    LINK_DOWN,       /* the broker is silent or wants HELLO; send nothing until LINK_UP */
+    LINK_DOWN,       /* the broker is gone, silent or wants HELLO; send nothing until LINK_UP */
     LINK_REFUSED,    /* the broker will never have us (role, version): `err`; the link is dead */
     LINK_MESSAGE,    /* `message` */
     LINK_UNREADABLE, /* dropped: `err` */

@@ -193,6 +193,24 @@ static void on_bye(struct link_core *k, struct mono now, struct link_todo *todo)
     go_away(k, now, &why, todo);
 }
 
+/* Most likely its broker has ended. After the back-off a new socket finds the next one as soon as
+ * it listens; at once would be too often where somebody ends every connection. */
+void link_core_cut(struct link_core *k, struct mono now, struct link_todo *todo) {
+    *todo = (struct link_todo){0};
+    if (k->state != LINK_STATE_GREETING && k->state != LINK_STATE_UP)
+        return;
+    struct err why = {0};
+    err_set(&why, ERR_UNREACHABLE_BROKER, "the connection to the broker was closed");
+    go_away(k, now, &why, todo);
+}
+
+/* A short start should be over at the next try, a long one is not to be disturbed. */
+static uint64_t starting_ms(struct link_core *k) {
+    k->failures++;
+    uint64_t wait = backoff_ms(k);
+    return wait < LINK_STARTING_MS ? wait : LINK_STARTING_MS;
+}
+
 static void hello_failed(struct link_core *k, struct mono now, const struct msg_error *m,
                          const struct err *why, struct link_todo *todo) {
     if (why->class == ERR_CLASS_TEMP || why->class == ERR_CLASS_HOLD) {
@@ -216,7 +234,7 @@ static bool on_error(struct link_core *k, struct mono now, uint64_t sequence,
     bool of_hello = k->hello_open && sequence == k->hello_sequence;
     if (code == ERR_STARTING) {
         if (of_hello || !k->hello_open)
-            hello_later(k, now, LINK_STARTING_MS, &why, todo);
+            hello_later(k, now, starting_ms(k), &why, todo);
     } else if (of_hello && code == ERR_NO_HELLO) {
         hello_later(k, now, backoff_ms(k), &why, todo);
     } else if (of_hello) {

@@ -7,8 +7,8 @@
  *                          ▲ ▲                │ NO_HELLO, another epoch: HELLO again
  *                          │ └────────────────┤
  *                          └── new socket ◀───┘ silence of missed_max * heartbeat_ms
- *     WAITING: no socket could be had, another peer has our name, or the broker said BYE: until the
- *     back-off has passed
+ *     WAITING: no socket could be had, another peer has our name, the broker said BYE, or the
+ *     connection was cut: until the back-off has passed
  *     REFUSED: for good
  *
  * What always holds
@@ -26,7 +26,7 @@
 
 #define LINK_BACKOFF_MIN_MS 100
 #define LINK_BACKOFF_MAX_MS 5000
-#define LINK_STARTING_MS    1000 /* the wait after STARTING */
+#define LINK_STARTING_MS    1000 /* the longest wait after STARTING */
 #define LINK_STREAM_MAX     128  /* bytes of a stream socket's name */
 
 enum link_state {
@@ -78,6 +78,8 @@ void link_core_tick(struct link_core *k, struct mono now, bool drained, struct l
  */
 bool link_core_message(struct link_core *k, struct mono now, enum verb verb, uint64_t sequence,
                        const void *message, struct link_todo *todo);
+/* The connection has ended, and all that had arrived on it was read. */
+void link_core_cut(struct link_core *k, struct mono now, struct link_todo *todo);
 /* No socket could be opened. */
 void link_core_failed(struct link_core *k, struct mono now);
 /* HELLO says something new. Nothing to do while not up: the next HELLO will say it. */

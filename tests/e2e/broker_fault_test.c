@@ -1,4 +1,5 @@
 /* The real broker on a disk that is slow, full or broken. */
+#include "common/os/clock.h"
 #include "tests/e2e/broker_process.h"
 #include "tests/e2e/raw_peer.h"
 
@@ -13,6 +14,8 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+
+#define RELOAD_MS 20000
 
 #define SMALL_JOURNAL                                                                              \
     "journal:\n"                                                                                   \
@@ -103,14 +106,6 @@ static void held_back(void **state) {
     raw_expect(&worker, VERB_result_ack, 0);
 }
 
-static struct msg_status_info get_status(void) {
-    struct msg_get_status all = {0};
-    union msg_any m;
-    raw_expect(&client, VERB_status_info, raw_ask(&client, VERB_get_status, &all, STR("")));
-    raw_item(&client, &m);
-    return m.status_info;
-}
-
 /* P-38, P-49: nothing is accepted, results are not acknowledged, questions are answered; what was
  * acknowledged is there in the next life, and the kept result is taken then. */
 static void write_fails(void **state) {
@@ -125,7 +120,7 @@ static void write_fails(void **state) {
     raw_expect_error(&client, sequence, ERR_READ_ONLY);
     assert_int_equal(raw_get_job(&client, waits).state, 2);
     raw_report(&worker, &d, OUTCOME_DONE, STR(""));
-    assert_true(get_status().read_only);
+    assert_true(raw_get_status(&client).read_only);
     assert_false(raw_hears(&worker, 100));
     assert_true(broker_log_has(&broker, "\"event\":\"journal.read_only\""));
     disk_no_longer("fail");
@@ -158,10 +153,29 @@ static void stop_after_failure(void **state) {
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
 }
 
+static uint64_t submit_large(void) {
+    static char payload[512 << 10];
+    struct msg_submit m = {0};
+    union msg_any answer;
+    MSG_SET(&m, submit, kind, STR("idle"));
+    MSG_SET(&m, submit, size, sizeof payload);
+    uint64_t n = raw_ask(&client, VERB_submit, &m, str_make(payload, sizeof payload));
+    raw_expect(&client, VERB_submitted, n);
+    raw_item(&client, &answer);
+    return answer.submitted.code;
+}
+
+static void submit_until(enum err_code wanted) {
+    struct mono until = mono_add(clock_mono(), RELOAD_MS);
+    uint64_t code;
+    while ((code = submit_large()) != wanted)
+        if (mono_reached(clock_mono(), until))
+            fail_msg("a submission is answered by %d, not %d", (int)code, (int)wanted);
+}
+
 /* P-38: with too little space submissions are refused, and what is there goes on to its end. */
 static void disk_full(void **state) {
     (void)state;
-    union msg_any m;
     uint64_t job = raw_submit(&client, "echo", STR("\x80"));
     struct msg_dispatch d = raw_expect_dispatch(&worker, NULL);
     broker_stop(&broker);
@@ -172,21 +186,23 @@ static void disk_full(void **state) {
     raw_hello(&client);
     uint64_t held[] = {d.job, d.fence};
     raw_hello_worker(&worker, 4, (struct uint_list){held, 2});
-    static char payload[512 << 10];
-    struct msg_submit large = {0};
-    uint64_t code = 0;
-    MSG_SET(&large, submit, kind, STR("idle"));
-    MSG_SET(&large, submit, size, sizeof payload);
-    for (int i = 0; i < 100 && !code; i++) { /* until only the reserve is left */
-        uint64_t n = raw_ask(&client, VERB_submit, &large, str_make(payload, sizeof payload));
-        raw_expect(&client, VERB_submitted, n);
-        raw_item(&client, &m);
-        code = m.submitted.code;
-    }
-    assert_int_equal(code, ERR_DISK_FULL);
+    submit_until(ERR_DISK_FULL); /* then only the reserve is left */
     raw_report(&worker, &d, OUTCOME_DONE, STR(""));
     raw_await(&worker, VERB_result_ack);
     assert_int_equal(raw_get_job(&client, job).state, 6);
+    broker_stop(&broker);
+}
+
+/* The bound is felt, and lifted, without a restart. */
+static void disk_bound_reloaded(void **state) {
+    (void)state;
+    assert_int_equal(submit_large(), ERR_OK);
+    broker_write_config(&broker, SMALL_JOURNAL "  disk_min_free: 1024GiB\n" KINDS);
+    broker_signal(&broker, SIGHUP);
+    submit_until(ERR_DISK_FULL);
+    broker_write_config(&broker, SMALL_JOURNAL "  disk_min_free: 0\n" KINDS);
+    broker_signal(&broker, SIGHUP);
+    submit_until(ERR_OK);
     broker_stop(&broker);
 }
 
@@ -195,6 +211,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(held_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(write_fails, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stop_after_failure, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(disk_bound_reloaded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(disk_full, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

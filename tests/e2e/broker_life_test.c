@@ -123,8 +123,7 @@ static void terminated(void **state) {
     (void)state;
     broker_start(&broker);
     assert_true(exists(broker.run, "broker.pid"));
-    raw_open(&client, broker.run, ROLE_CLIENT, 1);
-    raw_hello(&client);
+    raw_join(&client, broker.run, ROLE_CLIENT, 1);
     uint64_t job = raw_submit(&client, "echo", STR(""));
     broker_signal(&broker, SIGTERM);
     raw_expect(&client, VERB_bye, 0);
@@ -156,6 +155,45 @@ static void second_broker(void **state) {
     raw_open(&client, broker.run, ROLE_CLIENT, 1); /* the first one goes on */
     raw_hello(&client);
     raw_close(&client);
+    broker_stop(&broker);
+}
+
+static void refused_hello(struct raw_peer *p, const char *why) {
+    struct msg_hello m = raw_hello_message(p);
+    static const struct str kinds[] = {{"echo", 4}};
+    if (p->role == ROLE_WORKER) {
+        MSG_SET(&m, hello, kinds, ((struct str_list){kinds, 1}));
+        MSG_SET(&m, hello, slots, 1);
+    }
+    struct str text = raw_expect_error(p, raw_ask(p, VERB_hello, &m, STR("")), ERR_BUSY);
+    assert_non_null(memmem(text.at, text.len, why, strlen(why)));
+}
+
+/* Clients do not take the workers' places, nor workers theirs; who has left makes room. */
+static void bounds_of_peers(void **state) {
+    struct raw_peer clients[2], workers[3];
+    (void)state;
+    broker_write_config(&broker, "broker: {clients_max: 1, workers_max: 2}\n" SMALL_JOURNAL ECHO);
+    broker_start(&broker);
+    for (uint8_t i = 0; i < 2; i++)
+        raw_open(&clients[i], broker.run, i ? ROLE_OPERATOR : ROLE_CLIENT, i);
+    for (uint8_t i = 0; i < 3; i++)
+        raw_open(&workers[i], broker.run, ROLE_WORKER, (uint8_t)(10 + i));
+    raw_hello(&clients[0]);
+    refused_hello(&clients[1], "1 clients");
+    raw_hello_worker(&workers[0], 1, nothing);
+    raw_hello_worker(&workers[1], 1, nothing);
+    refused_hello(&workers[2], "2 workers");
+    refused_hello(&clients[1], "1 clients");
+    raw_send(&workers[0], VERB_bye, 0, &(struct msg_bye){0}, STR(""));
+    while (raw_get_status(&clients[0]).workers != 1)
+        continue;
+    raw_hello_worker(&workers[2], 1, nothing);
+    refused_hello(&workers[0], "2 workers");
+    for (int i = 0; i < 2; i++)
+        raw_close(&clients[i]);
+    for (int i = 0; i < 3; i++)
+        raw_close(&workers[i]);
     broker_stop(&broker);
 }
 
@@ -254,8 +292,7 @@ static void corrupt_journal(void **state) {
     struct raw_peer client;
     (void)state;
     broker_start(&broker);
-    raw_open(&client, broker.run, ROLE_CLIENT, 1);
-    raw_hello(&client);
+    raw_join(&client, broker.run, ROLE_CLIENT, 1);
     for (int i = 0; i < 20; i++)
         raw_submit(&client, "echo", STR("\x81\xa1n\x01"));
     raw_close(&client);
@@ -324,6 +361,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(many_lives, set_up, tear_down),
         cmocka_unit_test_setup_teardown(terminated, set_up, tear_down),
         cmocka_unit_test_setup_teardown(second_broker, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(bounds_of_peers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(reloaded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(bad_settings, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wrong_usage, set_up, tear_down),

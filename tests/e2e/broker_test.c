@@ -166,8 +166,7 @@ static void many_at_once(void **state) {
 static void one_bad_item(void **state) {
     (void)state;
     static const struct str kinds[] = {{"echo", 4}, {"unknown", 7}, {"echo", 4}};
-    raw_open(&client, broker.run, ROLE_CLIENT, 1);
-    raw_hello(&client);
+    raw_join(&client, broker.run, ROLE_CLIENT, 1);
     frame_begin(&client.out, VERB_submit, ++client.sequence);
     for (int i = 0; i < 3; i++) {
         struct msg_submit s = {0};
@@ -191,8 +190,7 @@ static void one_bad_item(void **state) {
 /* P-28 a repeated request has the answer of the first; P-29 old sequences are refused. */
 static void repetition(void **state) {
     (void)state;
-    raw_open(&client, broker.run, ROLE_CLIENT, 1);
-    raw_hello(&client);
+    raw_join(&client, broker.run, ROLE_CLIENT, 1);
     struct msg_submit s = {0};
     union msg_any m;
     MSG_SET(&s, submit, kind, STR("echo"));
@@ -225,8 +223,7 @@ static void listings(void **state) {
     struct raw_peer operator;
     struct msg_get_status all = {0};
     union msg_any m;
-    raw_open(&operator, broker.run, ROLE_OPERATOR, 4);
-    raw_hello(&operator);
+    raw_join(&operator, broker.run, ROLE_OPERATOR, 4);
     uint64_t sequence = raw_ask(&operator, VERB_list_workers, &all, STR(""));
     raw_expect(&operator, VERB_worker_info, sequence);
     assert_int_equal(operator.in.items, 0);
@@ -260,8 +257,7 @@ static void cancel_and_pause(void **state) {
     (void)state;
     struct raw_peer operator;
     union msg_any m;
-    raw_open(&operator, broker.run, ROLE_OPERATOR, 4);
-    raw_hello(&operator);
+    raw_join(&operator, broker.run, ROLE_OPERATOR, 4);
     uint64_t first = raw_submit(&operator, "echo", STR(""));
     struct msg_cancel_job cancel = {0};
     MSG_SET(&cancel, cancel_job, id, first);

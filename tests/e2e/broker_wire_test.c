@@ -35,8 +35,7 @@ static int set_up(void **state) {
 static int tear_down(void **state) {
     struct raw_peer peer;
     (void)state;
-    raw_open(&peer, broker.run, ROLE_CLIENT, 99);
-    raw_hello(&peer);
+    raw_join(&peer, broker.run, ROLE_CLIENT, 99);
     raw_submit(&peer, "echo", STR(""));
     raw_close(&peer);
     broker_stop(&broker);
@@ -127,8 +126,7 @@ static const struct bad bads[] = {
 static void malformed(void **state) {
     struct raw_peer peer;
     (void)state;
-    raw_open(&peer, broker.run, ROLE_CLIENT, 1);
-    raw_hello(&peer);
+    raw_join(&peer, broker.run, ROLE_CLIENT, 1);
     for (size_t i = 0; i < sizeof bads / sizeof *bads; i++) {
         const struct bad *b = &bads[i];
         union msg_any m;
@@ -138,11 +136,7 @@ static void malformed(void **state) {
         if (m.error.code != (uint64_t)b->code || !m.error.text.len)
             fail_msg("%s: %d '" STR_FMT "'", b->what, (int)m.error.code, STR_ARG(m.error.text));
     }
-    struct msg_get_status all = {0};
-    union msg_any m;
-    raw_expect(&peer, VERB_status_info, raw_ask(&peer, VERB_get_status, &all, STR("")));
-    raw_item(&peer, &m);
-    assert_int_equal(m.status_info.malformed, sizeof bads / sizeof *bads);
+    assert_int_equal(raw_get_status(&peer).malformed, sizeof bads / sizeof *bads);
     raw_close(&peer);
 }
 
@@ -223,8 +217,7 @@ static void bad_items(void **state) {
     struct raw_peer peer;
     union msg_any m;
     (void)state;
-    raw_open(&peer, broker.run, ROLE_CLIENT, 1);
-    raw_hello(&peer);
+    raw_join(&peer, broker.run, ROLE_CLIENT, 1);
     size_t n = sizeof items / sizeof *items;
     msgpack_put_list(&body, (uint32_t)n);
     for (size_t i = 0; i < n; i++)
@@ -305,8 +298,7 @@ static void lenient(void **state) {
 static void heartbeats(void **state) {
     struct raw_peer peer;
     (void)state;
-    raw_open(&peer, broker.run, ROLE_CLIENT, 1);
-    raw_hello(&peer);
+    raw_join(&peer, broker.run, ROLE_CLIENT, 1);
     struct msg_heartbeat m = {0};
     MSG_SET(&m, heartbeat, epoch, peer.epoch);
     raw_send(&peer, VERB_heartbeat, 0, &m, STR(""));
@@ -324,8 +316,7 @@ static void split_answer(void **state) {
     struct raw_peer peer;
     union msg_any m;
     (void)state;
-    raw_open(&peer, broker.run, ROLE_CLIENT, 1);
-    raw_hello(&peer);
+    raw_join(&peer, broker.run, ROLE_CLIENT, 1);
     for (int i = 0; i < 40; i++)
         raw_submit(&peer, "echo", STR(""));
     struct msg_list_jobs list = {0};
@@ -353,11 +344,9 @@ static void deaf_peer(void **state) {
     struct msg_get_status all = {0};
     int few = 16;
     (void)state;
-    raw_open(&deaf, broker.run, ROLE_CLIENT, 1);
-    raw_hello(&deaf);
+    raw_join(&deaf, broker.run, ROLE_CLIENT, 1);
     zmq_setsockopt(deaf.socket, ZMQ_RCVHWM, &few, sizeof few);
-    raw_open(&other, broker.run, ROLE_CLIENT, 2);
-    raw_hello(&other);
+    raw_join(&other, broker.run, ROLE_CLIENT, 2);
     for (int i = 0; i < 30000; i++)
         raw_ask(&deaf, VERB_get_status, &all, STR(""));
     broker_await_log(&broker, "\"event\":\"letters.dropped\"");

@@ -146,6 +146,7 @@ class Looking(TreeTest):
         self.assertNotIn("bad", {row["verdict"] for row in rows})
         probe = next(row for row in rows if row["about"] == "probe")
         self.assertEqual(probe["verdict"], "ok")
+        self.assertRegex(probe["text"], r"^default: a job of kind echo took [0-9.]+ ms$")
 
     def test_what_is_not_there(self):
         gone = "0000c00000007"

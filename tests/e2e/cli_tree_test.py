@@ -104,6 +104,21 @@ class Tree(unittest.TestCase):
         rows = quern.json("doctor", status=1)
         self.assertTrue(any("no-such-program" in row["text"] for row in rows))
 
+    def test_doctor_probes_each_pool(self):
+        quern = self.quern
+        quern.config.write_text(CONFIG + "  twin: {slots: 4}\n  odd: {kinds: [fail]}\n"
+                                "  lazy: {kinds: [sleep]}\n")
+        quern.start()
+        rows = quern.json("doctor")
+        probes = {row["text"].split(":")[0]: row for row in rows if row["about"] == "probe"}
+        self.assertEqual(sorted(probes), ["default", "lazy", "odd", "twin"])
+        self.assertEqual({row["verdict"] for row in probes.values()}, {"ok"})
+        self.assertIn("neither echo nor sleep", probes["odd"]["text"])
+        for pool in ("default", "lazy", "twin"):
+            self.assertRegex(probes[pool]["text"], "a job of kind|at least one of")
+        text = quern("doctor")
+        self.assertEqual(len([line for line in text.splitlines() if " probe " in line]), 4)
+
 
 class Killed(unittest.TestCase):
     def setUp(self):

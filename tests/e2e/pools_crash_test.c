@@ -87,6 +87,24 @@ static void back_at_once(void **state) {
     pools_stop(&s->p);
 }
 
+/* The kernel tells a worker of its supervisor's death more than once. What runs ends by itself all the
+ * same, as the attempt that it was. */
+static void killed_supervisor(void **state) {
+    enum { JOBS = 8 };
+    struct scene *s = *state;
+    uint64_t ids[JOBS], fences[JOBS];
+    for (int i = 0; i < JOBS; i++)
+        ids[i] = worker_submit(s->c, "sleep", "{\"ms\": 1200}");
+    for (int i = 0; i < JOBS; i++)
+        fences[i] = worker_await_state(s->c, ids[i], JOB_running).fence;
+    pools_kill(&s->p);
+    for (int i = 0; i < JOBS; i++) {
+        worker_await_end(s->c, ids[i], JOB_done);
+        assert_int_equal(worker_await_state(s->c, ids[i], JOB_done).fence, fences[i]);
+    }
+    worker_await_workers(s->c, 0);
+}
+
 /* P-59 */
 static void poison(void **state) {
     enum { INNOCENTS = 6 };
@@ -111,6 +129,7 @@ static void poison(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(back_at_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(killed_supervisor, set_up, tear_down),
         cmocka_unit_test_setup_teardown(poison, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -27,8 +27,7 @@ class Alone(unittest.TestCase):
         path = self.quern.path / "worker.sh"
         path.write_text(f"echo $$ $(date +%s%N) >> {self.starts}\n{script}\n")
         self.quern.config.write_text(
-            "broker: {kill_grace: 500ms}\n"
-            f"pools:\n  odd: {{command: 'sh {path}', {settings}}}\n")
+            f"pools:\n  odd: {{command: 'sh {path}', stop_grace: 500ms, {settings}}}\n")
         log = open(self.quern.log, "ab")
         self.pools = subprocess.Popen(
             [BIN / "quern-pools", "--data", self.quern.data, "--config", self.quern.config, *options],
@@ -97,7 +96,7 @@ class Alone(unittest.TestCase):
         began = time.monotonic()
         self.pools.send_signal(signal.SIGTERM)
         self.assertEqual(self.pools.wait(DEADLINE_S), 0)
-        self.assertGreaterEqual(time.monotonic() - began, 0.5)  # kill_grace
+        self.assertGreaterEqual(time.monotonic() - began, 0.5)  # stop_grace
         self.assertFalse(is_alive(pid))
         wait_for("its own child to end", lambda: not is_alive(int(inner.read_text())))
 

@@ -29,8 +29,7 @@ static int set_up(void **state) {
     (void)state;
     broker_make(&broker, settings);
     broker_start(&broker);
-    raw_open(&boss, broker.run, ROLE_OPERATOR, 1);
-    raw_hello(&boss);
+    raw_join(&boss, broker.run, ROLE_OPERATOR, 1);
     return 0;
 }
 

@@ -24,11 +24,10 @@ PR_SET_CHILD_SUBREAPER = 36
 CONFIG = """
 broker:
   heartbeat: 200ms
-  kill_grace: 5s
 kinds:
   nobody: {}
 pools:
-  default: {processes_min: 1, processes_max: 4, slots: 4, restart_backoff: 50ms}
+  default: {processes_min: 1, processes_max: 4, slots: 4, restart_backoff: 50ms, stop_grace: 5s}
 """
 
 

@@ -198,6 +198,11 @@ struct msg_welcome raw_hello(struct raw_peer *p) {
     return raw_hello_as(p, &m);
 }
 
+void raw_join(struct raw_peer *p, const char *run, enum role role, uint8_t seed) {
+    raw_open(p, run, role, seed);
+    raw_hello(p);
+}
+
 struct msg_welcome raw_hello_worker(struct raw_peer *p, uint64_t slots, struct uint_list running) {
     static const struct str kinds[] = {{"echo", 4}, {"quick", 5}};
     struct msg_hello m = raw_hello_message(p);
@@ -249,6 +254,14 @@ struct msg_finished raw_expect_finished(struct raw_peer *p, uint64_t job) {
     raw_item(p, &m);
     assert_int_equal(m.finished.id, job);
     return m.finished;
+}
+
+struct msg_status_info raw_get_status(struct raw_peer *p) {
+    struct msg_get_status m = {0};
+    union msg_any answer;
+    raw_expect(p, VERB_status_info, raw_ask(p, VERB_get_status, &m, STR("")));
+    raw_item(p, &answer);
+    return answer.status_info;
 }
 
 struct msg_job_info raw_get_job(struct raw_peer *p, uint64_t job) {

@@ -63,6 +63,8 @@ struct msg_hello raw_hello_message(const struct raw_peer *p);
 struct msg_welcome raw_hello_as(struct raw_peer *p, const struct msg_hello *m);
 /* As a client, gateway or operator. */
 struct msg_welcome raw_hello(struct raw_peer *p);
+/* raw_open and raw_hello. */
+void raw_join(struct raw_peer *p, const char *run, enum role role, uint8_t seed);
 /* As a worker of kind "echo" that holds what `running` lists (job, fence, ...). */
 struct msg_welcome raw_hello_worker(struct raw_peer *p, uint64_t slots, struct uint_list running);
 /* Submits one job of `kind`, to be watched; its id. The answer must say that it was accepted. */
@@ -72,4 +74,5 @@ struct msg_dispatch raw_expect_dispatch(struct raw_peer *p, struct str *payload)
 void raw_report(struct raw_peer *p, const struct msg_dispatch *d, enum result_outcome outcome,
                 struct str result);
 struct msg_finished raw_expect_finished(struct raw_peer *p, uint64_t job);
+struct msg_status_info raw_get_status(struct raw_peer *p);
 struct msg_job_info raw_get_job(struct raw_peer *p, uint64_t job);

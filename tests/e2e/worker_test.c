@@ -17,20 +17,33 @@
     "broker:\n  heartbeat: 300ms\n  heartbeats_missed: 3\n"                                        \
     "journal:\n  segment_size: 8MiB\n  disk_min_free: 0\n"
 
+#define FOUND_MS 20000 /* far less than two heartbeats of QUIET */
+
 struct scene {
     struct broker b;
     struct worker first, second;
     struct client *c;
 };
 
-static int set_up(void **state) {
+/* Nobody is missed, nor heard from by chance. */
+#define QUIET "broker: {heartbeat: 60s}\njournal: {segment_size: 8MiB, disk_min_free: 0}\n"
+
+static int set_up_with(void **state, const char *yaml) {
     static struct scene s;
     s = (struct scene){0};
-    broker_make(&s.b, YAML);
+    broker_make(&s.b, yaml);
     broker_start(&s.b);
     s.c = worker_client(&s.b);
     *state = &s;
     return 0;
+}
+
+static int set_up(void **state) {
+    return set_up_with(state, YAML);
+}
+
+static int set_up_quiet(void **state) {
+    return set_up_with(state, QUIET);
 }
 
 static int tear_down(void **state) {
@@ -200,6 +213,49 @@ static void test_broker_killed(void **state) {
     assert_int_equal(worker_wait(&s->first), WORKER_EXIT_DRAINED);
 }
 
+/* P-25: the end of a connection is noticed without a heartbeat, by worker and client alike. */
+static void test_next_broker_is_found_at_once(void **state) {
+    struct scene *s = *state;
+    start(s, &s->first, "--slots 2");
+    for (int life = 0; life < 3; life++) {
+        uint64_t running = worker_submit(s->c, "sleep", "{\"ms\": 1000}");
+        worker_await_state(s->c, running, JOB_running);
+        broker_kill(&s->b);
+        broker_start(&s->b);
+        struct mono began = clock_mono();
+        worker_await_workers(s->c, 1);
+        worker_await_end(s->c, worker_submit(s->c, "echo", "{}"), JOB_done);
+        print_message("a new broker: an echo job after %d ms\n",
+                      (int)mono_until(began, clock_mono()));
+        worker_await_end(s->c, running, JOB_done);
+        assert_true(mono_until(began, clock_mono()) < FOUND_MS);
+    }
+}
+
+static void take_job(void *ctx, const struct client_reply *r) {
+    *(struct msg_job_info *)ctx = *(const struct msg_job_info *)r->message;
+}
+
+/* What is read back from disk is answered when it has come, not when something else happens. */
+static void test_no_load_is_overlooked(void **state) {
+    struct scene *s = *state;
+    struct msg_get_job m = {0};
+    struct msg_job_info info = {0};
+    struct client_item item = {.message = &m};
+    start(s, &s->first, "--slots 1");
+    uint64_t id = worker_submit(s->c, "echo", "{\"text\": \"from disk\"}");
+    worker_await_end(s->c, id, JOB_done);
+    MSG_SET(&m, get_job, id, id);
+    MSG_SET(&m, get_job, payload, true);
+    struct mono until = mono_add(clock_mono(), FOUND_MS);
+    for (int i = 0; i < 3000; i++) {
+        struct err e = {0};
+        if (client_call(s->c, VERB_get_job, &item, 1, take_job, &info, until, &e) < 0)
+            fail_msg("question %d: %s", i, e.text);
+        assert_int_equal(info.state, JOB_done);
+    }
+}
+
 static void test_no_broker(void **state) {
     struct scene *s = *state;
     struct err e = {0};
@@ -312,10 +368,20 @@ static void test_usage(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        SCENE(test_round_trips),     SCENE(test_outcomes),       SCENE(test_cancel_and_timeout),
-        SCENE(test_killed),          SCENE(test_stalled),        SCENE(test_broker_killed),
-        SCENE(test_no_broker),       SCENE(test_drain),          SCENE(test_drained_by_operator),
-        SCENE(test_stopped_at_once), SCENE(test_memory_ceiling), SCENE(test_instance),
+        SCENE(test_round_trips),
+        SCENE(test_outcomes),
+        SCENE(test_cancel_and_timeout),
+        SCENE(test_killed),
+        SCENE(test_stalled),
+        SCENE(test_broker_killed),
+        cmocka_unit_test_setup_teardown(test_next_broker_is_found_at_once, set_up_quiet, tear_down),
+        cmocka_unit_test_setup_teardown(test_no_load_is_overlooked, set_up_quiet, tear_down),
+        SCENE(test_no_broker),
+        SCENE(test_drain),
+        SCENE(test_drained_by_operator),
+        SCENE(test_stopped_at_once),
+        SCENE(test_memory_ceiling),
+        SCENE(test_instance),
         SCENE(test_usage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

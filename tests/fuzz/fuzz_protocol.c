@@ -17,6 +17,7 @@
 
 #define INPUT_MAX   4096U
 #define STEPS_MAX   256U
+#define KILLS_MAX   4U /* a start costs as much as many steps */
 #define ARENA_BYTES (1U << 20)
 #define LINKS       8U
 
@@ -30,6 +31,7 @@ struct damage {
 struct plan {
     uint8_t sequence_choice;
     bool sequence_chosen, count_chosen;
+    size_t payload_bytes; /* 0: a short one, as it comes */
     unsigned count, damages;
     struct damage damage[8];
 };
@@ -38,6 +40,7 @@ struct fuzz {
     struct world world;
     struct str in;
     struct plan plan;
+    unsigned kills;
     struct arena *arena;
     struct frame_out frame; /* the last message */
 };
@@ -212,6 +215,17 @@ static void make_item(struct fuzz *f, uint64_t link, const struct msg_def *def, 
     }
 }
 
+static struct str make_payload(struct fuzz *f, const struct msg_def *def, struct rng *r, void *msg,
+                               size_t bytes) {
+    struct str payload = message_make_payload(def, r, msg, f->arena);
+    if (!bytes || !def->size_at)
+        return payload;
+    char *at = arena_alloc(f->arena, bytes);
+    memset(at, 'p', bytes);
+    *(uint64_t *)(void *)((char *)msg + msg_field(def, def->size_at)->offset) = bytes;
+    return str_make(at, bytes);
+}
+
 /* Random text of an item lives until the message is made. */
 static void make_message(struct fuzz *f, uint64_t link, const struct verb_def *verb, uint8_t seed,
                          uint8_t n) {
@@ -226,7 +240,7 @@ static void make_message(struct fuzz *f, uint64_t link, const struct verb_def *v
             const struct field_def *d = &def->fields[take(f) % def->n];
             set_field(f, link, d, &m, take(f));
         }
-        struct str payload = message_make_payload(def, &r, &m, f->arena);
+        struct str payload = make_payload(f, def, &r, &m, i ? 0 : f->plan.payload_bytes);
         if (frame_add_payload(&f->frame, &m, payload, STR("")) < 0)
             return;
     }
@@ -293,6 +307,10 @@ static void step_sequence(struct fuzz *f) {
     f->plan.sequence_choice = take(f);
 }
 
+static void step_payload(struct fuzz *f) {
+    f->plan.payload_bytes = take(f) * (size_t)256;
+}
+
 static void step_damage(struct fuzz *f) {
     f->plan.damages = take(f) % 8;
     for (unsigned i = 0; i < f->plan.damages; i++) {
@@ -327,6 +345,9 @@ static void step(struct fuzz *f) {
     case 'e':
         step_damage(f);
         break;
+    case 'b':
+        step_payload(f);
+        break;
     case 'p':
         step_count(f);
         break;
@@ -356,7 +377,8 @@ static void step(struct fuzz *f) {
         world_fail(&f->world);
         break;
     case 'k':
-        world_kill(&f->world);
+        if (f->kills++ < KILLS_MAX)
+            world_kill(&f->world);
         break;
     default:
         break;
@@ -375,6 +397,7 @@ static void say_hello(struct fuzz *f) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size > INPUT_MAX)
         return 0;
+    log_open("fuzz_protocol", -1); /* nobody reads what it logs */
     log_set(LOG_LEVEL_error, LOG_FORMAT_json);
     struct fuzz f = {
         .in = str_make(data, size), .arena = arena_new(ARENA_BYTES), .frame = FRAME_OUT};

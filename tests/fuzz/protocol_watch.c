@@ -127,6 +127,20 @@ static const struct row *durable_row(const struct world *w, uint64_t id) {
     return NULL;
 }
 
+static bool is_newest(const struct watcher *t, uint32_t n) {
+    for (uint32_t k = n + 1; k < t->n_rows; k++)
+        if (t->rows[k].id == t->rows[n].id)
+            return false;
+    return true;
+}
+
+uint64_t watch_live(const struct watcher *t) {
+    uint64_t live = 0;
+    for (uint32_t n = 0; n < t->n_rows; n++)
+        live += !job_state_terminal(t->rows[n].state) && is_newest(t, n);
+    return live;
+}
+
 static bool is_journaled(const struct world *w, uint64_t id) {
     const struct watcher *t = &w->watcher;
     for (uint32_t n = 0; n < t->n_rows; n++)

@@ -133,7 +133,7 @@ void world_fail(struct world *w) {
 
 /* ---- life -------------------------------------------------------------------------------------
  */
-/* Small bounds, so that they are met. */
+/* Small bounds, so that they are met; but a few payloads make a segment, so that it is cleaned. */
 static struct core_config small_config(void) {
     struct core_config k = core_config_default();
     k.workers_max = 3;
@@ -144,12 +144,13 @@ static struct core_config small_config(void) {
     k.jobs_max = 64;
     k.windows_max = 6;
     k.items_max = 64;
-    k.bytes_max = 16U << 10;
-    k.body_max = 4U << 10;
+    k.bytes_max = 128U << 10;
+    k.body_max = 48U << 10;
     k.result_max = 1U << 10;
     k.outstanding_max = 16;
     k.aging_wait_ms = 1000;
     k.aging_share = 4;
+    k.done_bytes = 64U << 10;
     k.done_jobs = 12;
     k.dead_jobs = 6;
     k.window_jobs = 3;
@@ -218,10 +219,20 @@ void world_open(struct world *w) {
     start(w);
 }
 
+static uint64_t live(const struct world *w) {
+    struct core_stats s;
+    uint64_t n = 0;
+    core_stats(w->core, &s);
+    for (unsigned state = 0; state < JOB_STATES; state++)
+        n += job_state_terminal((enum job_state)state) ? 0 : s.by_state[state];
+    return n;
+}
+
 void world_kill(struct world *w) {
     stop(w);
     watch_killed(&w->watcher, w->durable);
     start(w);
+    ASSERT(live(w) == watch_live(&w->watcher));
 }
 
 void world_close(struct world *w) {

@@ -10,7 +10,8 @@
  *   - its sequence was asked, and what answers it has not more items than were asked;
  *   - each of its letters waited for its record, and what SUBMITTED, FINISHED and RESULT_ACK say
  *     stands in a record that is durable;
- *   - no fence is given twice. */
+ *   - no fence is given twice.
+ * After a kill, every job whose records say so is alive, and no other. */
 #pragma once
 
 #include "broker/effects.h"
@@ -93,4 +94,6 @@ void watch_letter(struct watcher *t, const struct letter *l);
 void watch_record(struct watcher *t, const struct record *r, uint64_t pos);
 /* What was not durable is gone, and so is all that waited for it. */
 void watch_killed(struct watcher *t, uint64_t durable);
+/* Jobs that the records say have not ended. */
+uint64_t watch_live(const struct watcher *t);
 void watch_sent(struct world *w, uint64_t link, zmq_msg_t *parts, unsigned n);

@@ -51,12 +51,16 @@ static enum behaviour pick_behaviour(struct sim *s) {
 
 static void fill_place(struct sim *s, uint32_t i, struct msg_submit *m) {
     static const char *const queues[] = {"tight", "slow", "wide"};
+    /* More than there is room for. */
+    static const char *const passing[] = {"a", "b", "c", "d", "e", "f"};
     static const char *const tenants[] = {"poor", "rich", "other"};
     MSG_SET(m, submit, kind, rng_below(&s->rng, 3) ? STR("plain") : STR("quick"));
     if (rng_below(&s->rng, 3))
         MSG_SET(m, submit, queue, str_of(queues[rng_below(&s->rng, 3)]));
     if (rng_below(&s->rng, 2))
         MSG_SET(m, submit, priority, rng_below(&s->rng, 7));
+    if (sim_few_names(s) && rng_below(&s->rng, 10) == 0)
+        MSG_SET(m, submit, queue, str_of(passing[rng_below(&s->rng, 6)]));
     if (i == 0 && rng_below(&s->rng, 2))
         MSG_SET(m, submit, tenant, str_of(tenants[rng_below(&s->rng, 3)]));
 }

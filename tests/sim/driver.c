@@ -95,6 +95,8 @@ static struct core_config config_of(const struct sim *s) {
     k.timeout_ms = 4000;
     k.window_jobs = 2 + (uint32_t)(s->seed % 5);
     k.outstanding_max = 64;
+    if (sim_few_names(s))
+        k.queues_max = 7;
     /* By number alone: the wall clock here jumps over days. */
     k.done_age_ms = k.dead_age_ms = UINT64_MAX;
     k.done_jobs = k.dead_jobs = s->seed % 4 == 0 ? 20 : 1000;

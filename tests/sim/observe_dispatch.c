@@ -42,14 +42,16 @@ static void check_aging(struct sim *s, const struct core *c, const struct job *j
 
 static void check_fairness(struct sim *s, const struct core *c, const struct job *j) {
     struct observer *o = s->eye;
-    const struct class *k = &line_at(c, j->line)->class[j->priority];
+    const struct line *l = line_at(c, j->line);
+    const struct class *k = &l->class[j->priority];
     struct streak *t = NULL;
     for (uint32_t n = 0; n < o->streaks_n; n++)
-        if (o->streaks[n].line == j->line && o->streaks[n].priority == j->priority)
+        if (o->streaks[n].queue == l->queue && o->streaks[n].kind == l->kind &&
+            o->streaks[n].priority == j->priority)
             t = &o->streaks[n];
     if (!t && o->streaks_n < STREAKS) {
         t = &o->streaks[o->streaks_n++];
-        *t = (struct streak){.line = j->line, .priority = j->priority};
+        *t = (struct streak){.queue = l->queue, .kind = l->kind, .priority = j->priority};
     }
     if (!t)
         return;

@@ -31,7 +31,7 @@ struct last_start {
 };
 
 struct streak {
-    uint32_t line, tenant;
+    uint32_t queue, kind, tenant;
     int priority;
     uint32_t n;
 };

@@ -2,6 +2,8 @@
 #include "common/base/mem.h"
 #include "tests/unit/core_world.h"
 
+#include <stdio.h>
+
 static struct world *bounded(void **state, struct core_config config) {
     struct world *w = *state;
     config.backoff_ms = w->config.backoff_ms;
@@ -238,6 +240,261 @@ static void a_list_is_made_piece_by_piece(void **state) {
     assert_int_equal(world_count(w, VERB_job_info), rows + 1);
 }
 
+/* ---- names ----------------------------------------------------------------------------------- */
+static uint64_t offer_to(struct world *w, const char *queue) {
+    struct msg_submit m = {0};
+    MSG_SET(&m, submit, queue, str_of(queue));
+    return world_offer(w, m);
+}
+
+static void cancel(struct world *w, uint64_t id) {
+    struct msg_cancel_job c = {0};
+    MSG_SET(&c, cancel_job, id, id);
+    world_say(w, 1, ROLE_OPERATOR, VERB_cancel_job, &c);
+}
+
+static void set_pause(struct world *w, const char *queue, bool reset) {
+    struct msg_queue_ref q = {0};
+    MSG_SET(&q, queue_ref, queue, str_of(queue));
+    if (reset)
+        MSG_SET(&q, queue_ref, reset, true);
+    world_say(w, 1, ROLE_OPERATOR, VERB_pause_queue, &q);
+    assert_int_equal(world_last(w, VERB_outcome).code, 0);
+}
+
+/* What has jobs, or was set, or is listed stays; what was only named makes room. */
+static void an_unused_queue_makes_room(void **state) {
+    struct core_config k = core_config_default();
+    k.queues_max = 4;
+    k.done_jobs = 0;
+    struct world *w = bounded(state, k);
+    world_begin(w, 1);
+    core_set_queue(w->core, STR("listed"), &(struct limit_config){0}, false);
+    assert_true(offer_to(w, "busy"));
+    uint64_t set = offer_to(w, "set"), passing = offer_to(w, "passing");
+    assert_int_equal(offer_to(w, "more"), 0);
+    refused(w, VERB_submitted, ERR_BUSY, "there are 4 queues, the bound");
+    set_pause(w, "set", false);
+    world_end(w);
+    world_turn(w, 1);
+    world_begin(w, 1);
+    cancel(w, set);
+    cancel(w, passing);
+    world_end(w);
+    world_turn(w, 1);
+    uint32_t records = w->records;
+    world_begin(w, 1);
+    assert_true(offer_to(w, "more"));
+    assert_int_equal(offer_to(w, "passing"), 0);
+    set_pause(w, "set", true); /* nothing holds it now but the record of that */
+    assert_true(offer_to(w, "passing"));
+    world_end(w);
+    assert_int_equal(stats(w).queues, 4);
+    assert_int_equal(w->records, records + 1); /* two jobs came, that record went */
+    world_begin(w, 1);
+    assert_int_equal(offer_to(w, "set"), 0);
+    core_unlist_queue(w->core, STR("listed"));
+    assert_true(offer_to(w, "set"));
+    world_end(w);
+}
+
+/* Records of the name that was forgotten are still on disk: those of the new one must win. */
+static void a_name_that_comes_again_has_higher_versions(void **state) {
+    struct core_config k = core_config_default();
+    k.queues_max = 1;
+    k.done_jobs = 0;
+    struct world *w = bounded(state, k);
+    world_begin(w, 1);
+    cancel(w, offer_to(w, "a"));
+    for (int n = 0; n < 5; n++)
+        set_pause(w, "a", n == 4);
+    world_end(w);
+    world_turn(w, 1);
+    assert_int_equal(w->version, 5);
+    world_begin(w, 1);
+    cancel(w, offer_to(w, "b"));
+    world_end(w);
+    world_turn(w, 1);
+    world_begin(w, 1);
+    offer_to(w, "a");
+    set_pause(w, "a", false);
+    world_end(w);
+    assert_int_equal(w->version, 6);
+}
+
+/* Held by what is not a job: a window, an interval, a sweep. */
+static void what_outlives_its_jobs_holds_its_queue(void **state) {
+    struct core_config k = core_config_default();
+    k.queues_max = 1;
+    k.done_jobs = 0;
+    struct world *w = bounded(state, k);
+    struct msg_submit m = {0};
+    MSG_SET(&m, submit, queue, STR("a"));
+    MSG_SET(&m, submit, unique, STR("u"));
+    MSG_SET(&m, submit, window_ms, 10000);
+    world_begin(w, 1);
+    cancel(w, world_offer(w, m));
+    world_end(w);
+    world_turn(w, 1);
+    world_begin(w, 1);
+    assert_int_equal(offer_to(w, "b"), 0);
+    world_end(w);
+    world_turn(w, 10001);
+    world_begin(w, 1);
+    struct msg_queue_ref q = {0};
+    MSG_SET(&q, queue_ref, queue, STR("a"));
+    world_say(w, 1, ROLE_OPERATOR, VERB_purge_queue, &q);
+    assert_int_equal(offer_to(w, "b"), 0);
+    world_end(w);
+    world_begin(w, 1);
+    assert_true(offer_to(w, "b"));
+    world_end(w);
+}
+
+static void greet(struct world *w, uint64_t link, const char *pool, const char *a, const char *b) {
+    struct str kinds[] = {str_of(a), str_of(b)};
+    uint64_t instance[2] = {link, link};
+    struct msg_hello m = {0};
+    MSG_SET(&m, hello, version_min, 1);
+    MSG_SET(&m, hello, version_max, 1);
+    MSG_SET(&m, hello, role, (uint64_t)ROLE_WORKER);
+    MSG_SET(&m, hello, instance, str_make(instance, 16));
+    MSG_SET(&m, hello, kinds, ((struct str_list){kinds, 2}));
+    MSG_SET(&m, hello, slots, 1);
+    MSG_SET(&m, hello, pool, str_of(pool));
+    world_begin(w, 1);
+    world_say(w, link, ROLE_WORKER, VERB_hello, &m);
+    world_end(w);
+}
+
+/* P-61: a kind is kept for its workers and jobs; when there is no room, not for itself. */
+static void a_kind_that_nobody_runs_makes_room(void **state) {
+    struct core_config k = core_config_default();
+    k.kinds_max = 3; /* k is listed */
+    k.queues_max = 1;
+    struct world *w = bounded(state, k);
+    greet(w, 10, "p", "a", "b");
+    greet(w, 11, "p", "c", "a");
+    assert_int_equal(world_count(w, VERB_error), 1);
+    refused(w, VERB_error, ERR_BUSY, "no place for kind 'c', there are 3, the bound");
+    uint32_t records = w->records;
+    greet(w, 10, "p", "b", "a"); /* its own are not lost on the way */
+    assert_int_equal(w->records, records);
+    struct msg_bye bye = {0};
+    world_begin(w, 1);
+    world_say(w, 10, ROLE_WORKER, VERB_bye, &bye);
+    world_end(w);
+    assert_int_equal(stats(w).kinds, 3);
+    greet(w, 11, "p", "c", "a"); /* b goes */
+    assert_int_equal(world_count(w, VERB_error), 1);
+    assert_int_equal(stats(w).kinds, 3);
+    assert_int_equal(w->records, records);
+    greet(w, 12, "q", "c", "a");
+    refused(w, VERB_error, ERR_BUSY, "no place for pool 'q', there are 1, the bound");
+    world_begin(w, 1);
+    world_say(w, 11, ROLE_WORKER, VERB_bye, &bye);
+    world_end(w);
+    greet(w, 12, "q", "c", "a");
+    assert_int_equal(world_count(w, VERB_error), 2);
+    assert_int_equal(stats(w).pools, 1);
+}
+
+/* The search for a name that is not used is a bounded part of a turn, and goes on in the next. */
+static void the_search_for_room_is_bounded(void **state) {
+    struct core_config k = core_config_default();
+    k.tenants_max = 10000;
+    k.done_jobs = 0;
+    struct world *w = bounded(state, k);
+    struct msg_submit m = {0};
+    char name[16];
+    uint64_t late = 0;
+    world_begin(w, 1);
+    for (int n = 0; n < 10000; n++) {
+        snprintf(name, sizeof name, "t%d", n);
+        MSG_SET(&m, submit, tenant, str_of(name));
+        uint64_t id = world_offer(w, m);
+        late = n == 9000 ? id : late;
+    }
+    world_end(w);
+    world_turn(w, 1);
+    world_begin(w, 1);
+    cancel(w, late);
+    world_end(w);
+    world_turn(w, 1);
+    MSG_SET(&m, submit, tenant, STR("new"));
+    int turns = 0;
+    uint64_t id = 0;
+    while (!id && turns < 10) {
+        world_begin(w, 1);
+        id = world_offer(w, m);
+        if (!id)
+            refused(w, VERB_submitted, ERR_BUSY, "there are 10000 tenants, the bound");
+        world_end(w);
+        turns++;
+    }
+    assert_int_equal(turns, 3);
+    assert_int_equal(stats(w).tenants, 10000);
+}
+
+/* ---- turns of lines -------------------------------------------------------------------------- */
+static uint32_t given_to(const struct world *w, uint32_t from, uint32_t to, uint64_t low,
+                         uint64_t high) {
+    uint32_t n = 0;
+    for (uint32_t k = from; k < to; k++)
+        n += w->letters[k].verb == VERB_dispatch && w->letters[k].job >= low &&
+             w->letters[k].job <= high;
+    return n;
+}
+
+/* Three queues with the same to do, one of them shut for a while: two share, then all three. */
+static void lines_take_turns_and_come_back(void **state) {
+    struct world *w = *state;
+    uint64_t first[3], last[3];
+    static const char *const queues[] = {"a", "b", "c"};
+    struct limit_config shut = {.concurrency = 1, .weight = 1}, open = {.weight = 1};
+    core_set_queue(w->core, STR("b"), &shut, false);
+    world_begin(w, 1);
+    for (int q = 0; q < 3; q++) {
+        first[q] = offer_to(w, queues[q]);
+        for (int n = 1; n < 30; n++)
+            last[q] = offer_to(w, queues[q]);
+    }
+    world_end(w);
+    world_turn(w, 1);
+    world_add_worker(w, 9, 21);
+    assert_int_equal(given_to(w, 0, w->n, first[0], last[0]), 10);
+    assert_int_equal(given_to(w, 0, w->n, first[1], last[1]), 1);
+    assert_int_equal(given_to(w, 0, w->n, first[2], last[2]), 10);
+    core_set_queue(w->core, STR("b"), &open, false);
+    uint32_t from = w->n;
+    world_add_worker(w, 10, 30);
+    for (int q = 0; q < 3; q++)
+        assert_int_equal(given_to(w, from, w->n, first[q], last[q]), 10);
+}
+
+/* A line moves to another ring with its highest priority, and is found there. */
+static void a_line_follows_its_highest_priority(void **state) {
+    struct world *w = *state;
+    static const uint64_t priorities[] = {3, 9, 5, 9, 1};
+    uint64_t ids[5];
+    world_begin(w, 1);
+    for (int n = 0; n < 5; n++) {
+        struct msg_submit m = {0};
+        MSG_SET(&m, submit, priority, priorities[n]);
+        MSG_SET(&m, submit, queue, n % 2 ? STR("a") : STR("b"));
+        ids[n] = world_offer(w, m);
+    }
+    world_end(w);
+    world_turn(w, 1);
+    uint32_t from = w->n, at = 0;
+    world_add_worker(w, 9, 5);
+    static const int order[] = {1, 3, 2, 0, 4};
+    for (uint32_t k = from; k < w->n; k++)
+        if (w->letters[k].verb == VERB_dispatch)
+            assert_int_equal(w->letters[k].job, ids[order[at++]]);
+    assert_int_equal(at, 5);
+}
+
 int main(void) {
 #define BOUND(name) cmocka_unit_test_setup_teardown(name, world_set_up, world_tear_down)
     const struct CMUnitTest tests[] = {
@@ -246,6 +503,13 @@ int main(void) {
         BOUND(the_oldest_answers_are_let_go),
         BOUND(sweeps_are_bounded),
         BOUND(a_list_is_made_piece_by_piece),
+        BOUND(an_unused_queue_makes_room),
+        BOUND(a_name_that_comes_again_has_higher_versions),
+        BOUND(what_outlives_its_jobs_holds_its_queue),
+        BOUND(a_kind_that_nobody_runs_makes_room),
+        BOUND(the_search_for_room_is_bounded),
+        BOUND(lines_take_turns_and_come_back),
+        BOUND(a_line_follows_its_highest_priority),
         BOUND(keys_with_an_interval_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

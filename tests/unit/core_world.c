@@ -6,7 +6,8 @@
  */
 static uint64_t on_append(void *ctx, const struct record *r, uint32_t *bytes) {
     struct world *w = ctx;
-    (void)r;
+    if (r->type == REC_QUEUE)
+        w->version = ((const struct msg_rec_queue *)r->other)->version;
     *bytes = 100;
     w->records++;
     w->pos += 100;

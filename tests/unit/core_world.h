@@ -35,6 +35,7 @@ struct world {
     struct core_config config;
     uint32_t records; /* appended and not released */
     char text[160];   /* of the last refusal */
+    uint64_t version; /* of the last record of a queue */
 };
 
 /* A core of `config`, or of the usual one, before its start. */

@@ -225,15 +225,18 @@ static void test_lost_hello(void **state) {
     assert_int_equal(b.k.state, LINK_STATE_UP);
 }
 
-/* P-18: while the broker starts, again after a second. */
+/* P-18: while the broker starts, again after a while that grows up to a second. */
 static void test_starting(void **state) {
     (void)state;
     struct bench b;
     begin(&b);
-    for (int n = 0; n < 5; n++) {
+    static const uint64_t most[] = {100, 200, 400, 800, LINK_STARTING_MS, LINK_STARTING_MS};
+    for (size_t n = 0; n < sizeof most / sizeof most[0]; n++) {
         assert_false(error(&b, b.k.hello_sequence, ERR_STARTING));
         assert_false(b.todo.hello || b.todo.close);
-        b.now.ms += LINK_STARTING_MS - 1;
+        uint64_t wait = b.k.retry.ms - b.now.ms;
+        assert_in_range(wait, most[n] / 2, most[n]);
+        b.now.ms += wait - 1;
         tick(&b, true);
         assert_false(b.todo.hello);
         b.now.ms += 1;
@@ -295,6 +298,35 @@ static void test_other_errors(void **state) {
     assert_int_equal(b.k.state, LINK_STATE_UP);
 }
 
+/* P-25: a connection that has ended is not waited for. */
+static void test_cut(void **state) {
+    (void)state;
+    struct bench b;
+    go_up(&b);
+    for (int n = 0; n < 3;
+         n++) { /* one that gets no further than HELLO likewise, but for the news */
+        link_core_cut(&b.k, b.now, &b.todo);
+        assert_true(b.todo.close && !b.todo.open);
+        assert_int_equal(b.todo.down, n == 0);
+        assert_int_equal(b.k.state, LINK_STATE_WAITING);
+        assert_in_range(link_core_next(&b.k).ms - b.now.ms, 50U << n, 100U << n);
+        pass(&b, 1000);
+        assert_true(b.todo.open && b.todo.hello && !b.todo.down);
+    }
+    welcome(&b, b.k.hello_sequence, 6);
+    assert_true(b.todo.up && b.todo.new_epoch);
+}
+
+static void test_cut_is_nothing_to_who_has_left(void **state) {
+    (void)state;
+    struct bench b;
+    go_up(&b);
+    b.k.state = LINK_STATE_CLOSED;
+    link_core_cut(&b.k, b.now, &b.todo);
+    assert_false(b.todo.close || b.todo.down);
+    assert_int_equal(link_core_next(&b.k).ms, MONO_NEVER.ms);
+}
+
 static void test_no_socket(void **state) {
     (void)state;
     struct bench b;
@@ -317,7 +349,10 @@ static void test_any_order(void **state) {
         begin(&b);
         for (int n = 0; n < 60; n++) {
             uint64_t sequence = rng_below(&rng, 3) ? b.k.hello_sequence : rng_below(&rng, 9);
-            switch (rng_below(&rng, 5)) {
+            switch (rng_below(&rng, 6)) {
+            case 3:
+                link_core_cut(&b.k, b.now, &b.todo);
+                break;
             case 0:
                 welcome(&b, sequence, 1 + rng_below(&rng, 3));
                 break;
@@ -344,15 +379,25 @@ static void test_any_order(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_begins_with_hello), cmocka_unit_test(test_heartbeats),
-        cmocka_unit_test(test_silence),           cmocka_unit_test(test_back_off),
-        cmocka_unit_test(test_our_own_sleep),     cmocka_unit_test(test_not_drained),
-        cmocka_unit_test(test_new_epoch),         cmocka_unit_test(test_no_hello),
-        cmocka_unit_test(test_late_welcome),      cmocka_unit_test(test_lost_hello),
-        cmocka_unit_test(test_starting),          cmocka_unit_test(test_busy),
-        cmocka_unit_test(test_duplicate),         cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_other_errors),      cmocka_unit_test(test_no_socket),
+        cmocka_unit_test(test_begins_with_hello),
+        cmocka_unit_test(test_heartbeats),
+        cmocka_unit_test(test_silence),
+        cmocka_unit_test(test_back_off),
+        cmocka_unit_test(test_our_own_sleep),
+        cmocka_unit_test(test_not_drained),
+        cmocka_unit_test(test_new_epoch),
+        cmocka_unit_test(test_no_hello),
+        cmocka_unit_test(test_late_welcome),
+        cmocka_unit_test(test_lost_hello),
+        cmocka_unit_test(test_starting),
+        cmocka_unit_test(test_busy),
+        cmocka_unit_test(test_duplicate),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_other_errors),
+        cmocka_unit_test(test_no_socket),
         cmocka_unit_test(test_any_order),
+        cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_cut_is_nothing_to_who_has_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,6 +15,7 @@
 #define LOOK_MS        100   /* between two looks at our own size */
 #define PROGRESS_MS    1000  /* between two reports of a job's progress */
 #define UNHEARD_MS     10000 /* a draining worker waits so long for a broker that is gone */
+#define PARENT_MS      500   /* for a parent that is being killed to be gone */
 #define ENVELOPE_MAX   8192  /* of a RESULT with its words */
 #define STREAMS_MS     20    /* between two looks at how far streams are */
 #define ARENA_BYTES    (1U << 20)
@@ -31,6 +32,9 @@ struct host {
     struct arena *arena;
     struct job inline_job;
     int signals;
+    bool signalled;
+    pid_t parent;         /* of our beginning */
+    struct mono judge_at; /* whether the parent spoke again because it died; MONO_NEVER: no need */
     struct mono born, looked, progressed, streamed;
     struct mono heard; /* the last time that the link was up */
     enum worker_exit status;
@@ -171,14 +175,27 @@ static void stop_now(struct host *h) {
     agent_stop_all(h->agent);
 }
 
+/* The kernel tells us of a parent's death once for each of its threads, one after the other: only a
+ * parent that is still there a moment later meant what it said. */
 static void on_signal(struct host *h) {
     struct signalfd_siginfo info;
     while (read(h->signals, &info, sizeof info) == (ssize_t)sizeof info) {
-        if (agent_is_draining(h->agent))
-            stop_now(h);
-        else
+        if (!h->signalled)
             leave(h, true, WORKER_EXIT_DRAINED, "a signal");
+        else if ((pid_t)info.ssi_pid != h->parent)
+            stop_now(h);
+        else if (h->judge_at.ms == MONO_NEVER.ms)
+            h->judge_at = mono_add(clock_mono(), PARENT_MS);
+        h->signalled = true;
     }
+}
+
+static void judge_parent(struct host *h, struct mono now) {
+    if (!mono_reached(now, h->judge_at))
+        return;
+    h->judge_at = MONO_NEVER;
+    if (getppid() == h->parent)
+        stop_now(h);
 }
 
 static void look_at_ourselves(struct host *h, struct mono now) {
@@ -379,6 +396,7 @@ static void serve(struct host *h) {
         }
         turn_streams(h, now);
         look_at_ourselves(h, now);
+        judge_parent(h, now);
         outbox_flush(&h->outbox);
         look_whether_over(h, now);
         if (!more && !h->over)
@@ -456,7 +474,13 @@ static void close_all(struct host *h, bool *clean) {
 enum worker_exit host_run(const struct host_config *config, bool *clean, struct err *e) {
     ASSERT(config->kinds.n > 0 && config->kinds.n <= KINDS_IN_HELLO);
     struct mono now = clock_mono();
-    struct host h = {.config = config, .born = now, .looked = now, .progressed = now, .heard = now};
+    struct host h = {.config = config,
+                     .parent = getppid(),
+                     .judge_at = MONO_NEVER,
+                     .born = now,
+                     .looked = now,
+                     .progressed = now,
+                     .heard = now};
     if (open_all(&h, e) < 0) {
         h.status = WORKER_EXIT_USAGE;
     } else {

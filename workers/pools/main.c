@@ -19,7 +19,7 @@ static const char help[] =
     "usage: quern-pools [--data DIR | --broker ENDPOINT --workers ENDPOINT] [--config FILE]\n"
     "\n"
     "Keeps the worker processes of this host as the configuration's pools and the broker say.\n"
-    "The first SIGTERM or SIGINT lets them finish what they run, for broker.kill_grace; a second\n"
+    "The first SIGTERM or SIGINT lets them finish what they run, for pools.stop_grace; a second\n"
     "one ends them at once. SIGHUP reads FILE again.\n"
     "\n"
     "  --data DIR          the broker's data folder ($QUERN_DATA, else .quern)\n"

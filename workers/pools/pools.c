@@ -135,6 +135,7 @@ void pools_reload(struct supervisor *s) {
         pool->settings.recycle_age_ms = new->recycle_age_ms;
         pool->settings.restart_backoff_ms = new->restart_backoff_ms;
         pool->settings.restart_backoff_max_ms = new->restart_backoff_max_ms;
+        pool->settings.stop_grace_ms = new->stop_grace_ms;
     }
 }
 

@@ -3,6 +3,7 @@
 #include "common/base/mem.h"
 #include "common/log/log.h"
 #include "common/os/clock.h"
+#include "common/os/signals.h"
 
 #include <poll.h>
 #include <signal.h>
@@ -18,18 +19,6 @@
 #define LAST_WORD_MS 500  /* for the last deaths to be heard */
 
 /* ---- signals -------------------------------------------------------------------------------- */
-static int open_signals(struct supervisor *s, struct err *e) {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGHUP);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    signal(SIGPIPE, SIG_IGN);
-    s->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-    return s->signals >= 0 ? 0 : err_errno(e, "signals");
-}
-
 static void ask_all(struct supervisor *s, enum process_asked asked) {
     for (struct process *p = s->processes; p; p = p->next) {
         p->asked = asked;
@@ -45,7 +34,7 @@ static void stop(struct supervisor *s) {
     s->stops++;
     if (s->stops == 1) {
         log_event(LOG_pools_stopping, log_u64("processes", s->n_processes));
-        s->kill_at = mono_add(clock_mono(), s->settings->broker.kill_grace_ms);
+        s->stopped = clock_mono();
     }
     ask_all(s, s->stops == 1 ? ASKED_STOP : ASKED_KILL);
 }
@@ -76,6 +65,24 @@ static void take_signals(struct supervisor *s) {
             stop(s);
         else if (!s->stops)
             reload(s);
+    }
+}
+
+/* ---- while it stops ------------------------------------------------------------------------- */
+/* MONO_NEVER: it was killed. */
+static struct mono kill_time(const struct supervisor *s, const struct process *p) {
+    return p->asked == ASKED_KILL ? MONO_NEVER
+                                  : mono_add(s->stopped, p->pool->settings.stop_grace_ms);
+}
+
+static void kill_late(struct supervisor *s, struct mono now) {
+    for (struct process *p = s->processes; p; p = p->next) {
+        if (!mono_reached(now, kill_time(s, p)))
+            continue;
+        log_event(LOG_process_killed, log_str("pool", p->pool->name), log_text("instance", p->hex),
+                  log_text("why", "it had pools.stop_grace to finish"));
+        p->asked = ASKED_KILL;
+        child_kill(&p->child);
     }
 }
 
@@ -113,12 +120,7 @@ static void turn(struct supervisor *s) {
     serve_link(s);
     struct mono now = clock_mono();
     if (s->stops) {
-        if (mono_reached(now, s->kill_at)) {
-            log_event(LOG_process_killed, log_u64("processes", s->n_processes),
-                      log_text("why", "they had broker.kill_grace to finish"));
-            ask_all(s, ASKED_KILL);
-            s->kill_at = MONO_NEVER;
-        }
+        kill_late(s, now);
     } else {
         pools_start_due(s, now);
         if (mono_reached(now, s->look_at)) {
@@ -140,8 +142,10 @@ static struct mono next_time(const struct supervisor *s) {
     struct mono next = client_next(s->client);
     if (client_is_up(s->client))
         next = sooner(next, s->report_at);
+    for (const struct process *p = s->processes; s->stops && p; p = p->next)
+        next = sooner(next, kill_time(s, p));
     if (s->stops)
-        return sooner(next, s->kill_at);
+        return next;
     next = sooner(next, s->look_at);
     for (size_t i = 0; i < s->n_pools; i++)
         next = sooner(next, s->pools[i].planned ? seats_next(&s->pools[i].seats) : s->plan_wait);
@@ -174,7 +178,7 @@ static void raise_limit(void) {
 static int open_all(struct supervisor *s, struct err *e) {
     raise_limit();
     s->plan_wait = mono_add(clock_mono(), PLAN_WAIT_MS);
-    if (open_signals(s, e) < 0 || pools_setup(s, e) < 0 || report_open(s, e) < 0)
+    if (signals_open(&s->signals, e) < 0 || pools_setup(s, e) < 0 || report_open(s, e) < 0)
         return -1;
     log_event(LOG_pools_starting, log_u64("pools", s->n_pools));
     orphans_find(s);
@@ -201,11 +205,8 @@ static void close_all(struct supervisor *s) {
 }
 
 int supervisor_run(const struct supervisor_options *o, struct err *e) {
-    struct supervisor s = {.options = o,
-                           .settings = o->settings,
-                           .arena = arena_new(ARENA_MAX),
-                           .signals = -1,
-                           .kill_at = MONO_NEVER};
+    struct supervisor s = {
+        .options = o, .settings = o->settings, .arena = arena_new(ARENA_MAX), .signals = -1};
     uint64_t seed;
     random_bytes(&seed, sizeof seed);
     s.rng = rng_seed(seed);

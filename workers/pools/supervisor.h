@@ -55,7 +55,8 @@ struct supervisor {
     int signals;
     unsigned stops;
     struct mono plan_wait; /* until then the broker may yet say how many to start */
-    struct mono report_at, look_at, kill_at;
+    struct mono report_at, look_at;
+    struct mono stopped; /* when we were told to stop */
 };
 
 void supervisor_set_log(const struct settings *s);
