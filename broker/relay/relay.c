@@ -89,13 +89,19 @@ void relay_close(struct relay *r, struct mono now, uint64_t job, uint64_t fence,
         r->effects.whole(r->effects.ctx, job, fence);
         return;
     }
+    bool missed = stream_is_missing(s);
     s->closed = true;
     s->last = is_of_attempt(s, last.epoch) ? last : (struct stream_position){0, 0};
     if (stream_before(s->target, s->last) && !MUTANT(relay_close_not_asked))
         s->target = s->last;
     try_whole(r, s);
-    if (stream_is_missing(s))
-        due_need(r, now, i);
+    if (!stream_is_missing(s))
+        return;
+    /* The report comes by another socket and may have overtaken what was said before it. */
+    struct mono later = mono_add(now, r->config.need_ms);
+    if (!missed && s->need_at.ms < later.ms)
+        s->need_at = later;
+    due_need(r, now, i);
 }
 
 void relay_end(struct relay *r, struct mono now, uint64_t job) {

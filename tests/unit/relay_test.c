@@ -228,6 +228,25 @@ static void an_end_without_a_stream_is_whole(void **state) {
     relay_destroy(&w.relay);
 }
 
+static void a_report_may_overtake_the_stream(void **state) {
+    (void)state;
+    struct world w = {.config = small()};
+    begin(&w);
+    open_it(&w);
+    frame(&w, FENCE, 1, 1);
+    close_at(&w, FENCE, 2);
+    assert_string_equal(turn(&w), "");
+    assert_int_equal(relay_next(w.relay).ms, 1100);
+    w.now = 1050;
+    frame(&w, FENCE, 2, 1);
+    assert_string_equal(turn(&w), "whole(512) ");
+    relay_open(w.relay, now(&w), JOB, 2 * FENCE, TOKEN, false);
+    relay_close(w.relay, now(&w), JOB, 2 * FENCE, (struct stream_position){2 * FENCE, 1});
+    w.now = 1150;
+    assert_string_equal(turn(&w), "need(1024,1024.0) ");
+    relay_destroy(&w.relay);
+}
+
 /* ---- keeping -------------------------------------------------------------------------------- */
 static void an_ended_stream_is_kept_for_a_time(void **state) {
     (void)state;
@@ -326,6 +345,7 @@ int main(void) {
         cmocka_unit_test(resets_and_attempts_begin_anew),
         cmocka_unit_test(who_knows_more_than_a_new_relay_waits),
         cmocka_unit_test(an_end_without_a_stream_is_whole),
+        cmocka_unit_test(a_report_may_overtake_the_stream),
         cmocka_unit_test(an_ended_stream_is_kept_for_a_time),
         cmocka_unit_test(what_was_let_go_is_said_again),
         cmocka_unit_test(bounds_are_kept),
