@@ -135,7 +135,7 @@ void attempt_started(struct core *c, uint32_t i) {
         return;
     job_mark(j, JOB_STARTED);
     worker_at(c, x->worker)->started++;
-    if (x->timeout_ms && !x->asked_ms)
+    if (x->timeout_ms && !x->asked_ms && !stream_holds_result(c, i))
         timer_set(c, TIMER_JOB_EXTRA, i, c->now.ms + x->timeout_ms);
 }
 
@@ -224,6 +224,8 @@ uint64_t attempt_held(struct core *c, uint32_t i, uint64_t wait_ms, struct str t
 void attempt_stop(struct core *c, uint32_t i, enum err_code why, uint64_t after) {
     struct job *j = job_at(c, i);
     struct extra *x = job_extra(c, j);
+    if (stream_holds_result(c, i))
+        return; /* it has stopped */
     if (!x->asked_ms) {
         x->asked_ms = c->now.ms;
         timer_set(c, TIMER_JOB_EXTRA, i, c->now.ms + c->config.cancel_grace_ms);
@@ -236,6 +238,11 @@ void attempt_stop(struct core *c, uint32_t i, enum err_code why, uint64_t after)
     MSG_SET(&m, attempt_ref, code, (uint64_t)why);
     const struct worker *w = worker_at(c, x->worker);
     send_to(c, session_at(c, w->session)->link, VERB_cancel_attempt, 0, &m, STR(""), after);
+}
+
+void attempt_reported(struct core *c, uint32_t i) {
+    job_extra(c, job_at(c, i))->asked_ms = 0;
+    timer_clear(c, TIMER_JOB_EXTRA, i);
 }
 
 static void disobeyed(struct core *c, uint32_t i) {

@@ -210,6 +210,8 @@ uint64_t attempt_requeue(struct core *c, uint32_t i);
 uint64_t attempt_failed(struct core *c, uint32_t i, enum err_code code, struct str text);
 void attempt_stop(struct core *c, uint32_t i, enum err_code why, uint64_t after);
 void attempt_timer(struct core *c, uint32_t i);
+/* Its worker has done with it: nothing is asked of that any more, and no time is counted. */
+void attempt_reported(struct core *c, uint32_t i);
 /* The next fence; the `width - 1` behind it are never given: epochs of its stream. */
 uint64_t fence_next(struct core *c, uint32_t width);
 
@@ -229,6 +231,7 @@ void streams_durable(struct core *c);
 uint64_t stream_open(struct core *c, uint32_t i, bool heard);
 /* True: the result waits until all that the attempt wrote has arrived. */
 bool stream_hold_result(struct core *c, uint32_t i, const struct msg_result *m, struct str result);
+bool stream_holds_result(const struct core *c, uint32_t i);
 void stream_drop_result(struct core *c, uint32_t i);
 void stream_position(const struct core *c, uint32_t i, uint64_t *epoch, uint64_t *seq);
 void stream_free(struct core *c, uint32_t i);
@@ -326,6 +329,7 @@ void on_retry_job(struct core *c, const void *message, struct str payload);
 void on_watch_job(struct core *c, const void *message, struct str payload);
 void on_attach(struct core *c, const void *message, struct str payload);
 void on_detach(struct core *c, const void *message, struct str payload);
+void refuse_attach(struct core *c, const struct err *bad); /* an item that could not be read */
 void on_get_status(struct core *c, const void *message, struct str payload);
 void on_list_queues(struct core *c, const void *message, struct str payload);
 void on_list_workers(struct core *c, const void *message, struct str payload);

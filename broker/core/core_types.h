@@ -247,7 +247,8 @@ struct session {
     uint32_t reply_items;
     uint64_t highest;
     bool gone, supervisor;
-    bool quiet; /* silent for a lease: attached to nothing */
+    bool quiet;        /* was silent for a lease and lost what it was attached to: to be told */
+    uint64_t quiet_ms; /* the silence that was last acted on: since when, plus one */
     struct str name, host;
     uint32_t pid;
 };

@@ -65,7 +65,9 @@ void dispatch_send(struct core *c, uint32_t i) {
 
 static void give(struct core *c, uint32_t i, uint32_t worker) {
     struct job *j = job_at(c, i);
-    attempt_begin(c, i, worker, fence_next(c, job_streams(c, i) ? STREAM_FENCES : 1));
+    attempt_begin(
+        c, i, worker,
+        fence_next(c, job_streams(c, i) && !MUTANT(stream_fences_dense) ? STREAM_FENCES : 1));
     c->stats.dispatched++;
     job_record(c, i, STR(""));
     job_mark(j, JOB_TO_SEND);

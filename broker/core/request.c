@@ -83,7 +83,9 @@ bool core_request(struct core *c, uint64_t link, enum role role, enum verb verb,
  */
 static void bad_item(struct core *c, const struct err *bad) {
     c->stats.malformed++;
-    if (c->request.handler->kept)
+    if (c->request.verb == VERB_attach)
+        refuse_attach(c, bad);
+    else if (c->request.handler->kept)
         answer(c, &(struct reply_item){.code = (uint32_t)bad->code}, bad, 0);
     else
         reply_error(c, c->request.link, c->request.sequence, bad);

@@ -350,9 +350,10 @@ void session_end(struct core *c, uint32_t si) {
 
 /* Whoever is silent listens to nothing; he is told to say HELLO when he speaks again. */
 static void session_quiet(struct core *c, struct session *s) {
-    s->quiet = true;
-    for (uint32_t wi = s->watches; wi;) {
+    s->quiet_ms = s->heard_ms + 1;
+    for (uint32_t wi = s->watches; wi && !MUTANT(stream_silent_stay);) {
         struct watch *w = slab_at(&c->watches, wi);
+        s->quiet |= w->streams;
         stream_detach(c, w);
         wi = w->session_next;
     }
@@ -362,7 +363,8 @@ void sessions_check(struct core *c) {
     uint64_t lease_ms = c->config.heartbeat_ms * c->config.missed_max;
     SLAB_EACH(i, &c->sessions) {
         struct session *s = session_at(c, i);
-        if (!s->quiet && s->watches && c->awake_ms - s->heard_ms > lease_ms)
+        bool silent = c->awake_ms - s->heard_ms > lease_ms;
+        if (silent && s->watches && s->quiet_ms != s->heard_ms + 1)
             session_quiet(c, s);
         if (!s->worker && c->awake_ms - s->heard_ms > c->config.reply_keep_ms)
             session_end(c, i);

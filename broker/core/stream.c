@@ -81,9 +81,12 @@ static uint64_t topic_of(const struct session *s) {
     return to;
 }
 
+/* A kind that does not stream has nothing to send; being attached counts all the same. */
 static void order_attach(struct core *c, uint32_t i, const struct session *s, uint64_t epoch,
                          uint64_t seq) {
     const struct job *j = job_at(c, i);
+    if (!job_streams(c, i))
+        return;
     order(c, &(struct stream_order){.what = STREAM_ATTACH,
                                     .job = j->id,
                                     .to = topic_of(s),
@@ -128,22 +131,23 @@ static void waits_no_more(struct core *c, uint32_t at) {
     c->uncommitted.n--;
 }
 
-/* Nothing of a job that was not acknowledged reaches anybody: until then it is only noted. */
+/* Nothing of a job that was not acknowledged reaches anybody: until then it is only noted. One that
+ * has ended meanwhile is asked for again by whoever lacks the end of its stream. */
 void stream_attach(struct core *c, uint32_t i, uint32_t session, uint64_t epoch, uint64_t seq) {
     const struct job *j = job_at(c, i);
-    if (!job_state_terminal(j->state)) {
+    bool ended = job_state_terminal(j->state);
+    if (!ended) {
         struct watch *w = slab_at(&c->watches, watch_find(c, i, session));
         if (!w->streams) {
             w->streams = true;
             need_stream(c, i)->attached++;
             set_timer(c, i);
         }
-        if (!acknowledged(c, j) && !MUTANT(stream_before_commit)) {
-            wait_for_commit(c, job_extra(c, j)->stream);
-            return;
-        }
     }
-    order_attach(c, i, session_at(c, session), epoch, seq);
+    if (acknowledged(c, j) || MUTANT(stream_before_commit))
+        order_attach(c, i, session_at(c, session), epoch, seq);
+    else if (!ended)
+        wait_for_commit(c, job_extra(c, j)->stream);
 }
 
 void streams_durable(struct core *c) {
@@ -159,15 +163,20 @@ void streams_durable(struct core *c) {
     }
 }
 
+static void order_detach(struct core *c, uint32_t i, const struct session *s) {
+    if (job_streams(c, i))
+        order(c, &(struct stream_order){
+                     .what = STREAM_DETACH, .job = job_at(c, i)->id, .to = topic_of(s)});
+}
+
 void stream_detach(struct core *c, struct watch *w) {
     if (!w->streams)
         return;
     w->streams = false;
-    order(c, &(struct stream_order){.what = STREAM_DETACH,
-                                    .job = job_at(c, w->job)->id,
-                                    .to = topic_of(session_at(c, w->session))});
     struct stream *s = job_stream(c, w->job);
     ASSERT(s && s->attached > 0);
+    if (!s->waits)
+        order_detach(c, w->job, session_at(c, w->session));
     if (--s->attached == 0) {
         s->alone_ms = c->now.ms;
         set_timer(c, w->job);
@@ -249,6 +258,7 @@ bool stream_hold_result(struct core *c, uint32_t i, const struct msg_result *m, 
         s->held = hold(m, result);
         s->held_ms = c->now.ms;
         set_timer(c, i);
+        attempt_reported(c, i);
     }
     order(c, &(struct stream_order){.what = STREAM_CLOSE,
                                     .job = j->id,
@@ -258,11 +268,14 @@ bool stream_hold_result(struct core *c, uint32_t i, const struct msg_result *m, 
     return true;
 }
 
+bool stream_holds_result(const struct core *c, uint32_t i) {
+    const struct stream *s = job_stream(c, i);
+    return s && s->held;
+}
+
 void stream_drop_result(struct core *c, uint32_t i) {
     struct stream *s = job_stream(c, i);
-    if (!s)
-        return;
-    if (!s->held)
+    if (!s || !s->held)
         return;
     MEM_FREE(s->held);
     set_timer(c, i);
@@ -336,11 +349,13 @@ static void answer_attach(struct core *c, const struct msg_attach *m, enum job_s
                           const struct err *e) {
     struct msg_attached a = {0};
     MSG_SET(&a, attached, code, (uint64_t)e->code);
-    MSG_SET(&a, attached, id, m->id);
+    if (m->id)
+        MSG_SET(&a, attached, id, m->id);
     if (e->code)
         MSG_SET(&a, attached, text, str_of(e->text));
     else if (state)
         MSG_SET(&a, attached, state, (uint64_t)state);
+    c->stats.refused += e->code != ERR_OK;
     send_to(c, c->request.link, VERB_attached, c->request.sequence, &a, STR(""), 0);
 }
 
@@ -354,11 +369,16 @@ void on_attach(struct core *c, const void *message, struct str payload) {
                       str_eq(m->tenant, tenant_at(c, job_at(c, i)->tenant)->row.name));
     if (!mine)
         err_set(&e, ERR_NOT_FOUND, "job %s: not known, or past retention", id_show(m->id).at);
-    else if (watch_job(c, i, &e) < 0)
-        c->stats.refused++;
+    else
+        watch_job(c, i, &e);
     answer_attach(c, m, mine ? (enum job_state)job_at(c, i)->state : JOB_NONE, &e);
-    if (!e.code && job_streams(c, i))
+    if (!e.code)
         stream_attach(c, i, c->request.session_index, m->epoch, m->seq);
+}
+
+void refuse_attach(struct core *c, const struct err *bad) {
+    struct msg_attach nameless = {0};
+    answer_attach(c, &nameless, JOB_NONE, bad);
 }
 
 void on_detach(struct core *c, const void *message, struct str payload) {
@@ -368,6 +388,10 @@ void on_detach(struct core *c, const void *message, struct str payload) {
     uint32_t w = i ? watch_find(c, i, c->request.session_index) : 0;
     if (w)
         watch_drop(c, w);
+    else if (i &&
+             job_state_terminal(
+                 job_at(c, i)->state)) /* it has ended, and the relay may still be telling of it */
+        order_detach(c, i, c->request.session);
 }
 
 void streams_check(const struct core *c) {

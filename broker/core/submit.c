@@ -213,7 +213,7 @@ static void journal_job(struct core *c, uint32_t i, const struct msg_rec_spec *s
 }
 
 static void attach_offer(struct core *c, const struct offer *o, uint32_t i) {
-    if (o->m->attach && job_streams(c, i))
+    if (o->m->attach)
         stream_attach(c, i, c->request.session_index, 0, 0);
 }
 

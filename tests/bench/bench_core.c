@@ -198,10 +198,28 @@ static void turn(struct bench *b, uint32_t n) {
     core_end(b->core, true);
 }
 
+/* Its kinds do not stream. */
+static uint64_t on_token(void *ctx, uint64_t fence) {
+    (void)ctx;
+    return fence;
+}
+
+static void on_stream(void *ctx, const struct stream_order *o) {
+    (void)ctx;
+    (void)o;
+}
+
 static void setup(struct bench *b, bool keep) {
     struct core_config k = core_config_default();
     k.done_jobs = k.dead_jobs = keep ? 100000 : 1000;
-    struct effects fx = {b, on_append, on_release, on_load, on_send, on_event};
+    struct effects fx = {.ctx = b,
+                         .append = on_append,
+                         .release = on_release,
+                         .load = on_load,
+                         .send = on_send,
+                         .event = on_event,
+                         .token = on_token,
+                         .stream = on_stream};
     b->core = core_new(&k, &fx);
     b->pos = 64;
     b->scratch = BUF(1U << 20);

@@ -52,6 +52,19 @@ static void event(void *ctx, const struct event *e) {
     w->effects.event(w->effects.ctx, e);
 }
 
+static uint64_t token(void *ctx, uint64_t fence) {
+    struct world *w = ctx;
+    return w->effects.token(w->effects.ctx, fence);
+}
+
+/* In place of the relay's thread: what comes later to whoever is attached is lost, and all that was
+ * written has always arrived by the next turn. */
+static void stream(void *ctx, const struct stream_order *o) {
+    struct world *w = ctx;
+    if (o->what == STREAM_CLOSE)
+        w->closed[w->n_closed++ % WORLD_SEEN] = (struct attempt){o->job, o->fence};
+}
+
 /* ---- a turn -----------------------------------------------------------------------------------
  */
 static void hear_loads(struct world *w) {
@@ -76,6 +89,9 @@ static void hear(struct world *w) {
         core_durable(w->core, durable);
     }
     hear_loads(w);
+    for (uint32_t n = 0; n < w->n_closed && n < WORLD_SEEN; n++)
+        core_stream_whole(w->core, w->closed[n].job, w->closed[n].fence);
+    w->n_closed = 0;
 }
 
 static void clean_record(void *ctx, const struct journal_record *r) {
@@ -171,10 +187,11 @@ static int replay(void *ctx, const struct journal_record *r, struct err *e) {
     return 0;
 }
 
-static void set_kind(struct world *w, struct str name, bool speculative) {
+static void set_kind(struct world *w, struct str name, bool speculative, bool streams) {
     struct msg_kind_info kind = {0};
     MSG_SET(&kind, kind_info, kind, name);
     MSG_SET(&kind, kind_info, speculative, speculative);
+    MSG_SET(&kind, kind_info, streams, streams);
     core_set_kind(w->core, &kind);
 }
 
@@ -184,12 +201,19 @@ static void start(struct world *w) {
     ASSERT(rc == 0);
     w->failed = false;
     w->outbox = outbox_new((struct peers *)(void *)w, w->config.items_max, w->config.bytes_max);
-    effects_init(&w->context, w->journal, w->outbox);
+    effects_init(&w->context, w->journal, w->outbox, NULL);
     w->effects = effects_of(&w->context);
-    struct effects watched = {w, append, release, load, send, event};
+    struct effects watched = {.ctx = w,
+                              .append = append,
+                              .release = release,
+                              .load = load,
+                              .send = send,
+                              .event = event,
+                              .token = token,
+                              .stream = stream};
     w->core = core_new(&w->config, &watched);
-    set_kind(w, STR("a"), false);
-    set_kind(w, STR("b"), true);
+    set_kind(w, STR("a"), false, false);
+    set_kind(w, STR("b"), true, true);
     core_set_pool(w->core, STR("a"), 1, 3);
     receiver_init(&w->receiver, w->core, (struct peers *)(void *)w, w->outbox, &w->config);
     begin(w);

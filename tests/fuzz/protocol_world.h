@@ -69,7 +69,8 @@ struct world {
     bool failed;
     uint64_t ids[WORLD_SEEN]; /* from SUBMITTED; the newest overwrite the oldest */
     struct attempt given[WORLD_SEEN];
-    uint32_t n_ids, n_given;
+    struct attempt closed[WORLD_SEEN]; /* since the last turn: their streams are asked for */
+    uint32_t n_ids, n_given, n_closed;
 };
 
 /* ---- protocol_world.c ------------------------------------------------------------------------ */

@@ -4,6 +4,19 @@
 
 /* ---- effects -----------------------------------------------------------------------------------
  */
+/* The texts of specifications are literals of the tests. */
+static void keep_record(struct world *w, const struct record *r, uint64_t pos) {
+    assert_true(w->n_journal < 256);
+    struct kept_record *k = &w->journal[w->n_journal++];
+    *k = (struct kept_record){.pos = pos, .state = *r->state, .has_spec = r->spec != NULL};
+    if (r->spec)
+        k->spec = *r->spec;
+    assert_true(r->state->text.len < sizeof k->text);
+    if (r->state->text.len)
+        memcpy(k->text, r->state->text.at, r->state->text.len);
+    k->state.text = str_make(k->text, r->state->text.len);
+}
+
 static uint64_t on_append(void *ctx, const struct record *r, uint32_t *bytes) {
     struct world *w = ctx;
     if (r->type == REC_QUEUE)
@@ -11,6 +24,8 @@ static uint64_t on_append(void *ctx, const struct record *r, uint32_t *bytes) {
     *bytes = 100;
     w->records++;
     w->pos += 100;
+    if (w->journaled && r->state)
+        keep_record(w, r, w->pos - 100);
     return w->pos - 100;
 }
 
@@ -25,10 +40,24 @@ static void on_release(void *ctx, uint64_t pos, uint32_t bytes) {
 /* A job that waits for its time has no body in memory: it is read back in the next turn. */
 static void on_load(void *ctx, uint64_t pos, uint32_t bytes, uint64_t token) {
     struct world *w = ctx;
-    (void)pos;
     (void)bytes;
     assert_true(w->n_loads < 4096);
+    w->load_pos[w->n_loads] = pos;
     w->loads[w->n_loads++] = token;
+}
+
+static void give_kept(struct world *w, uint64_t token, uint64_t pos) {
+    for (uint32_t k = 0; k < w->n_journal; k++) {
+        struct kept_record *row = &w->journal[k];
+        if (row->pos != pos)
+            continue;
+        struct record r = {.type = row->has_spec ? REC_JOB : REC_STATE,
+                           .state = &row->state,
+                           .spec = row->has_spec ? &row->spec : NULL};
+        core_loaded(w->core, token, &r);
+        return;
+    }
+    fail_msg("a record that is not there is read");
 }
 
 void world_give_loads(struct world *w) {
@@ -40,8 +69,13 @@ void world_give_loads(struct world *w) {
         MSG_SET(&spec, rec_spec, unique, w->unique);
     struct msg_rec_state state = {0};
     struct record r = {.type = REC_JOB, .state = &state, .spec = &spec};
-    while (w->n_loads)
-        core_loaded(w->core, w->loads[--w->n_loads], &r);
+    while (w->n_loads) {
+        uint64_t token = w->loads[--w->n_loads];
+        if (w->journaled)
+            give_kept(w, token, w->load_pos[w->n_loads]);
+        else
+            core_loaded(w->core, token, &r);
+    }
 }
 
 static void keep_text(struct world *w, struct str text) {
@@ -55,8 +89,11 @@ static void on_send(void *ctx, const struct letter *l) {
     struct world *w = ctx;
     assert_true(w->n < LETTERS);
     struct seen *s = &w->letters[w->n++];
-    *s =
-        (struct seen){.link = l->link, .after = l->after, .sequence = l->sequence, .verb = l->verb};
+    *s = (struct seen){.link = l->link,
+                       .after = l->after,
+                       .sequence = l->sequence,
+                       .verb = l->verb,
+                       .orders = w->n_orders};
     if (l->verb == VERB_submitted) {
         const struct msg_submitted *m = l->message;
         s->code = m->code;
@@ -68,7 +105,25 @@ static void on_send(void *ctx, const struct letter *l) {
         const struct msg_dispatch *m = l->message;
         s->job = m->job;
         s->fence = m->fence;
-    } else if (l->verb == VERB_result_ack || l->verb == VERB_lost) {
+        s->token = m->token;
+    } else if (l->verb == VERB_attached) {
+        const struct msg_attached *m = l->message;
+        s->code = m->code;
+        s->id = m->id;
+        s->state = m->state;
+        if (m->code)
+            keep_text(w, m->text);
+    } else if (l->verb == VERB_stream_need) {
+        const struct msg_stream_need *m = l->message;
+        *s = (struct seen){.link = l->link,
+                           .verb = l->verb,
+                           .job = m->job,
+                           .fence = m->fence,
+                           .token = m->token,
+                           .epoch = m->epoch,
+                           .seq = m->seq};
+    } else if (l->verb == VERB_result_ack || l->verb == VERB_lost ||
+               l->verb == VERB_cancel_attempt) {
         const struct msg_attempt_ref *m = l->message;
         s->job = m->job;
         s->fence = m->fence;
@@ -76,6 +131,13 @@ static void on_send(void *ctx, const struct letter *l) {
         const struct msg_finished *m = l->message;
         s->job = m->id;
         s->state = m->state;
+        s->epoch = m->epoch;
+        s->seq = m->seq;
+        s->error = m->error;
+        assert_true(l->payload.len < sizeof w->result);
+        if (l->payload.len)
+            memcpy(w->result, l->payload.at, l->payload.len);
+        w->result[l->payload.len] = '\0';
     } else if (l->verb == VERB_why_info) {
         const struct msg_why_info *m = l->message;
         memcpy(s->reason, m->reason.at, m->reason.len);
@@ -93,8 +155,19 @@ static void on_send(void *ctx, const struct letter *l) {
 }
 
 static void on_event(void *ctx, const struct event *e) {
+    struct world *w = ctx;
+    w->events[e->what]++;
+}
+
+static uint64_t on_token(void *ctx, uint64_t fence) {
     (void)ctx;
-    (void)e;
+    return ~fence;
+}
+
+static void on_stream(void *ctx, const struct stream_order *o) {
+    struct world *w = ctx;
+    assert_true(w->n_orders < 256);
+    w->orders[w->n_orders++] = *o;
 }
 
 /* ---- doing ----------------------------------------------------------------------------------- */
@@ -167,7 +240,14 @@ void world_result(struct world *w, uint64_t link, uint64_t job, uint64_t fence, 
 }
 
 void world_new(struct world *w) {
-    struct effects fx = {w, on_append, on_release, on_load, on_send, on_event};
+    struct effects fx = {.ctx = w,
+                         .append = on_append,
+                         .release = on_release,
+                         .load = on_load,
+                         .send = on_send,
+                         .event = on_event,
+                         .token = on_token,
+                         .stream = on_stream};
     if (!w->config.jobs_max)
         w->config = core_config_default();
     w->config.backoff_ms = 100;
@@ -177,13 +257,55 @@ void world_new(struct world *w) {
     w->wall = 1700000000000;
 }
 
+void world_set_kind(struct world *w, struct msg_kind_info kind) {
+    uint32_t k = 0;
+    while (k < w->n_kinds && !str_eq(w->kinds[k].kind, kind.kind))
+        k++;
+    assert_true(k < 4);
+    w->n_kinds += k == w->n_kinds;
+    w->kinds[k] = kind;
+    core_set_kind(w->core, &kind);
+}
+
+/* What was appended by now is there; which of a job's records is the newest the core must see. */
+void world_restart(struct world *w) {
+    uint64_t pos = w->pos, now = w->now, wall = w->wall;
+    struct msg_rec_epoch epoch = {0};
+    MSG_SET(&epoch, rec_epoch, epoch, core_epoch(w->core));
+    MSG_SET(&epoch, rec_epoch, at_ms, wall);
+    core_destroy(&w->core);
+    world_new(w);
+    w->pos = pos + 100;
+    w->now = now;
+    w->wall = wall;
+    w->n_loads = 0;
+    w->records = 1 + w->n_journal;
+    core_begin(w->core, (struct mono){w->now}, (struct wall){w->wall});
+    for (uint32_t k = 0; k < w->n_kinds; k++)
+        core_set_kind(w->core, &w->kinds[k]);
+    core_replay(w->core, pos, 100, &(struct record){.type = REC_EPOCH, .other = &epoch});
+    for (uint32_t k = 0; k < w->n_journal; k++) {
+        struct kept_record *row = &w->journal[k];
+        core_replay(w->core, row->pos, 100,
+                    &(struct record){.type = row->has_spec ? REC_JOB : REC_STATE,
+                                     .state = &row->state,
+                                     .spec = row->has_spec ? &row->spec : NULL});
+    }
+    core_start(w->core, (struct mono){w->now}, (struct wall){w->wall});
+    world_turn(w, 1);
+    assert_true(core_open(w->core));
+    world_begin(w, 1);
+    world_hello(w, 1, ROLE_OPERATOR, 0);
+    world_end(w);
+}
+
 int world_set_up(void **state) {
     struct world *w = MEM_NEW(struct world);
     world_new(w);
     struct msg_kind_info kind = {0};
     MSG_SET(&kind, kind_info, kind, STR("k"));
     core_begin(w->core, (struct mono){w->now}, (struct wall){w->wall});
-    core_set_kind(w->core, &kind);
+    world_set_kind(w, kind);
     core_start(w->core, (struct mono){w->now}, (struct wall){w->wall});
     world_turn(w, 1);
     assert_true(core_open(w->core));

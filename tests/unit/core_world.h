@@ -18,9 +18,20 @@ struct seen {
     uint64_t link, after, sequence;
     enum verb verb;
     uint64_t job, fence, code, id, next;
+    uint64_t token, epoch, seq, error;
+    uint32_t orders; /* of the relay, before it */
     bool duplicate;
     uint64_t state;
     char reason[32];
+};
+
+/* A job's record as a restart reads it. */
+struct kept_record {
+    uint64_t pos;
+    struct msg_rec_state state;
+    struct msg_rec_spec spec;
+    bool has_spec;
+    char text[160];
 };
 
 struct world {
@@ -29,17 +40,29 @@ struct world {
     struct seen letters[LETTERS];
     uint32_t n;
     uint64_t sequence;
-    uint64_t loads[4096];
+    uint64_t loads[4096], load_pos[4096];
     uint32_t n_loads;
     struct str unique; /* of what is read back */
     struct core_config config;
     uint32_t records; /* appended and not released */
     char text[160];   /* of the last refusal */
     uint64_t version; /* of the last record of a queue */
+    struct stream_order orders[256];
+    uint32_t n_orders;
+    struct kept_record journal[256]; /* of jobs, where `journaled` */
+    uint32_t n_journal;
+    bool journaled;
+    struct msg_kind_info kinds[4]; /* as configured; the first is k */
+    uint32_t n_kinds;
+    char result[64]; /* of the last FINISHED */
+    uint32_t events[EVENT_stream_incomplete + 1];
 };
 
 /* A core of `config`, or of the usual one, before its start. */
 void world_new(struct world *w);
+void world_set_kind(struct world *w, struct msg_kind_info kind);
+/* Ends the core and begins another one, which reads back what was appended (`journaled`). */
+void world_restart(struct world *w);
 void world_give_loads(struct world *w);
 void world_begin(struct world *w, uint64_t later_ms);
 void world_end(struct world *w);

@@ -230,7 +230,7 @@ static void loads_wait(void **state) {
     (void)state;
     assert_int_equal(journal_open_memory(&j, memory, &e), 0);
     assert_int_equal(journal_replay(j, NULL, NULL, NULL, &e), 0);
-    effects_init(&x, j, outbox);
+    effects_init(&x, j, outbox, NULL);
     struct effects fx = effects_of(&x);
     for (uint32_t i = 0; i < RECORDS; i++) {
         struct msg_rec_epoch m = {0};
