@@ -7,6 +7,7 @@
 
 #define TICK_MS   50
 #define RESEND_MS 300
+#define BEAT_MS   200
 
 static enum role role_of(uint32_t i) {
     return i == 0 ? ROLE_OPERATOR : ROLE_CLIENT;
@@ -54,7 +55,12 @@ static void fill_place(struct sim *s, uint32_t i, struct msg_submit *m) {
     /* More than there is room for. */
     static const char *const passing[] = {"a", "b", "c", "d", "e", "f"};
     static const char *const tenants[] = {"poor", "rich", "other"};
-    MSG_SET(m, submit, kind, rng_below(&s->rng, 3) ? STR("plain") : STR("quick"));
+    static const char *const kinds[] = {"plain", "plain", "plain", "quick", "talk"};
+    MSG_SET(m, submit, kind, str_of(kinds[rng_below(&s->rng, 5)]));
+    if (i == 0 && rng_below(&s->rng, 2))
+        MSG_SET(m, submit, attach, true);
+    if (rng_below(&s->rng, 100) < 6)
+        MSG_SET(m, submit, grace_ms, 1 + rng_below(&s->rng, 4000));
     if (rng_below(&s->rng, 3))
         MSG_SET(m, submit, queue, str_of(queues[rng_below(&s->rng, 3)]));
     if (rng_below(&s->rng, 2))
@@ -182,6 +188,29 @@ static void watch_some(struct sim *s, uint32_t i) {
     }
 }
 
+/* The operator listens to some, and to some no more. */
+static void listen_some(struct sim *s, uint32_t i) {
+    struct client_sim *c = &s->clients[i];
+    if (s->now - c->beat_at >= BEAT_MS) {
+        struct msg_heartbeat m = {0};
+        MSG_SET(&m, heartbeat, epoch, c->epoch);
+        c->beat_at = s->now;
+        say(s, i, VERB_heartbeat, 0, &m, STR(""));
+    }
+    struct offer_row *o = rng_below(&s->rng, 4) ? NULL : random_offer(s, i);
+    if (!o || o->fate != FATE_acked)
+        return;
+    if (rng_below(&s->rng, 3)) {
+        struct msg_attach m = {0};
+        MSG_SET(&m, attach, id, o->id);
+        say(s, i, VERB_attach, ++c->sequence, &m, STR(""));
+    } else {
+        struct msg_get_job m = {0};
+        MSG_SET(&m, get_job, id, o->id);
+        say(s, i, VERB_detach, 0, &m, STR(""));
+    }
+}
+
 static void send_request(struct sim *s, uint32_t i) {
     struct client_sim *c = &s->clients[i];
     c->request_at = s->now;
@@ -254,6 +283,8 @@ void client_tick(struct sim *s, uint32_t i) {
         offer_some(s, i);
     ask_again(s, i);
     watch_some(s, i);
+    if (i == 0)
+        listen_some(s, i);
     if (c->request && s->now - c->request_at > RESEND_MS)
         send_request(s, i);
     if (!c->request && !s->healing && rng_below(&s->rng, 30) == 0)

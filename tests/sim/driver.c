@@ -80,6 +80,14 @@ static void on_event(void *ctx, const struct event *e) {
         observe_lost_worker(s, e->text);
 }
 
+static uint64_t on_token(void *ctx, uint64_t fence) {
+    return relay_token(ctx, fence);
+}
+
+static void on_stream(void *ctx, const struct stream_order *o) {
+    relay_order(ctx, o);
+}
+
 /* ---- life
  * ---------------------------------------------------------------------------------------- */
 static struct core_config config_of(const struct sim *s) {
@@ -107,12 +115,13 @@ static struct core_config config_of(const struct sim *s) {
 static void declare(struct core *c) {
     static const struct {
         const char *name;
-        bool speculative;
-    } kinds[] = {{"plain", false}, {"quick", true}};
-    for (size_t k = 0; k < 2; k++) {
+        bool speculative, streams;
+    } kinds[] = {{"plain", false, false}, {"quick", true, false}, {"talk", true, true}};
+    for (size_t k = 0; k < 3; k++) {
         struct msg_kind_info m = {0};
         MSG_SET(&m, kind_info, kind, str_of(kinds[k].name));
         MSG_SET(&m, kind_info, speculative, kinds[k].speculative);
+        MSG_SET(&m, kind_info, streams, kinds[k].streams);
         core_set_kind(c, &m);
     }
     struct limit_config tight = {.concurrency = 2};
@@ -129,7 +138,14 @@ static void declare(struct core *c) {
 void broker_start(struct sim *s) {
     struct broker_sim *b = &s->broker;
     struct core_config k = config_of(s);
-    struct effects fx = {s, on_append, on_release, on_load, on_send, on_event};
+    struct effects fx = {.ctx = s,
+                         .append = on_append,
+                         .release = on_release,
+                         .load = on_load,
+                         .send = on_send,
+                         .event = on_event,
+                         .token = on_token,
+                         .stream = on_stream};
     b->core = core_new(&k, &fx);
     b->life++;
     b->started_at = s->now;
@@ -160,6 +176,7 @@ void broker_crash(struct sim *s) {
         return;
     sim_say(s, "broker crashes");
     forget_all(s);
+    relay_done(s);
     b->frozen = false;
     b->turn_due = false;
     b->life++;
@@ -300,6 +317,10 @@ void broker_loaded(struct sim *s, uint64_t who) {
         sim_fail(s, "a record cannot be loaded: %s", e.text);
     core_begin(b->core, (struct mono){s->now + 1}, sim_wall(s));
     core_loaded(b->core, token, &r);
+    broker_said(s);
+}
+
+void broker_said(struct sim *s) {
     out_close(s);
     broker_wake(s);
 }

@@ -98,7 +98,9 @@ static void see_job(struct sim *s, const struct record *r, uint64_t pos) {
     copy_text(row.unique, p->unique);
     copy_text(row.queue, p->queue);
     copy_text(row.tenant, p->tenant);
-    row.speculative = str_eq(p->kind, STR("quick")) && !row.key[0] && !row.unique[0];
+    row.streams = str_eq(p->kind, STR("talk"));
+    row.speculative =
+        (str_eq(p->kind, STR("quick")) || row.streams) && !row.key[0] && !row.unique[0];
     check_new(s, &row);
     o->rows[o->n++] = row;
 }
@@ -121,6 +123,27 @@ static void see_end(struct sim *s, struct row *r, const struct msg_rec_state *m,
         o->dones[o->dones_n++] = (struct done_row){pos, (uint32_t)(r - o->rows)};
 }
 
+/* What the attempt reported is taken when its stream is whole, or when it was waited for. */
+static void see_stream_end(struct sim *s, struct row *r, const struct msg_rec_state *m,
+                           uint64_t pos) {
+    const struct observer *o = s->eye;
+    const struct relay_row *relay = relay_find(s, r->id);
+    if (o->result && o->result->job == m->id && o->result->fence == r->fence &&
+        MSG_HAS(o->result, result, epoch))
+        sim_fail(s, "a result of job %s was taken before its stream had arrived",
+                 id_show(r->id).at);
+    bool whole = o->whole_job == r->id;
+    bool closed = relay && relay->closed_fence == r->fence;
+    bool late = closed && s->now - relay->closed_at >= s->broker.core->config.kill_grace_ms;
+    if (m->state == JOB_done && closed && !whole && !late)
+        sim_fail(s, "job %s is done, and nobody said that its stream has arrived",
+                 id_show(r->id).at);
+    if (whole || late) {
+        r->result_fence = whole ? o->whole_fence : relay->closed_fence;
+        r->result_pos = pos;
+    }
+}
+
 static void see_state(struct sim *s, const struct record *rec, uint64_t pos) {
     struct observer *o = s->eye;
     const struct msg_rec_state *m = rec->state;
@@ -141,6 +164,8 @@ static void see_state(struct sim *s, const struct record *rec, uint64_t pos) {
         see_end(s, r, m, pos);
     else if (r->ended_state)
         come_back(s, r);
+    if (r->streams && m->state != JOB_running && m->state != JOB_cancelling)
+        see_stream_end(s, r, m, pos);
     if (o->result && o->result->job == m->id && m->state != JOB_running) {
         r->result_fence = o->result->fence;
         r->result_pos = pos;
@@ -159,6 +184,17 @@ void observe_append(struct sim *s, const struct record *r, uint64_t pos) {
 
 void observe_result(struct sim *s, const struct msg_result *m) {
     s->eye->result = m;
+}
+
+void observe_whole(struct sim *s, uint64_t job, uint64_t fence) {
+    s->eye->whole_job = job;
+    s->eye->whole_fence = fence;
+}
+
+void observe_attach(struct sim *s, uint64_t job) {
+    const struct row *r = find(s->eye, job);
+    if (r && r->durability == DURABLE_SYNC && r->body_pos >= disk_durable_pos(&s->disk))
+        sim_fail(s, "job %s was attached to before its submission was durable", id_show(job).at);
 }
 
 /* ---- what leaves
@@ -195,6 +231,9 @@ void observe_letter(struct sim *s, const struct letter *l) {
     if (!l->message)
         return;
     switch (l->verb) {
+    case VERB_dispatch:
+        relay_dispatch(s, l->message);
+        return;
     case VERB_result_ack:
         see_ack(s, l);
         return;
@@ -347,6 +386,7 @@ void observe_restart(struct sim *s) {
 void observe_turn(struct sim *s) {
     struct observer *o = s->eye;
     o->result = NULL;
+    relay_turn(s);
     const struct core *c = s->broker.core;
     SLAB_EACH(i, &c->workers) {
         if (c->awake_ms - worker_at(c, i)->heard_ms > 2 * LEASE_MS)

@@ -165,7 +165,7 @@ void see_dispatch(struct sim *s, struct row *r, const struct msg_rec_state *m) {
         return; /* an attempt of an earlier life that is recorded now */
     if (m->fence <= o->fence_max)
         sim_fail(s, "a fence was given twice or out of order");
-    o->fence_max = m->fence;
+    o->fence_max = m->fence + (r->streams ? 255 : 0); /* epochs of its stream */
     if (r->body_pos >= disk_durable_pos(&s->disk) && r->durability == DURABLE_SYNC &&
         !r->speculative)
         sim_fail(s, "a job was dispatched before its submission was durable");

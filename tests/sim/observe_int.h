@@ -17,7 +17,7 @@ struct row {
         before_pos;
     uint64_t state, ended_state, before_state, attempts_max;
     uint64_t durability;
-    bool delayed, speculative, acked, told, revived, orphan, dispatched;
+    bool delayed, speculative, streams, acked, told, revived, orphan, dispatched;
 };
 
 struct done_row {
@@ -49,6 +49,7 @@ struct observer {
     uint64_t steps, froze_at, slept_ms;
     int64_t wall_step;
     const struct msg_result *result; /* being worked on */
+    uint64_t whole_job, whole_fence; /* the relay says so just now */
     uint64_t starved;
     uint32_t starved_dispatches;
 };

@@ -237,6 +237,9 @@ static void step(struct sim *s) {
     case SIM_FAULT:
         on_fault(s, e.who);
         return;
+    case SIM_RELAY:
+        relay_says(s, e.who);
+        return;
     }
 }
 
@@ -285,6 +288,7 @@ static void tear_down(struct sim *s) {
             packet_free(s->events[k].packet);
     mem_free(s->events);
     disk_done(&s->disk);
+    relay_done(s);
     observe_done(s);
     mem_free(s);
 }

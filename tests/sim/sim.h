@@ -57,6 +57,7 @@ enum sim_event {
     SIM_CLIENT,
     SIM_WORKER,
     SIM_FAULT,
+    SIM_RELAY,
 };
 
 struct event_row {
@@ -109,6 +110,19 @@ struct broker_sim {
     uint64_t down_until;
 };
 
+/* What the relay knows of a job's stream. */
+struct relay_row {
+    uint64_t job, fence;              /* of the attempt that was opened last */
+    uint64_t closed_fence, closed_at; /* its end was reported */
+    uint64_t to;
+    bool attached;
+};
+
+struct relay_sim {
+    struct relay_row *rows;
+    uint32_t n, size;
+};
+
 enum fate { FATE_unsent, FATE_sent, FATE_acked, FATE_refused, FATE_unknown };
 
 /* One offered job, as its client sees it. */
@@ -125,7 +139,7 @@ struct offer_row {
 struct client_sim {
     uint64_t link;
     uint8_t instance[16];
-    uint64_t sequence, epoch, hello_at;
+    uint64_t sequence, epoch, hello_at, beat_at;
     bool welcome;
     uint64_t partition_until;
     struct offer_row offers[SIM_JOBS_MAX];
@@ -144,7 +158,7 @@ struct held_job {
     uint32_t attempt;
     enum held_state state;
     uint64_t outcome;
-    bool cancelled, told_started;
+    bool cancelled, told_started, streams;
     uint64_t cancel_code;
 };
 
@@ -174,6 +188,7 @@ struct sim {
     uint32_t events_n, events_size;
     struct disk disk;
     struct broker_sim broker;
+    struct relay_sim relay;
     struct client_sim clients[SIM_CLIENTS];
     struct worker_sim workers[SIM_WORKERS];
     uint64_t links;
@@ -222,6 +237,16 @@ void broker_wake(struct sim *s);
 void broker_receive(struct sim *s, struct packet *p);
 void broker_loaded(struct sim *s, uint64_t who);
 void broker_done(struct sim *s);
+void broker_said(struct sim *s); /* after inputs outside of a turn */
+
+/* relay.c: what the core orders of it, and its answers */
+uint64_t relay_token(const struct sim *s, uint64_t fence);
+struct relay_row *relay_find(const struct sim *s, uint64_t job);
+void relay_order(struct sim *s, const struct stream_order *o);
+void relay_dispatch(struct sim *s, const struct msg_dispatch *m);
+void relay_says(struct sim *s, uint64_t who);
+void relay_turn(struct sim *s);
+void relay_done(struct sim *s);
 
 /* peers */
 void client_tick(struct sim *s, uint32_t i);
@@ -242,6 +267,8 @@ void observe_restart(struct sim *s);
 void observe_append(struct sim *s, const struct record *r, uint64_t pos);
 void observe_letter(struct sim *s, const struct letter *l);
 void observe_result(struct sim *s, const struct msg_result *m);
+void observe_attach(struct sim *s, uint64_t job);
+void observe_whole(struct sim *s, uint64_t job, uint64_t fence); /* the relay says so; 0: no more */
 void observe_turn(struct sim *s);
 void observe_acked(struct sim *s, struct offer_row *o);
 void observe_finished(struct sim *s, struct offer_row *o, uint64_t state);

@@ -25,7 +25,7 @@ static void say(struct sim *s, const struct worker_sim *w, enum verb verb, uint6
 }
 
 static void hello(struct sim *s, struct worker_sim *w) {
-    struct str kinds[] = {STR("plain"), STR("quick")};
+    struct str kinds[] = {STR("plain"), STR("quick"), STR("talk")};
     uint64_t running[128], unacked[128];
     size_t n = 0, u = 0;
     for (uint32_t k = 0; k < w->n; k++) {
@@ -40,7 +40,7 @@ static void hello(struct sim *s, struct worker_sim *w) {
     MSG_SET(&m, hello, version_max, 1);
     MSG_SET(&m, hello, role, ROLE_WORKER);
     MSG_SET(&m, hello, instance, str_make(w->instance, 16));
-    MSG_SET(&m, hello, kinds, ((struct str_list){kinds, 2}));
+    MSG_SET(&m, hello, kinds, ((struct str_list){kinds, 3}));
     MSG_SET(&m, hello, slots, w->slots);
     MSG_SET(&m, hello, prefetch, w->prefetch);
     MSG_SET(&m, hello, pool, STR("pool"));
@@ -63,6 +63,10 @@ static void send_result(struct sim *s, struct worker_sim *w, struct held_job *h)
     MSG_SET(&m, result, job, h->job);
     MSG_SET(&m, result, fence, h->fence);
     MSG_SET(&m, result, outcome, h->outcome);
+    if (h->streams && h->job % 4) { /* some write nothing */
+        MSG_SET(&m, result, epoch, h->fence + h->job % 3);
+        MSG_SET(&m, result, seq, h->job % 50);
+    }
     if (h->outcome == OUTCOME_HOLD)
         MSG_SET(&m, result, retry_after_ms, 100);
     struct str result = h->outcome == OUTCOME_DONE ? STR("\x81\xa2ok\xc3") : STR("");
@@ -227,6 +231,7 @@ static void on_dispatch(struct sim *s, struct worker_sim *w, const struct msg_di
         sim_fail(s, "a payload of %zu bytes came for one of %zu", payload.len, sizeof h.plan);
     memcpy(&h.plan, payload.at, sizeof h.plan);
     h.told_started = true;
+    h.streams = MSG_HAS(m, dispatch, token);
     w->held[w->n++] = h;
     start_some(s, w);
 }
@@ -286,6 +291,7 @@ static void on_message(struct sim *s, struct worker_sim *w, enum verb verb, cons
         w->draining = true;
         return;
     case VERB_heartbeat:
+    case VERB_stream_need: /* what it says again is not in this world */
         return;
     default:
         on_ref(s, w, verb, &m->attempt_ref);
