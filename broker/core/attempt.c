@@ -70,6 +70,7 @@ void attempt_begin(struct core *c, uint32_t i, uint32_t worker, uint64_t fence) 
     x->started_ms = c->wall.ms;
     x->asked_ms = 0;
     x->progress = x->progress_total = 0;
+    stream_set_position(c, i, 0, 0);
     timer_clear(c, TIMER_JOB_EXTRA, i);
     limit_take(&job_queue(c, j)->limit, core_now_us(c));
     limit_take(&job_tenant(c, j)->limit, core_now_us(c));

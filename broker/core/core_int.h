@@ -233,6 +233,8 @@ uint64_t stream_open(struct core *c, uint32_t i, bool heard);
 bool stream_hold_result(struct core *c, uint32_t i, const struct msg_result *m, struct str result);
 bool stream_holds_result(const struct core *c, uint32_t i);
 void stream_drop_result(struct core *c, uint32_t i);
+/* Where the last attempt that reported its end left its stream; epoch 0: nowhere. */
+void stream_set_position(struct core *c, uint32_t i, uint64_t epoch, uint64_t seq);
 void stream_position(const struct core *c, uint32_t i, uint64_t *epoch, uint64_t *seq);
 void stream_free(struct core *c, uint32_t i);
 void stream_timer(struct core *c, uint32_t stream);

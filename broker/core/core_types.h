@@ -39,7 +39,7 @@ enum job_flag {
     JOB_BACKOFF = 1 << 10,     /* scheduled after a failed attempt */
     JOB_SPECULATIVE = 1 << 11, /* may run before its submission is durable */
     JOB_IS_KEPT = 1 << 12,     /* ended, in retention */
-    JOB_ACKED = 1 << 13,       /* its submission was reported durable, or needs no report */
+    JOB_WAS_DURABLE = 1 << 13, /* its submission, whatever copy of it is being written */
 };
 
 /* 88 bytes. A plain waiting job has this and its bucket in the index, nothing else. */

@@ -261,6 +261,7 @@ void job_record_whole(struct core *c, uint32_t i, const struct record *old) {
         job_state_message(c, i, &m);
     struct record r = {REC_JOB, &m,           old->spec,
                        NULL,    old->payload, ended && state_too ? old->result : STR("")};
+    job_mark(j, JOB_WAS_DURABLE); /* the old one was read back */
     c->fx.release(c->fx.ctx, j->body_pos, j->body_bytes);
     j->body_pos = c->fx.append(c->fx.ctx, &r, &j->body_bytes);
     /* The end of a job, with its result, stays where it is. */

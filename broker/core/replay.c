@@ -76,6 +76,7 @@ static void apply_state(struct core *c, uint32_t i, const struct msg_rec_state *
         return;
     }
     apply_wait(c, i, m);
+    stream_set_position(c, i, m->stream_epoch, m->stream_seq);
     if (m->tries || m->crashes || m->error) {
         struct extra *x = job_need_extra(c, i);
         x->tries = (uint32_t)m->tries;

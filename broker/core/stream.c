@@ -96,7 +96,7 @@ static void order_attach(struct core *c, uint32_t i, const struct session *s, ui
 }
 
 static bool acknowledged(const struct core *c, const struct job *j) {
-    return job_is(j, JOB_IS_VOLATILE | JOB_IS_ASYNC) || j->body_pos < c->durable;
+    return job_is(j, JOB_IS_VOLATILE | JOB_IS_ASYNC | JOB_WAS_DURABLE) || j->body_pos < c->durable;
 }
 
 static void wait_for_commit(struct core *c, uint32_t at) {
@@ -195,8 +195,7 @@ void stream_forget_attached(struct core *c, uint32_t i) {
 uint64_t stream_open(struct core *c, uint32_t i, bool heard) {
     const struct job *j = job_at(c, i);
     uint64_t token = c->fx.token(c->fx.ctx, j->fence);
-    struct stream *s = need_stream(c, i);
-    s->epoch = s->seq = 0;
+    need_stream(c, i);
     order(
         c,
         &(struct stream_order){
@@ -319,6 +318,14 @@ void stream_timer(struct core *c, uint32_t stream) {
         if (!c->read_only)
             job_cancel(c, i, str_of(text));
     }
+}
+
+void stream_set_position(struct core *c, uint32_t i, uint64_t epoch, uint64_t seq) {
+    if (!epoch && !job_stream(c, i))
+        return;
+    struct stream *s = need_stream(c, i);
+    s->epoch = epoch;
+    s->seq = seq;
 }
 
 void stream_position(const struct core *c, uint32_t i, uint64_t *epoch, uint64_t *seq) {

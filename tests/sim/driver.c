@@ -81,11 +81,11 @@ static void on_event(void *ctx, const struct event *e) {
 }
 
 static uint64_t on_token(void *ctx, uint64_t fence) {
-    return relay_token(ctx, fence);
+    return model_token(ctx, fence);
 }
 
 static void on_stream(void *ctx, const struct stream_order *o) {
-    relay_order(ctx, o);
+    model_order(ctx, o);
 }
 
 /* ---- life
@@ -176,7 +176,7 @@ void broker_crash(struct sim *s) {
         return;
     sim_say(s, "broker crashes");
     forget_all(s);
-    relay_done(s);
+    model_done(s);
     b->frozen = false;
     b->turn_due = false;
     b->life++;

@@ -127,7 +127,7 @@ static void see_end(struct sim *s, struct row *r, const struct msg_rec_state *m,
 static void see_stream_end(struct sim *s, struct row *r, const struct msg_rec_state *m,
                            uint64_t pos) {
     const struct observer *o = s->eye;
-    const struct relay_row *relay = relay_find(s, r->id);
+    const struct model_row *relay = model_find(s, r->id);
     if (o->result && o->result->job == m->id && o->result->fence == r->fence &&
         MSG_HAS(o->result, result, epoch))
         sim_fail(s, "a result of job %s was taken before its stream had arrived",
@@ -232,7 +232,7 @@ void observe_letter(struct sim *s, const struct letter *l) {
         return;
     switch (l->verb) {
     case VERB_dispatch:
-        relay_dispatch(s, l->message);
+        model_dispatch(s, l->message);
         return;
     case VERB_result_ack:
         see_ack(s, l);
@@ -386,7 +386,7 @@ void observe_restart(struct sim *s) {
 void observe_turn(struct sim *s) {
     struct observer *o = s->eye;
     o->result = NULL;
-    relay_turn(s);
+    model_turn(s);
     const struct core *c = s->broker.core;
     SLAB_EACH(i, &c->workers) {
         if (c->awake_ms - worker_at(c, i)->heard_ms > 2 * LEASE_MS)

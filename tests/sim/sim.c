@@ -238,7 +238,7 @@ static void step(struct sim *s) {
         on_fault(s, e.who);
         return;
     case SIM_RELAY:
-        relay_says(s, e.who);
+        model_says(s, e.who);
         return;
     }
 }
@@ -288,7 +288,7 @@ static void tear_down(struct sim *s) {
             packet_free(s->events[k].packet);
     mem_free(s->events);
     disk_done(&s->disk);
-    relay_done(s);
+    model_done(s);
     observe_done(s);
     mem_free(s);
 }

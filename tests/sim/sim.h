@@ -111,15 +111,15 @@ struct broker_sim {
 };
 
 /* What the relay knows of a job's stream. */
-struct relay_row {
+struct model_row {
     uint64_t job, fence;              /* of the attempt that was opened last */
     uint64_t closed_fence, closed_at; /* its end was reported */
     uint64_t to;
     bool attached;
 };
 
-struct relay_sim {
-    struct relay_row *rows;
+struct relay_model {
+    struct model_row *rows;
     uint32_t n, size;
 };
 
@@ -188,7 +188,7 @@ struct sim {
     uint32_t events_n, events_size;
     struct disk disk;
     struct broker_sim broker;
-    struct relay_sim relay;
+    struct relay_model relay;
     struct client_sim clients[SIM_CLIENTS];
     struct worker_sim workers[SIM_WORKERS];
     uint64_t links;
@@ -239,14 +239,14 @@ void broker_loaded(struct sim *s, uint64_t who);
 void broker_done(struct sim *s);
 void broker_said(struct sim *s); /* after inputs outside of a turn */
 
-/* relay.c: what the core orders of it, and its answers */
-uint64_t relay_token(const struct sim *s, uint64_t fence);
-struct relay_row *relay_find(const struct sim *s, uint64_t job);
-void relay_order(struct sim *s, const struct stream_order *o);
-void relay_dispatch(struct sim *s, const struct msg_dispatch *m);
-void relay_says(struct sim *s, uint64_t who);
-void relay_turn(struct sim *s);
-void relay_done(struct sim *s);
+/* relay_model.c: what the core orders of it, and its answers */
+uint64_t model_token(const struct sim *s, uint64_t fence);
+struct model_row *model_find(const struct sim *s, uint64_t job);
+void model_order(struct sim *s, const struct stream_order *o);
+void model_dispatch(struct sim *s, const struct msg_dispatch *m);
+void model_says(struct sim *s, uint64_t who);
+void model_turn(struct sim *s);
+void model_done(struct sim *s);
 
 /* peers */
 void client_tick(struct sim *s, uint32_t i);

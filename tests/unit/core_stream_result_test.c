@@ -358,6 +358,58 @@ static void an_end_in_line_tells_the_last_position(void **state) {
     assert_int_equal(world_last(w, VERB_finished).seq, 7);
 }
 
+/* Also in the broker's next life; but not where another attempt has begun since, and was lost. */
+static void an_end_after_a_restart_tells_it_too(void **state) {
+    struct world *w = *state;
+    struct seen d = running(w);
+    report_turn(w, d, OUTCOME_FAILED, 7);
+    whole(w, d.job, d.fence);
+    for (int life = 0; life < 2; life++) {
+        world_restart(w);
+        struct msg_get_job m = {0};
+        MSG_SET(&m, get_job, id, d.job);
+        world_begin(w, 1);
+        world_say(w, 1, ROLE_OPERATOR, VERB_watch_job, &m);
+        world_end(w);
+        if (life == 0) {
+            world_add_worker(w, WORKER, 1);
+            pass(w, 1000, 1);
+            assert_int_equal(newest(w, d.job)->state, JOB_running);
+            w->n_journal -= 1; /* as if nothing of this life was there */
+        }
+    }
+    struct msg_cancel_job m = {0};
+    MSG_SET(&m, cancel_job, id, d.job);
+    world_begin(w, 1);
+    world_say(w, 1, ROLE_OPERATOR, VERB_cancel_job, &m);
+    world_end(w);
+    assert_int_equal(world_last(w, VERB_finished).epoch, d.fence + 2);
+    assert_int_equal(world_last(w, VERB_finished).seq, 7);
+}
+
+static void an_attempt_that_is_lost_voids_the_last(void **state) {
+    struct world *w = *state;
+    struct seen d = running(w);
+    report_turn(w, d, OUTCOME_FAILED, 7);
+    whole(w, d.job, d.fence);
+    pass(w, 1000, 0);
+    assert_int_equal(world_count(w, VERB_dispatch), 2);
+    assert_int_equal(newest(w, d.job)->stream_epoch, 0);
+    world_restart(w);
+    struct msg_cancel_job m = {0};
+    MSG_SET(&m, cancel_job, id, d.job);
+    struct msg_get_job g = {0};
+    MSG_SET(&g, get_job, id, d.job);
+    world_begin(w, 1);
+    world_say(w, 1, ROLE_OPERATOR, VERB_watch_job, &g);
+    world_say(w, 1, ROLE_OPERATOR, VERB_cancel_job, &m);
+    world_end(w);
+    for (int k = 0; k < 60; k++) /* nobody adopts it */
+        world_turn(w, 500);
+    assert_int_equal(world_last(w, VERB_finished).state, JOB_cancelled);
+    assert_int_equal(world_last(w, VERB_finished).epoch, 0);
+}
+
 /* ---- restart --------------------------------------------------------------------------------- */
 static void the_journal_knows_the_position(void **state) {
     struct world *w = *state;
@@ -442,6 +494,8 @@ int main(void) {
         RESULT(the_journal_fails_meanwhile),
         RESULT(a_failure_waits_as_well),
         RESULT(an_end_in_line_tells_the_last_position),
+        RESULT(an_end_after_a_restart_tells_it_too),
+        RESULT(an_attempt_that_is_lost_voids_the_last),
         RESULT(the_journal_knows_the_position),
         RESULT(an_adopted_attempt_is_opened_as_heard),
         RESULT(a_held_result_is_offered_to_the_next_life),

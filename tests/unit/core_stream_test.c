@@ -1,26 +1,6 @@
-/* Who listens to a stream: attached by SUBMIT or ATTACH, not before the job was acknowledged, until
- * DETACH, BYE or silence; and what becomes of a job that must be listened to. */
+/* Who listens to a stream: attached by SUBMIT or ATTACH, not before the job was acknowledged. */
 #include "common/base/mem.h"
-#include "tests/unit/core_world.h"
-
-#define LISTENER 3 /* the link of a gateway */
-
-static int set_up(void **state) {
-    int rc = world_set_up(state);
-    struct world *w = *state;
-    w->journaled = true;
-    struct msg_kind_info k = {0};
-    MSG_SET(&k, kind_info, kind, STR("k"));
-    MSG_SET(&k, kind_info, streams, true);
-    world_set_kind(w, k);
-    struct msg_kind_info plain = {0};
-    MSG_SET(&plain, kind_info, kind, STR("plain"));
-    world_set_kind(w, plain);
-    world_begin(w, 1);
-    world_hello(w, LISTENER, ROLE_GATEWAY, 0);
-    world_end(w);
-    return rc;
-}
+#include "tests/unit/core_listen.h"
 
 static void set_speculative(struct world *w) {
     struct msg_kind_info k = w->kinds[0];
@@ -28,90 +8,12 @@ static void set_speculative(struct world *w) {
     world_set_kind(w, k);
 }
 
-/* ---- doing ----------------------------------------------------------------------------------- */
-static uint32_t count(const struct world *w, enum stream_what what) {
-    uint32_t n = 0;
-    for (uint32_t k = 0; k < w->n_orders; k++)
-        n += w->orders[k].what == what;
-    return n;
-}
-
-static struct stream_order last(const struct world *w, enum stream_what what) {
-    for (uint32_t k = w->n_orders; k-- > 0;)
-        if (w->orders[k].what == what)
-            return w->orders[k];
-    fail_msg("nothing of that was ordered");
-    return (struct stream_order){0};
-}
-
-/* The topic of the peer at that link, whose instance is the link's number twice. */
-static uint64_t topic(uint64_t link) {
-    return __builtin_bswap64(link);
-}
-
-static uint64_t submit(struct world *w, struct msg_submit m) {
-    world_begin(w, 1);
-    uint64_t id = world_offer(w, m);
-    world_end(w);
-    world_turn(w, 1);
-    return id;
-}
-
-static struct seen attach(struct world *w, struct msg_attach m, uint64_t id) {
-    MSG_SET(&m, attach, id, id);
-    world_begin(w, 1);
-    world_say(w, LISTENER, ROLE_GATEWAY, VERB_attach, &m);
-    world_end(w);
-    return world_last(w, VERB_attached);
-}
-
-static void detach(struct world *w, uint64_t id) {
-    struct msg_get_job m = {0};
-    MSG_SET(&m, get_job, id, id);
-    world_begin(w, 1);
-    world_say(w, LISTENER, ROLE_GATEWAY, VERB_detach, &m);
-    world_end(w);
-}
-
-static void end_job(struct world *w, uint64_t id) {
-    struct msg_cancel_job m = {0};
-    MSG_SET(&m, cancel_job, id, id);
-    world_begin(w, 1);
-    world_say(w, 1, ROLE_OPERATOR, VERB_cancel_job, &m);
-    world_end(w);
-    world_turn(w, 1);
-}
-
-static void beat(struct world *w, uint64_t link, enum role role) {
-    struct msg_heartbeat m = {0};
-    MSG_SET(&m, heartbeat, epoch, core_epoch(w->core));
-    world_say(w, link, role, VERB_heartbeat, &m);
-}
-
-/* Time passes in steps that are no sleep of the broker; the listener is heard or not. */
-static void pass(struct world *w, uint64_t ms, bool heard) {
-    uint64_t step = w->config.heartbeat_ms / 2;
-    while (ms) {
-        uint64_t now = ms < step ? ms : step;
-        world_begin(w, now);
-        core_durable(w->core, w->pos);
-        if (heard)
-            beat(w, LISTENER, ROLE_GATEWAY);
-        world_end(w);
-        ms -= now;
-    }
-}
-
-static uint64_t lease(const struct world *w) {
-    return w->config.heartbeat_ms * w->config.missed_max;
-}
-
 /* ---- attempts -------------------------------------------------------------------------------- */
 /* P-72: the relay knows of an attempt before its worker does. */
 static void an_attempt_is_opened_before_it_is_given(void **state) {
     struct world *w = *state;
     world_add_worker(w, 9, 2);
-    uint64_t id = submit(w, (struct msg_submit){0});
+    uint64_t id = listen_submit(w, (struct msg_submit){0});
     struct seen first = world_last(w, VERB_dispatch);
     assert_int_equal(first.job, id);
     assert_int_equal(first.token, ~first.fence);
@@ -122,7 +24,7 @@ static void an_attempt_is_opened_before_it_is_given(void **state) {
     assert_int_equal(w->orders[0].token, first.token);
     assert_false(w->orders[0].heard);
     /* Its epochs are its own. */
-    submit(w, (struct msg_submit){0});
+    listen_submit(w, (struct msg_submit){0});
     struct seen second = world_last(w, VERB_dispatch);
     assert_true(second.fence >= first.fence + 256);
     /* A job that goes back has a fence behind all of them. */
@@ -136,7 +38,7 @@ static void an_attempt_is_opened_before_it_is_given(void **state) {
     assert_int_equal(world_count(w, VERB_dispatch), 3);
     assert_int_equal(world_last(w, VERB_dispatch).job, second.job);
     assert_true(world_last(w, VERB_dispatch).fence >= second.fence + 256);
-    assert_int_equal(count(w, STREAM_OPEN), 3);
+    assert_int_equal(orders_count(w, STREAM_OPEN), 3);
 }
 
 static void a_kind_without_streams_has_no_token(void **state) {
@@ -145,18 +47,18 @@ static void a_kind_without_streams_has_no_token(void **state) {
     MSG_SET(&k, kind_info, kind, STR("k"));
     world_set_kind(w, k);
     world_add_worker(w, 9, 1);
-    submit(w, (struct msg_submit){0});
+    listen_submit(w, (struct msg_submit){0});
     assert_int_equal(world_count(w, VERB_dispatch), 1);
     assert_int_equal(world_last(w, VERB_dispatch).token, 0);
     assert_int_equal(w->n_orders, 0);
 }
 
-static void a_need_reaches_the_worker_of_that_fence(void **state) {
+static void a_need_reaches_the_worker_of_that_fence(void **state) { /* P-74 */
     struct world *w = *state;
     world_add_worker(w, 9, 1);
     world_add_worker(w, 10, 1);
-    uint64_t id = submit(w, (struct msg_submit){0});
-    submit(w, (struct msg_submit){0});
+    uint64_t id = listen_submit(w, (struct msg_submit){0});
+    listen_submit(w, (struct msg_submit){0});
     struct seen d = {0};
     for (uint32_t k = 0; k < w->n; k++)
         if (w->letters[k].verb == VERB_dispatch && w->letters[k].job == id)
@@ -184,30 +86,30 @@ static void a_need_reaches_the_worker_of_that_fence(void **state) {
 }
 
 /* ---- attaching ------------------------------------------------------------------------------- */
-static void a_submission_attaches_its_sender(void **state) {
+static void a_submission_attaches_its_sender(void **state) { /* P-76 */
     struct world *w = *state;
     struct msg_submit m = {0};
     MSG_SET(&m, submit, attach, true);
     world_begin(w, 1);
     uint64_t id = world_offer(w, m);
     world_end(w);
-    assert_int_equal(count(w, STREAM_ATTACH), 0);
+    assert_int_equal(orders_count(w, STREAM_ATTACH), 0);
     world_turn(w, 1);
-    assert_int_equal(count(w, STREAM_ATTACH), 1);
-    struct stream_order o = last(w, STREAM_ATTACH);
+    assert_int_equal(orders_count(w, STREAM_ATTACH), 1);
+    struct stream_order o = orders_last(w, STREAM_ATTACH);
     assert_int_equal(o.job, id);
-    assert_int_equal(o.to, topic(1));
+    assert_int_equal(o.to, topic_of_link(1));
     assert_int_equal(o.epoch, 0);
     assert_int_equal(o.seq, 0);
     assert_false(o.ended);
     /* It watches, too; and the end is ordered behind all that was. */
-    end_job(w, id);
+    listen_end_job(w, id);
     assert_int_equal(world_last(w, VERB_finished).job, id);
     assert_int_equal(w->orders[w->n_orders - 1].what, STREAM_END);
-    assert_int_equal(count(w, STREAM_DETACH), 0);
+    assert_int_equal(orders_count(w, STREAM_DETACH), 0);
 }
 
-static void a_client_does_not_attach(void **state) {
+static void a_client_does_not_attach(void **state) { /* P-76 */
     struct world *w = *state;
     struct msg_submit m = {0};
     MSG_SET(&m, submit, attach, true);
@@ -226,43 +128,43 @@ static void a_duplicate_attaches_to_the_first(void **state) {
     struct world *w = *state;
     struct msg_submit m = {0};
     MSG_SET(&m, submit, unique, STR("u"));
-    uint64_t id = submit(w, m);
+    uint64_t id = listen_submit(w, m);
     MSG_SET(&m, submit, attach, true);
-    assert_int_equal(submit(w, m), id);
-    assert_int_equal(count(w, STREAM_ATTACH), 1);
-    assert_int_equal(last(w, STREAM_ATTACH).job, id);
+    assert_int_equal(listen_submit(w, m), id);
+    assert_int_equal(orders_count(w, STREAM_ATTACH), 1);
+    assert_int_equal(orders_last(w, STREAM_ATTACH).job, id);
 }
 
-static void attach_begins_at_a_position(void **state) {
+static void attach_begins_at_a_position(void **state) { /* P-76 */
     struct world *w = *state;
-    uint64_t id = submit(w, (struct msg_submit){0});
+    uint64_t id = listen_submit(w, (struct msg_submit){0});
     struct msg_attach m = {0};
     MSG_SET(&m, attach, epoch, 77);
     MSG_SET(&m, attach, seq, 5);
-    struct seen a = attach(w, m, id);
+    struct seen a = listen_attach(w, m, id);
     assert_int_equal(a.link, LISTENER);
     assert_int_equal(a.sequence, w->sequence);
     assert_int_equal(a.code, 0);
     assert_int_equal(a.id, id);
     assert_int_equal(a.state, JOB_ready);
-    struct stream_order o = last(w, STREAM_ATTACH);
+    struct stream_order o = orders_last(w, STREAM_ATTACH);
     assert_int_equal(o.job, id);
-    assert_int_equal(o.to, topic(LISTENER));
+    assert_int_equal(o.to, topic_of_link(LISTENER));
     assert_int_equal(o.epoch, 77);
     assert_int_equal(o.seq, 5);
     assert_false(o.ended);
     /* Again, from elsewhere: one attachment still, and one DETACH ends it. */
     MSG_SET(&m, attach, seq, 3);
-    attach(w, m, id);
-    assert_int_equal(count(w, STREAM_ATTACH), 2);
-    assert_int_equal(last(w, STREAM_ATTACH).seq, 3);
-    detach(w, id);
-    assert_int_equal(count(w, STREAM_DETACH), 1);
-    assert_int_equal(last(w, STREAM_DETACH).job, id);
-    assert_int_equal(last(w, STREAM_DETACH).to, topic(LISTENER));
-    detach(w, id);
-    assert_int_equal(count(w, STREAM_DETACH), 1);
-    end_job(w, id);
+    listen_attach(w, m, id);
+    assert_int_equal(orders_count(w, STREAM_ATTACH), 2);
+    assert_int_equal(orders_last(w, STREAM_ATTACH).seq, 3);
+    listen_detach(w, id);
+    assert_int_equal(orders_count(w, STREAM_DETACH), 1);
+    assert_int_equal(orders_last(w, STREAM_DETACH).job, id);
+    assert_int_equal(orders_last(w, STREAM_DETACH).to, topic_of_link(LISTENER));
+    listen_detach(w, id);
+    assert_int_equal(orders_count(w, STREAM_DETACH), 1);
+    listen_end_job(w, id);
     assert_int_equal(world_count(w, VERB_finished), 0);
 }
 
@@ -271,19 +173,19 @@ static void attach_is_refused_item_by_item(void **state) {
     struct world *w = *state;
     struct msg_submit s = {0};
     MSG_SET(&s, submit, tenant, STR("t"));
-    uint64_t id = submit(w, s);
+    uint64_t id = listen_submit(w, s);
     struct msg_attach m = {0};
-    assert_int_equal(attach(w, m, id + 100).code, ERR_NOT_FOUND);
+    assert_int_equal(listen_attach(w, m, id + 100).code, ERR_NOT_FOUND);
     MSG_SET(&m, attach, tenant, STR("u"));
-    struct seen other = attach(w, m, id);
+    struct seen other = listen_attach(w, m, id);
     assert_int_equal(other.code, ERR_NOT_FOUND);
     assert_int_equal(other.id, id);
     assert_int_equal(other.state, 0);
     assert_non_null(strstr(w->text, "not known, or past retention"));
     assert_int_equal(w->n_orders, 0);
     MSG_SET(&m, attach, tenant, STR("t"));
-    assert_int_equal(attach(w, m, id).code, 0);
-    assert_int_equal(count(w, STREAM_ATTACH), 1);
+    assert_int_equal(listen_attach(w, m, id).code, 0);
+    assert_int_equal(orders_count(w, STREAM_ATTACH), 1);
     /* P-10: one that cannot be read, and one behind it that can. */
     struct err bad = {0};
     err_set(&bad, ERR_BAD_VALUE, "attach.epoch: what is that");
@@ -302,33 +204,33 @@ static void attach_is_refused_item_by_item(void **state) {
     /* P-38 */
     w->config.watches_max = 1;
     core_reconfigure(w->core, &w->config);
-    uint64_t second = submit(w, (struct msg_submit){0});
-    assert_int_equal(attach(w, (struct msg_attach){0}, second).code, ERR_BUSY);
-    assert_int_equal(count(w, STREAM_ATTACH), 2);
+    uint64_t second = listen_submit(w, (struct msg_submit){0});
+    assert_int_equal(listen_attach(w, (struct msg_attach){0}, second).code, ERR_BUSY);
+    assert_int_equal(orders_count(w, STREAM_ATTACH), 2);
 }
 
-static void an_ended_job_is_attached_to(void **state) {
+static void an_ended_job_is_attached_to(void **state) { /* P-76 */
     struct world *w = *state;
-    uint64_t id = submit(w, (struct msg_submit){0});
-    end_job(w, id);
+    uint64_t id = listen_submit(w, (struct msg_submit){0});
+    listen_end_job(w, id);
     struct msg_attach m = {0};
     MSG_SET(&m, attach, epoch, 7);
     MSG_SET(&m, attach, seq, 9);
-    struct seen a = attach(w, m, id);
+    struct seen a = listen_attach(w, m, id);
     assert_int_equal(a.code, 0);
     assert_int_equal(a.state, JOB_cancelled);
-    struct stream_order o = last(w, STREAM_ATTACH);
+    struct stream_order o = orders_last(w, STREAM_ATTACH);
     assert_true(o.ended);
     assert_int_equal(o.epoch, 7);
     assert_int_equal(o.seq, 9);
     assert_int_equal(world_last(w, VERB_finished).job, id);
     assert_int_equal(world_last(w, VERB_finished).link, LISTENER);
     /* The relay may still be telling of it. */
-    detach(w, id);
-    assert_int_equal(last(w, STREAM_DETACH).to, topic(LISTENER));
+    listen_detach(w, id);
+    assert_int_equal(orders_last(w, STREAM_DETACH).to, topic_of_link(LISTENER));
 }
 
-static void a_job_without_a_stream_is_watched(void **state) {
+static void a_job_without_a_stream_is_watched(void **state) { /* P-76 */
     struct world *w = *state;
     struct msg_submit m = {0};
     MSG_SET(&m, submit, attach, true);
@@ -338,8 +240,8 @@ static void a_job_without_a_stream_is_watched(void **state) {
     uint64_t id = world_last(w, VERB_submitted).id;
     world_end(w);
     world_turn(w, 1);
-    assert_int_equal(attach(w, (struct msg_attach){0}, id).code, 0);
-    end_job(w, id);
+    assert_int_equal(listen_attach(w, (struct msg_attach){0}, id).code, 0);
+    listen_end_job(w, id);
     assert_int_equal(world_count(w, VERB_finished), 2);
     for (uint32_t k = 0; k < w->n_orders; k++)
         assert_int_equal(w->orders[k].what, STREAM_END);
@@ -347,7 +249,7 @@ static void a_job_without_a_stream_is_watched(void **state) {
 
 /* ---- before the commit ----------------------------------------------------------------------- */
 /* P-33: nothing of a job leaves before it was acknowledged, though it runs already. */
-static void nothing_is_heard_before_the_commit(void **state) {
+static void nothing_is_heard_before_the_commit(void **state) { /* P-76 */
     struct world *w = *state;
     set_speculative(w);
     world_add_worker(w, 9, 3);
@@ -359,19 +261,19 @@ static void nothing_is_heard_before_the_commit(void **state) {
     MSG_SET(&a, attach, id, first);
     world_say(w, LISTENER, ROLE_GATEWAY, VERB_attach, &a);
     world_end(w);
-    assert_int_equal(count(w, STREAM_OPEN), 2);
-    assert_int_equal(count(w, STREAM_ATTACH), 0);
+    assert_int_equal(orders_count(w, STREAM_OPEN), 2);
+    assert_int_equal(orders_count(w, STREAM_ATTACH), 0);
     /* Only the first one's record is on disk. */
     world_begin(w, 1);
     core_durable(w->core, world_last(w, VERB_submitted).after);
     world_end(w);
-    assert_int_equal(count(w, STREAM_ATTACH), 2);
-    assert_int_equal(last(w, STREAM_ATTACH).job, first);
+    assert_int_equal(orders_count(w, STREAM_ATTACH), 2);
+    assert_int_equal(orders_last(w, STREAM_ATTACH).job, first);
     world_turn(w, 1);
-    assert_int_equal(count(w, STREAM_ATTACH), 3);
-    assert_int_equal(last(w, STREAM_ATTACH).job, second);
+    assert_int_equal(orders_count(w, STREAM_ATTACH), 3);
+    assert_int_equal(orders_last(w, STREAM_ATTACH).job, second);
     world_turn(w, 1);
-    assert_int_equal(count(w, STREAM_ATTACH), 3);
+    assert_int_equal(orders_count(w, STREAM_ATTACH), 3);
 }
 
 static void who_left_before_the_commit_hears_nothing(void **state) {
@@ -380,8 +282,8 @@ static void who_left_before_the_commit_hears_nothing(void **state) {
     world_begin(w, 1);
     uint64_t id = world_offer(w, (struct msg_submit){0});
     world_end(w);
-    attach(w, (struct msg_attach){0}, id);
-    detach(w, id);
+    listen_attach(w, (struct msg_attach){0}, id);
+    listen_detach(w, id);
     world_turn(w, 1);
     assert_int_equal(w->n_orders, 0);
 }
@@ -399,12 +301,12 @@ static void an_end_before_the_commit_is_not_heard(void **state) {
     world_result(w, 9, id, world_last(w, VERB_dispatch).fence, OUTCOME_DONE);
     world_end(w);
     assert_true(world_last(w, VERB_finished).after);
-    attach(w, (struct msg_attach){0}, id); /* by chance: nobody knows it yet */
-    assert_int_equal(count(w, STREAM_ATTACH), 0);
+    listen_attach(w, (struct msg_attach){0}, id); /* by chance: nobody knows it yet */
+    assert_int_equal(orders_count(w, STREAM_ATTACH), 0);
     world_turn(w, 1);
-    assert_int_equal(count(w, STREAM_ATTACH), 0);
-    attach(w, (struct msg_attach){0}, id);
-    assert_true(last(w, STREAM_ATTACH).ended);
+    assert_int_equal(orders_count(w, STREAM_ATTACH), 0);
+    listen_attach(w, (struct msg_attach){0}, id);
+    assert_true(orders_last(w, STREAM_ATTACH).ended);
 }
 
 /* With another durability the answer has left already: there is nothing to wait for. */
@@ -417,218 +319,32 @@ static void what_needs_no_commit_is_attached_at_once(void **state) {
         world_begin(w, 1);
         world_offer(w, m);
         world_end(w);
-        assert_int_equal(count(w, STREAM_ATTACH), durability);
+        assert_int_equal(orders_count(w, STREAM_ATTACH), durability);
     }
 }
 
-/* ---- silence --------------------------------------------------------------------------------- */
-static void who_is_silent_listens_to_nothing(void **state) {
+/* P-76: cleaning copies the record, and the copy is not durable yet: the submission was. */
+static void a_copy_being_written_keeps_nobody_waiting(void **state) {
     struct world *w = *state;
-    uint64_t id = submit(w, (struct msg_submit){0});
-    attach(w, (struct msg_attach){0}, id);
-    pass(w, lease(w) * 2, true);
-    assert_int_equal(count(w, STREAM_DETACH), 0);
-    pass(w, lease(w) - 1000, false);
-    assert_int_equal(count(w, STREAM_DETACH), 0);
-    pass(w, 2000, false);
-    assert_int_equal(count(w, STREAM_DETACH), 1);
-    assert_int_equal(last(w, STREAM_DETACH).to, topic(LISTENER));
-    pass(w, 2000, false);
-    assert_int_equal(count(w, STREAM_DETACH), 1);
-    /* He may attach before he is told; then his next silence counts as well. */
-    attach(w, (struct msg_attach){0}, id);
-    pass(w, lease(w) + 1000, false);
-    assert_int_equal(count(w, STREAM_DETACH), 2);
-    uint32_t errors = world_count(w, VERB_error);
-    pass(w, 1, true);
-    assert_int_equal(world_count(w, VERB_error), errors + 1);
-    assert_int_equal(world_last(w, VERB_error).code, ERR_NO_HELLO);
+    uint64_t id = listen_submit(w, (struct msg_submit){0});
+    listen_attach(w, (struct msg_attach){0}, id);
+    struct kept_record row = w->journal[0];
+    assert_int_equal(row.state.id, id);
+    struct record r = {.type = REC_JOB, .state = &row.state, .spec = &row.spec};
     world_begin(w, 1);
-    world_hello(w, LISTENER, ROLE_GATEWAY, 0);
+    core_clean(w->core, row.pos, &r);
     world_end(w);
-    pass(w, 1000, true);
-    assert_int_equal(world_count(w, VERB_error), errors + 1);
-    end_job(w, id); /* he watches as before */
-    assert_int_equal(world_last(w, VERB_finished).link, LISTENER);
-}
-
-static void a_watch_is_no_attachment(void **state) {
-    struct world *w = *state;
-    struct msg_get_job m = {0};
-    MSG_SET(&m, get_job, id, submit(w, (struct msg_submit){0}));
-    world_begin(w, 1);
-    world_say(w, LISTENER, ROLE_GATEWAY, VERB_watch_job, &m);
-    world_end(w);
-    pass(w, lease(w) + 1000, false);
-    pass(w, 1, true);
-    assert_int_equal(world_count(w, VERB_error), 0);
-    assert_int_equal(w->n_orders, 0);
-}
-
-static void bye_ends_what_was_attached(void **state) {
-    struct world *w = *state;
-    attach(w, (struct msg_attach){0}, submit(w, (struct msg_submit){0}));
-    world_begin(w, 1);
-    world_say(w, LISTENER, ROLE_GATEWAY, VERB_bye, &(struct msg_bye){0});
-    world_end(w);
-    assert_int_equal(count(w, STREAM_DETACH), 1);
-}
-
-/* ---- grace ----------------------------------------------------------------------------------- */
-static struct msg_submit with_grace(void) {
-    struct msg_submit m = {0};
-    MSG_SET(&m, submit, grace_ms, 20000);
-    MSG_SET(&m, submit, watch, true);
-    return m;
-}
-
-static bool ended(const struct world *w) {
-    return world_count(w, VERB_finished) != 0;
-}
-
-static void nobody_listens_for_the_grace(void **state) {
-    struct world *w = *state;
-    uint64_t id = submit(w, with_grace());
-    pass(w, 19900, true);
-    assert_false(ended(w));
-    pass(w, 200, true);
-    struct seen f = world_last(w, VERB_finished);
-    assert_int_equal(f.job, id);
-    assert_int_equal(f.state, JOB_cancelled);
-    assert_int_equal(f.error, ERR_CANCELLED);
-}
-
-static void somebody_who_listens_is_enough(void **state) {
-    struct world *w = *state;
-    uint64_t id = submit(w, with_grace());
-    attach(w, (struct msg_attach){0}, id);
-    pass(w, 60000, true);
-    assert_false(ended(w));
-    detach(w, id); /* from here on, anew */
-    pass(w, 19900, true);
-    assert_false(ended(w));
-    attach(w, (struct msg_attach){0}, id);
-    pass(w, 60000, true);
-    assert_false(ended(w));
-    pass(w, lease(w) + 1000, false); /* silence is no listening */
-    pass(w, 19000, false);
-    assert_false(ended(w));
-    pass(w, 2000, false);
-    assert_true(ended(w));
-}
-
-/* Two listen, one leaves. */
-static void the_last_one_counts(void **state) {
-    struct world *w = *state;
-    struct msg_submit m = with_grace();
-    MSG_SET(&m, submit, attach, true);
-    uint64_t id = submit(w, m);
-    attach(w, (struct msg_attach){0}, id);
-    detach(w, id);
-    for (int k = 0; k < 120; k++) {
-        world_begin(w, 500);
-        beat(w, 1, ROLE_OPERATOR);
-        world_end(w);
-    }
-    assert_false(ended(w));
-}
-
-static void a_running_job_is_told_to_stop(void **state) {
-    struct world *w = *state;
-    world_add_worker(w, 9, 1);
-    struct msg_submit m = with_grace();
-    MSG_SET(&m, submit, timeout_ms, 600000);
-    uint64_t id = submit(w, m);
-    for (int k = 0; k < 41; k++) {
-        world_begin(w, 500);
-        struct msg_heartbeat b = {0};
-        MSG_SET(&b, heartbeat, epoch, core_epoch(w->core));
-        MSG_SET(&b, heartbeat, held, 1);
-        world_say(w, 9, ROLE_WORKER, VERB_heartbeat, &b);
-        world_end(w);
-    }
-    assert_int_equal(world_last(w, VERB_cancel_attempt).job, id);
-    assert_false(ended(w));
-    world_begin(w, 1);
-    world_result(w, 9, id, world_last(w, VERB_dispatch).fence, OUTCOME_CANCELLED);
-    world_end(w);
-    assert_int_equal(world_last(w, VERB_finished).state, JOB_cancelled);
-}
-
-static void a_restart_counts_the_grace_anew(void **state) {
-    struct world *w = *state;
-    uint64_t id = submit(w, with_grace());
-    pass(w, 19000, true);
-    world_restart(w);
-    struct msg_get_job m = {0};
-    MSG_SET(&m, get_job, id, id);
-    world_begin(w, 1);
-    world_say(w, 1, ROLE_OPERATOR, VERB_watch_job, &m);
-    world_end(w);
-    pass(w, 19000, false);
-    assert_false(ended(w));
-    pass(w, 2000, false);
-    assert_int_equal(world_last(w, VERB_finished).state, JOB_cancelled);
-}
-
-static void a_retry_has_its_grace_again(void **state) {
-    struct world *w = *state;
-    uint64_t id = submit(w, with_grace());
-    end_job(w, id);
-    struct msg_retry_job m = {0};
-    MSG_SET(&m, retry_job, id, id);
-    world_begin(w, 1);
-    world_say(w, 1, ROLE_OPERATOR, VERB_retry_job, &m);
-    world_end(w);
-    world_turn(w, 1);
-    assert_int_equal(world_last(w, VERB_outcome).code, 0);
-    struct msg_get_job g = {0};
-    MSG_SET(&g, get_job, id, id);
-    world_begin(w, 1);
-    world_say(w, 1, ROLE_OPERATOR, VERB_watch_job, &g);
-    world_end(w);
-    uint32_t before = world_count(w, VERB_finished);
-    pass(w, 19000, true);
-    assert_int_equal(world_count(w, VERB_finished), before);
-    pass(w, 2000, true);
-    assert_int_equal(world_count(w, VERB_finished), before + 1);
-}
-
-/* A job without a stream may want to be listened to as well. */
-static void grace_is_not_for_streams_alone(void **state) {
-    struct world *w = *state;
-    struct msg_submit m = with_grace();
-    MSG_SET(&m, submit, kind, STR("plain"));
-    world_begin(w, 1);
-    world_say(w, 1, ROLE_OPERATOR, VERB_submit, &m);
-    uint64_t id = world_last(w, VERB_submitted).id;
-    world_end(w);
-    world_turn(w, 1);
-    attach(w, (struct msg_attach){0}, id);
-    pass(w, 60000, true);
-    assert_false(ended(w));
-    detach(w, id);
-    pass(w, 21000, true);
-    assert_true(ended(w));
-}
-
-/* While the journal cannot be written nothing ends. */
-static void read_only_cancels_nobody(void **state) {
-    struct world *w = *state;
-    submit(w, with_grace());
-    struct err e = {0};
-    err_set(&e, ERR_READ_ONLY, "the disk is gone");
-    world_begin(w, 1);
-    core_write_failed(w->core, &e);
-    world_end(w);
-    uint32_t records = w->records;
-    pass(w, 60000, true);
-    assert_int_equal(w->records, records);
-    assert_false(ended(w));
+    assert_int_equal(w->n_journal, 2);
+    struct msg_attach m = {0};
+    MSG_SET(&m, attach, seq, 4);
+    listen_attach(w, m, id);
+    assert_int_equal(orders_last(w, STREAM_ATTACH).seq, 4);
+    listen_detach(w, id);
+    assert_int_equal(orders_count(w, STREAM_DETACH), 1);
 }
 
 int main(void) {
-#define STREAM(name) cmocka_unit_test_setup_teardown(name, set_up, world_tear_down)
+#define STREAM(name) cmocka_unit_test_setup_teardown(name, listen_set_up, world_tear_down)
     const struct CMUnitTest tests[] = {
         STREAM(an_attempt_is_opened_before_it_is_given),
         STREAM(a_kind_without_streams_has_no_token),
@@ -644,17 +360,7 @@ int main(void) {
         STREAM(who_left_before_the_commit_hears_nothing),
         STREAM(an_end_before_the_commit_is_not_heard),
         STREAM(what_needs_no_commit_is_attached_at_once),
-        STREAM(who_is_silent_listens_to_nothing),
-        STREAM(a_watch_is_no_attachment),
-        STREAM(bye_ends_what_was_attached),
-        STREAM(nobody_listens_for_the_grace),
-        STREAM(somebody_who_listens_is_enough),
-        STREAM(the_last_one_counts),
-        STREAM(a_running_job_is_told_to_stop),
-        STREAM(a_restart_counts_the_grace_anew),
-        STREAM(a_retry_has_its_grace_again),
-        STREAM(grace_is_not_for_streams_alone),
-        STREAM(read_only_cancels_nobody),
+        STREAM(a_copy_being_written_keeps_nobody_waiting),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -120,7 +120,7 @@ static void close_at(struct world *w, uint64_t epoch, uint64_t seq) {
 }
 
 /* ---- the plain way -------------------------------------------------------------------------- */
-static void neighbours_go_out_together(void **state) {
+static void neighbours_go_out_together(void **state) { /* P-77 */
     (void)state;
     struct world w = {.config = small()};
     begin(&w);
@@ -146,7 +146,7 @@ static void neighbours_go_out_together(void **state) {
     relay_destroy(&w.relay);
 }
 
-static void what_is_missing_is_asked_for_ever_more_seldom(void **state) {
+static void what_is_missing_is_asked_for_ever_more_seldom(void **state) { /* P-75 */
     (void)state;
     struct world w = {.config = small()};
     begin(&w);
@@ -176,7 +176,7 @@ static void what_is_missing_is_asked_for_ever_more_seldom(void **state) {
     relay_destroy(&w.relay);
 }
 
-static void resets_and_attempts_begin_anew(void **state) {
+static void resets_and_attempts_begin_anew(void **state) { /* P-72, P-73 */
     (void)state;
     struct world w = {.config = small()};
     begin(&w);

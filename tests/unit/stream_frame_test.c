@@ -67,7 +67,7 @@ static void events_come_back_as_they_were(void **state) {
     assert_int_equal(stream_skip_events(rest, 2).len, 0);
 }
 
-static void an_event_has_bounds(void **state) {
+static void an_event_has_bounds(void **state) { /* P-72 */
     (void)state;
     AUTO_BUF events = BUF(ROOM);
     char *big = mem_zalloc(STREAM_EVENT_MAX + 1);
@@ -95,7 +95,7 @@ static void an_event_has_bounds(void **state) {
     mem_free(big);
 }
 
-static void malformed_frames_are_refused(void **state) {
+static void malformed_frames_are_refused(void **state) { /* P-73 */
     (void)state;
     static const struct {
         uint64_t count;
@@ -152,7 +152,7 @@ static void a_head_is_checked(void **state) {
         assert_int_equal(stream_read_frame(str_make(b.at, cut), &f, &e), -1);
 }
 
-static void a_run_has_a_bound(void **state) {
+static void a_run_has_a_bound(void **state) { /* P-73 */
     (void)state;
     AUTO_BUF events = BUF(ROOM);
     AUTO_BUF b = BUF(ROOM);

@@ -79,7 +79,7 @@ static void assert_text(const struct reader *r, struct str is) {
 }
 
 /* ---- numbers -------------------------------------------------------------------------------- */
-static void test_numbers(void **state) {
+static void test_numbers(void **state) { /* P-72, P-73 */
     (void)state;
     struct stream_log l = log_of(ROOM);
     struct reader r = reader_new();
@@ -107,7 +107,7 @@ static void test_numbers(void **state) {
     stream_log_done(&l);
 }
 
-static void test_reset(void **state) {
+static void test_reset(void **state) { /* P-72 */
     (void)state;
     struct stream_log l = log_of(ROOM);
     struct reader r = reader_new();
@@ -142,7 +142,7 @@ static void test_reset(void **state) {
 #define SAMPLE "a\xC3\xA4\xE2\x82\xACz\xF0\x9F\x98\x80\xF0\x9F\x98\x81!\xEF\xBF\xBD\xC2\x80"
 
 /* Cut at any two places, and into single bytes. */
-static void test_cut_characters(void **state) {
+static void test_cut_characters(void **state) { /* P-72 */
     (void)state;
     struct str all = STR(SAMPLE);
     for (size_t i = 0; i <= all.len; i++) {
@@ -248,7 +248,7 @@ static void test_long_text(void **state) {
     stream_log_done(&l);
 }
 
-static void test_bound(void **state) {
+static void test_bound(void **state) { /* P-74 */
     (void)state;
     struct stream_log l = log_of(1000);
     struct err e = {0};
@@ -267,7 +267,7 @@ static void test_bound(void **state) {
 }
 
 /* ---- again ---------------------------------------------------------------------------------- */
-static void test_rewind(void **state) {
+static void test_rewind(void **state) { /* P-74 */
     (void)state;
     struct stream_log l = log_of(ROOM);
     struct msg_stream head;

@@ -196,7 +196,7 @@ static int run_two(struct job *job, struct err *e) {
 }
 
 /* The second piece gathers, and the job waits: it is said all the same; then how far it is. */
-static void test_rest_and_quiet(void **state) {
+static void test_rest_and_quiet(void **state) { /* P-74 */
     struct scene *s = *state;
     struct mono deadline = mono_add(clock_mono(), DEADLINE_MS);
     start(s, 0, run_two, STREAM_MAX);
@@ -226,7 +226,7 @@ static int run_stubborn(struct job *job, struct err *e) {
 }
 
 /* It looks away from the error: its stream has a hole, so it cannot have succeeded. */
-static void test_bound(void **state) {
+static void test_bound(void **state) { /* P-74 */
     struct scene *s = *state;
     stream_socket_close(s->socket);
     start(s, 0, run_stubborn, 1000);

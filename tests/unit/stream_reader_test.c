@@ -53,7 +53,7 @@ static const char *told(struct stream_reader *r) {
 
 static const struct stream_position nowhere = {0, 0};
 
-static void events_are_told_once_and_in_order(void **state) {
+static void events_are_told_once_and_in_order(void **state) { /* P-77 */
     (void)state;
     AUTO_BUF b = BUF(4096);
     struct stream_reader r = stream_reader(JOB, nowhere);
@@ -71,7 +71,7 @@ static void events_are_told_once_and_in_order(void **state) {
     assert_string_equal(told(&r), "");
 }
 
-static void a_gap_is_asked_for_until_it_comes(void **state) {
+static void a_gap_is_asked_for_until_it_comes(void **state) { /* P-77 */
     (void)state;
     AUTO_BUF b = BUF(4096);
     struct stream_reader r = stream_reader(JOB, nowhere);
@@ -90,7 +90,7 @@ static void a_gap_is_asked_for_until_it_comes(void **state) {
     assert_false(stream_reader_wants(&r, AT(900), 100));
 }
 
-static void a_lost_tail_is_noticed(void **state) {
+static void a_lost_tail_is_noticed(void **state) { /* P-77 */
     (void)state;
     AUTO_BUF b = BUF(4096);
     struct stream_reader r = stream_reader(JOB, nowhere);
@@ -109,7 +109,7 @@ static void a_lost_tail_is_noticed(void **state) {
     assert_string_equal(told(&r), "3.3 W");
 }
 
-static void another_epoch_resets(void **state) {
+static void another_epoch_resets(void **state) { /* P-77 */
     (void)state;
     AUTO_BUF b = BUF(4096);
     struct stream_reader r = stream_reader(JOB, (struct stream_position){3, 7});
@@ -128,7 +128,7 @@ static void another_epoch_resets(void **state) {
     assert_string_equal(told(&r), "R W");
 }
 
-static void nothing_written_at_last_voids_what_was(void **state) {
+static void nothing_written_at_last_voids_what_was(void **state) { /* P-75 */
     (void)state;
     AUTO_BUF b = BUF(4096);
     struct stream_reader r = stream_reader(JOB, nowhere);
@@ -141,7 +141,7 @@ static void nothing_written_at_last_voids_what_was(void **state) {
     assert_string_equal(told(&r), "R W");
 }
 
-static void what_is_gone_is_not_asked_for(void **state) {
+static void what_is_gone_is_not_asked_for(void **state) { /* P-77 */
     (void)state;
     AUTO_BUF b = BUF(4096);
     struct stream_reader r = stream_reader(JOB, nowhere);
@@ -166,7 +166,7 @@ static void what_is_gone_is_not_asked_for(void **state) {
     assert_string_equal(told(&r), "B");
 }
 
-static void another_broker_is_asked_once(void **state) {
+static void another_broker_is_asked_once(void **state) { /* P-78 */
     (void)state;
     AUTO_BUF b = BUF(4096);
     struct stream_reader r = stream_reader(JOB, (struct stream_position){3, 4});

@@ -6,32 +6,32 @@
 #include "common/base/id.h"
 #include "common/base/mem.h"
 
-void relay_done(struct sim *s) {
+void model_done(struct sim *s) {
     MEM_FREE(s->relay.rows);
     s->relay.n = s->relay.size = 0;
 }
 
-uint64_t relay_token(const struct sim *s, uint64_t fence) {
+uint64_t model_token(const struct sim *s, uint64_t fence) {
     return (fence ^ s->broker.life << 48) * 0x9E3779B97F4A7C15ULL;
 }
 
-struct relay_row *relay_find(const struct sim *s, uint64_t job) {
+struct model_row *model_find(const struct sim *s, uint64_t job) {
     for (uint32_t k = s->relay.n; k-- > 0;)
         if (s->relay.rows[k].job == job)
             return &s->relay.rows[k];
     return NULL;
 }
 
-static struct relay_row *need(struct sim *s, uint64_t job) {
-    struct relay_sim *r = &s->relay;
-    struct relay_row *row = relay_find(s, job);
+static struct model_row *need(struct sim *s, uint64_t job) {
+    struct relay_model *r = &s->relay;
+    struct model_row *row = model_find(s, job);
     if (row)
         return row;
     if (r->n == r->size) {
         r->size = r->size ? r->size * 2 : 64;
         r->rows = mem_grow(r->rows, r->size, sizeof *r->rows);
     }
-    r->rows[r->n] = (struct relay_row){.job = job};
+    r->rows[r->n] = (struct model_row){.job = job};
     return &r->rows[r->n++];
 }
 
@@ -42,7 +42,7 @@ static bool has_ended(const struct sim *s, uint64_t job) {
     return !i || job_state_terminal(job_at(s->broker.core, i)->state);
 }
 
-static void see_attach(struct sim *s, struct relay_row *row, const struct stream_order *o) {
+static void see_attach(struct sim *s, struct model_row *row, const struct stream_order *o) {
     observe_attach(s, o->job);
     if (o->ended != has_ended(s, o->job))
         sim_fail(s, "the relay is told wrongly whether job %s has ended", id_show(o->job).at);
@@ -54,7 +54,7 @@ static void see_attach(struct sim *s, struct relay_row *row, const struct stream
     row->to = o->to;
 }
 
-static void see_detach(struct sim *s, struct relay_row *row, const struct stream_order *o) {
+static void see_detach(struct sim *s, struct model_row *row, const struct stream_order *o) {
     if (!row->attached && !has_ended(s, o->job))
         sim_fail(s, "one who is not attached to job %s is detached", id_show(o->job).at);
     row->attached = false;
@@ -62,11 +62,11 @@ static void see_detach(struct sim *s, struct relay_row *row, const struct stream
 
 /* ---- attempts
  * ------------------------------------------------------------------------------------ */
-static void see_open(struct sim *s, struct relay_row *row, const struct stream_order *o) {
+static void see_open(struct sim *s, struct model_row *row, const struct stream_order *o) {
     if (row->fence && o->fence <= row->fence + 255)
         sim_fail(s, "an epoch of job %s is given twice: fence %llx after %llx", id_show(o->job).at,
                  (unsigned long long)o->fence, (unsigned long long)row->fence);
-    if (o->token != relay_token(s, o->fence))
+    if (o->token != model_token(s, o->fence))
         sim_fail(s, "an attempt was opened with another token");
     if (o->heard != (id_epoch(o->fence) < s->broker.core->epoch))
         sim_fail(s, "an attempt of %s life was opened as one of another",
@@ -74,7 +74,7 @@ static void see_open(struct sim *s, struct relay_row *row, const struct stream_o
     row->fence = o->fence;
 }
 
-static void see_close(struct sim *s, struct relay_row *row, const struct stream_order *o) {
+static void see_close(struct sim *s, struct model_row *row, const struct stream_order *o) {
     if (row->fence != o->fence)
         sim_fail(s, "an attempt of job %s ended that was not opened", id_show(o->job).at);
     if (row->closed_fence != o->fence) {
@@ -87,9 +87,9 @@ static void see_close(struct sim *s, struct relay_row *row, const struct stream_
                NULL);
 }
 
-void relay_order(struct sim *s, const struct stream_order *o) {
+void model_order(struct sim *s, const struct stream_order *o) {
     static const char *const names[] = {"open", "attach", "detach", "close", "end"};
-    struct relay_row *row = need(s, o->job);
+    struct model_row *row = need(s, o->job);
     sim_say(s, "  relay: %s job %s fence %llx", names[o->what], id_show(o->job).at,
             (unsigned long long)o->fence);
     switch (o->what) {
@@ -111,20 +111,20 @@ void relay_order(struct sim *s, const struct stream_order *o) {
     }
 }
 
-void relay_dispatch(struct sim *s, const struct msg_dispatch *m) {
-    const struct relay_row *row = relay_find(s, m->job);
+void model_dispatch(struct sim *s, const struct msg_dispatch *m) {
+    const struct model_row *row = model_find(s, m->job);
     if (!str_eq(m->kind, STR("talk"))) {
         if (MSG_HAS(m, dispatch, token))
             sim_fail(s, "a token for an attempt that does not stream");
         return;
     }
-    if (!row || row->fence != m->fence || m->token != relay_token(s, m->fence))
+    if (!row || row->fence != m->fence || m->token != model_token(s, m->fence))
         sim_fail(s, "an attempt of job %s was given out before it was opened", id_show(m->job).at);
 }
 
 /* ---- its answers
  * --------------------------------------------------------------------------------- */
-void relay_says(struct sim *s, uint64_t who) {
+void model_says(struct sim *s, uint64_t who) {
     struct broker_sim *b = &s->broker;
     if (!b->core || who >> 32 != b->life)
         return;
@@ -132,7 +132,7 @@ void relay_says(struct sim *s, uint64_t who) {
         sim_at(s, s->now + 5, SIM_RELAY, who, NULL);
         return;
     }
-    struct relay_row row = s->relay.rows[who & UINT32_MAX];
+    struct model_row row = s->relay.rows[who & UINT32_MAX];
     core_begin(b->core, (struct mono){s->now + 1}, sim_wall(s));
     if (rng_below(&s->rng, 4) == 0)
         core_stream_need(b->core, row.job, row.closed_fence, row.closed_fence, 1);
@@ -157,7 +157,7 @@ static uint32_t count_attached(struct sim *s) {
         const struct stream *st = slab_at(&c->streams, job_extra(c, j)->stream);
         if (st->waits || !job_streams(c, w->job))
             continue;
-        const struct relay_row *row = relay_find(s, j->id);
+        const struct model_row *row = model_find(s, j->id);
         if (!row || !row->attached)
             sim_fail(s, "one who is attached to job %s gets nothing", id_show(j->id).at);
         n++;
@@ -165,7 +165,7 @@ static uint32_t count_attached(struct sim *s) {
     return n;
 }
 
-void relay_turn(struct sim *s) {
+void model_turn(struct sim *s) {
     uint32_t n = 0;
     for (uint32_t k = 0; k < s->relay.n; k++)
         n += s->relay.rows[k].attached;
