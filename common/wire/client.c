@@ -130,6 +130,8 @@ static void on_news(struct client *c, struct link_news *news) {
     }
     c->calls++;
     if (news->what == LINK_UP) {
+        if (c->tap.up)
+            c->tap.up(c->tap.ctx);
         requests_again(c, news->new_epoch);
         watches_again(c);
     } else if (news->what == LINK_REFUSED) {

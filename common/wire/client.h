@@ -31,8 +31,8 @@
  * if it was sent and changes something, WAIT_TIMEOUT if it only asks. All of these have the exit
  * status of schemas/errors.def: err_code_exit(e.code).
  *
- * Watched jobs (client_watch, or `watch` in a SUBMIT) are watched again after every reconnection.
- * Each end is told once.
+ * Watched jobs (client_watch, or `watch` or `attach` in a SUBMIT) are watched again after every
+ * reconnection. Each end is told once.
  *
  * Deadlines are times of the caller's clock; MONO_NEVER waits for ever. One thread. */
 #pragma once
@@ -65,6 +65,7 @@ struct client_finished {
     uint64_t id;
     uint64_t state; /* enum job_state; 0: it is not known (any more), as `err` says */
     uint32_t attempts;
+    uint64_t epoch, seq; /* the last event of its stream; 0, 0: it wrote none */
     struct err err;    /* code 0: done; else why not, with the words of the worker or the broker */
     struct buf result; /* one msgpack map, or empty */
 };

@@ -40,10 +40,21 @@ struct pending {
     uint32_t times;     /* it was sent */
     bool said;          /* on the connection of now */
     bool may_be_done;   /* it was sent and nobody said that it was refused unread */
-    uint64_t watch[FRAME_ITEMS_MAX / 64]; /* SUBMIT: items with `watch` */
+    uint64_t watch[FRAME_ITEMS_MAX / 64];  /* SUBMIT: items with `watch` */
+    uint64_t attach[FRAME_ITEMS_MAX / 64]; /* SUBMIT: items with `attach` */
     client_reply_fn *fn;
     void *ctx;
     struct mono deadline;
+};
+
+/* Who follows streams over this client (stream_client.c); all NULL if nobody does. */
+struct client_tap {
+    void *ctx;
+    void (*up)(void *ctx); /* before requests are said again */
+    /* An accepted SUBMIT with `attach`; `again`: it was said on a connection that is no more. */
+    void (*submitted)(void *ctx, uint64_t id, bool again);
+    /* False: none of its jobs. */
+    bool (*finished)(void *ctx, const struct client_finished *f);
 };
 
 struct watch {
@@ -60,6 +71,7 @@ struct client {
     struct frame_out out;
     struct arena *arena;
     struct err refused; /* code 0 unless the broker will never have us */
+    struct client_tap tap;
 
     struct pending *first, *last;
     struct pending **by_sequence; /* at sequence % n_slots; n_slots is a power of two */
@@ -90,6 +102,8 @@ void requests_flush(struct client *c);
 void requests_expire(struct client *c);
 void requests_again(struct client *c, bool new_epoch);
 void requests_end_all(struct client *c, const struct err *e);
+/* Forgets those of `fn` without a call. */
+void requests_forget(struct client *c, client_reply_fn *fn);
 void requests_drop(struct client *c);
 
 /* client.c */
@@ -102,7 +116,7 @@ void watches_done(struct client *c);
 void watch_note(struct client *c, uint64_t id, bool ask);
 void watches_again(struct client *c);
 void watches_flush(struct client *c);
-/* False: nobody waits for it. */
+/* Tells the end of a job, if somebody waits for it: false if not. */
 bool watch_ended(struct client *c, const struct client_finished *f);
 void watch_on_finished(struct client *c, struct frame_in *in);
 void watch_on_info(struct client *c, struct frame_in *in);

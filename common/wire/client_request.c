@@ -25,6 +25,7 @@ static const struct request_rule rules[] = {
     {VERB_drain, VERB_outcome, UNTIL_COUNT, REQUEST_CHANGES},
     {VERB_declare_kind, VERB_outcome, UNTIL_COUNT, REQUEST_HARMLESS},
     {VERB_worker_died, VERB_outcome, UNTIL_COUNT, REQUEST_HARMLESS},
+    {VERB_attach, VERB_attached, UNTIL_COUNT, REQUEST_ASKS},
 };
 
 const struct request_rule *request_rule(enum verb verb) {
@@ -156,6 +157,8 @@ static int fill_frame(struct client *c, struct pending *p, const struct client_i
         harmless &= m.submit.unique.len > 0;
         if (m.submit.watch)
             p->watch[taken / 64] |= 1ULL << (taken % 64);
+        if (m.submit.attach)
+            p->attach[taken / 64] |= 1ULL << (taken % 64);
     }
     if (taken < least)
         return err_set(e, ERR_TOO_LARGE, "%s: %zu items do not fit a message of %u and %zu bytes",
@@ -243,10 +246,15 @@ int request_make(struct client *c, enum verb verb, const struct client_item *ite
 /* ---- answers -------------------------------------------------------------------------------- */
 static void take_submitted(struct client *c, const struct pending *p, uint32_t index,
                            const struct msg_submitted *m) {
-    if (m->code || !m->id || !(p->watch[index / 64] >> (index % 64) & 1))
+    bool attach = p->attach[index / 64] >> (index % 64) & 1;
+    bool watch = p->watch[index / 64] >> (index % 64) & 1;
+    if (m->code || !m->id)
         return;
     /* Its end may have been told on a connection that is no more: ask for it again. */
-    watch_note(c, m->id, p->times > 1);
+    if (attach && c->tap.submitted)
+        c->tap.submitted(c->tap.ctx, m->id, p->times > 1);
+    else if (attach || watch)
+        watch_note(c, m->id, p->times > 1);
 }
 
 /* True when the answer is whole with this item. */
@@ -388,6 +396,16 @@ void requests_again(struct client *c, bool new_epoch) {
 void requests_end_all(struct client *c, const struct err *e) {
     while (c->first)
         request_end(c, c->first, e);
+}
+
+void requests_forget(struct client *c, client_reply_fn *fn) {
+    for (struct pending *p = c->first, *next; p; p = next) {
+        next = p->next;
+        if (p->fn != fn)
+            continue;
+        link_out(c, p);
+        pending_free(p);
+    }
 }
 
 void requests_drop(struct client *c) {

@@ -155,10 +155,13 @@ void watch_on_finished(struct client *c, struct frame_in *in) {
             .id = m.id,
             .state = m.state,
             .attempts = (uint32_t)m.attempts,
+            .epoch = m.epoch,
+            .seq = m.seq,
             /* Borrowed: nobody changes what on_finished is shown. */
             .result = {.at = (char *)(uintptr_t)item.payload.at, .len = item.payload.len}};
         say_how(&m, &f.err);
-        watch_ended(c, &f);
+        if (!c->tap.finished || !c->tap.finished(c->tap.ctx, &f))
+            watch_ended(c, &f);
     }
 }
 

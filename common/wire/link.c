@@ -345,8 +345,9 @@ static bool look(struct link *l, struct link_news *news) {
     return true;
 }
 
-void link_wait(struct link *l, struct mono until, const int *fds, bool *ready, size_t n) {
-    zmq_pollitem_t items[WAIT_FDS + 2];
+void link_wait_with(struct link *l, struct mono until, void *socket, const int *fds, bool *ready,
+                    size_t n) {
+    zmq_pollitem_t items[WAIT_FDS + 3];
     ASSERT(n <= WAIT_FDS);
     int used = 0;
     for (size_t i = 0; i < n; i++) {
@@ -357,12 +358,22 @@ void link_wait(struct link *l, struct mono until, const int *fds, bool *ready, s
         items[used++] = (zmq_pollitem_t){.fd = l->watch_fd, .events = ZMQ_POLLIN};
         items[used++] = (zmq_pollitem_t){.socket = l->socket, .events = ZMQ_POLLIN};
     }
+    if (socket)
+        items[used++] = (zmq_pollitem_t){.socket = socket, .events = ZMQ_POLLIN};
     struct mono next = link_next(l);
     uint64_t wait = mono_until(l->config.clock(), next.ms < until.ms ? next : until);
     if (spin_poll(&l->spin, items, used, wait > INT_MAX ? INT_MAX : (long)wait) <= 0)
         return;
     for (size_t i = 0; i < n; i++)
         ready[i] = items[i].revents != 0;
+}
+
+void link_wait(struct link *l, struct mono until, const int *fds, bool *ready, size_t n) {
+    link_wait_with(l, until, NULL, fds, ready, n);
+}
+
+void link_heard(struct link *l) {
+    spin_heard(&l->spin);
 }
 
 void link_poll(struct link *l, struct mono until, struct link_news *news) {

@@ -90,6 +90,11 @@ void link_destroy(struct link **l);
 void link_poll(struct link *l, struct mono until, struct link_news *news);
 /* Waits until link_poll has work, one of `fds` is readable (then ready[i]) or `until` has come. */
 void link_wait(struct link *l, struct mono until, const int *fds, bool *ready, size_t n);
+/* The same, and until the ZeroMQ socket can be read; NULL: there is none. */
+void link_wait_with(struct link *l, struct mono until, void *socket, const int *fds, bool *ready,
+                    size_t n);
+/* Something that belongs to this conversation was heard beside it: more is likely soon. */
+void link_heard(struct link *l);
 int link_fd(const struct link *l); /* changes never; do not read or close it */
 struct mono link_next(const struct link *l);
 
