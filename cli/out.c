@@ -7,12 +7,22 @@
 #include <time.h>
 
 /* ---- values --------------------------------------------------------------------------------- */
+static bool is_control(struct str text, size_t i) {
+    unsigned char c = (unsigned char)text.at[i];
+    /* The second byte of U+0080 to U+009F makes a control character too. */
+    bool c1 = c >= 0x80 && c <= 0x9f && i && (unsigned char)text.at[i - 1] == 0xc2;
+    return c < 0x20 || c == 0x7f || c1;
+}
+
 void out_clean(struct buf *out, struct str text) {
+    for (size_t i = 0; i < text.len; i++)
+        buf_putc(out, is_control(text, i) ? ' ' : text.at[i]);
+}
+
+void out_clean_text(struct buf *out, struct str text) {
     for (size_t i = 0; i < text.len; i++) {
-        unsigned char c = (unsigned char)text.at[i];
-        /* The second byte of U+0080 to U+009F makes a control character too. */
-        bool c1 = c >= 0x80 && c <= 0x9f && i && (unsigned char)text.at[i - 1] == 0xc2;
-        buf_putc(out, c < 0x20 || c == 0x7f || c1 ? ' ' : (char)c);
+        bool stays = text.at[i] == '\n' || text.at[i] == '\t';
+        buf_putc(out, is_control(text, i) && !stays ? ' ' : text.at[i]);
     }
 }
 

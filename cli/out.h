@@ -14,6 +14,8 @@
 /* ---- values --------------------------------------------------------------------------------- */
 /* Appends the text with control characters as blanks. */
 void out_clean(struct buf *out, struct str text);
+/* The same of a text of several lines: line ends and tabs stay. */
+void out_clean_text(struct buf *out, struct str text);
 /* "340ms", "12s", "3m 20s", "2h 5m", "3d 4h" */
 void out_duration(struct buf *out, uint64_t ms);
 /* "512B", "1.5MiB" */

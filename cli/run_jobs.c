@@ -1,5 +1,6 @@
 /* quern job, why, jobs: what is known of jobs. */
 #include "cli/cli.h"
+#include "cli/follow.h"
 #include "cli/out.h"
 #include "common/base/id.h"
 #include "common/os/clock.h"
@@ -128,8 +129,22 @@ static void print_job(const json_t *job) {
     fwrite(out.at, 1, out.len, stdout);
 }
 
+static int stream_job(struct cli *c, uint64_t id) {
+    struct err e = {0};
+    struct follow f;
+    int status = follow_open(&f, c, &e) < 0 ? cli_fail(c, &e) : follow_job(&f, id);
+    follow_done(&f);
+    return status;
+}
+
 int run_job(struct cli *c, const struct args_job *args) {
     struct err e = {0};
+    if (args->stream && args->payload) {
+        err_set(&e, ERR_USAGE, "job: give --payload or --stream, not both");
+        return cli_fail(c, &e);
+    }
+    if (args->stream)
+        return stream_job(c, args->id);
     json_auto_t *jobs = NULL;
     struct msg_get_job m = {0};
     MSG_SET(&m, get_job, id, args->id);

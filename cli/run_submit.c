@@ -1,5 +1,6 @@
 /* quern submit: one job or many, and their ends. */
 #include "cli/cli.h"
+#include "cli/follow.h"
 #include "cli/input.h"
 #include "cli/out.h"
 #include "cli/wait.h"
@@ -19,8 +20,10 @@ struct submitting {
     struct client_item items[CHUNK_JOBS];
     struct client_submitted out[CHUNK_JOBS];
     uint64_t line, told; /* of the batch; jobs printed so far */
+    bool prints_ids;     /* else their ends */
     struct waits waits;
-    struct err first; /* what the exit status says */
+    struct follow follow; /* with --stream */
+    struct err first;     /* what the exit status says */
 };
 
 /* ---- the message ---------------------------------------------------------------------------- */
@@ -48,6 +51,8 @@ static int make_message(const struct args_submit *a, struct msg_submit *m, struc
     COPY(m, a, backoff_ms, backoff);
     COPY(m, a, durability, durability);
     COPY(m, a, trace, trace);
+    COPY(m, a, grace_ms, grace);
+    COPY(m, a, attach, stream);
     if (ARG_HAS(a, submit, window) && !ARG_HAS(a, submit, unique))
         return err_set(e, ERR_USAGE, "submit: --window needs --unique");
     if (ARG_HAS(a, submit, interval) && !ARG_HAS(a, submit, key))
@@ -56,6 +61,8 @@ static int make_message(const struct args_submit *a, struct msg_submit *m, struc
         return err_set(e, ERR_USAGE, "submit: give --delay or --run-at, not both");
     if (ARG_HAS(a, submit, batch) && (ARG_HAS(a, submit, count) || ARG_HAS(a, submit, payload)))
         return err_set(e, ERR_USAGE, "submit: --batch stands without --count and --payload");
+    if (a->stream && (ARG_HAS(a, submit, batch) || ARG_HAS(a, submit, count)))
+        return err_set(e, ERR_USAGE, "submit: --stream stands without --batch and --count");
     return 0;
 }
 
@@ -86,16 +93,16 @@ static void tell_json(struct submitting *s, const struct client_submitted *o) {
 /* In the order of the payloads; the place of one that was refused stays marked. */
 static void tell(struct submitting *s, size_t i) {
     const struct client_submitted *o = &s->out[i];
-    if (s->c->json && !s->args->wait)
+    if (s->c->json && s->prints_ids)
         tell_json(s, o);
-    else if (!s->args->wait && (!o->err.code || is_many(s->args)))
+    else if (s->prints_ids && (!o->err.code || is_many(s->args)))
         printf("%s\n", o->err.code ? "-" : id_show(o->id).at);
     s->told++;
     if (o->err.code && !s->first.code)
         s->first = o->err;
     else if (o->err.code && o->err.code != s->first.code)
         cli_complain(s->c, &o->err);
-    if (s->args->wait)
+    if (!s->prints_ids)
         waits_add(&s->waits, o->err.code ? 0 : o->id);
 }
 
@@ -166,11 +173,11 @@ static int submit_batch(struct submitting *s, struct err *e) {
 }
 
 static int submit_all(struct submitting *s, struct err *e) {
-    bool list = s->c->json && is_many(s->args) && !s->args->wait;
+    bool list = s->c->json && is_many(s->args) && s->prints_ids;
     AUTO_BUF payload = BUF(INPUT_JSON_MAX);
     if (ARG_HAS(s->args, submit, payload) && input_payload(s->args->payload, &payload, e) < 0)
         return -1;
-    if (cli_connect(s->c, e) < 0)
+    if (s->args->stream ? follow_open(&s->follow, s->c, e) < 0 : cli_connect(s->c, e) < 0)
         return -1;
     if (list)
         putchar('[');
@@ -184,10 +191,18 @@ static int submit_all(struct submitting *s, struct err *e) {
     return rc;
 }
 
+static int wait_for_ends(struct submitting *s) {
+    if (!s->args->stream)
+        return waits_run(&s->waits);
+    s->follow.graced = ARG_HAS(s->args, submit, grace);
+    return s->waits.ids[0] ? follow_run(&s->follow, s->waits.ids[0]) : 0;
+}
+
 int run_submit(struct cli *c, const struct args_submit *args) {
     struct submitting *s = MEM_NEW(struct submitting);
     s->c = c;
     s->args = args;
+    s->prints_ids = !args->wait && !args->stream;
     s->payloads = BUF(CHUNK_BYTES + BODY_MAX_LEN + 1);
     waits_init(&s->waits, c, is_many(args));
     struct err e = {0};
@@ -198,10 +213,12 @@ int run_submit(struct cli *c, const struct args_submit *args) {
         int refused = cli_fail(c, &s->first);
         status = status ? status : refused;
     }
-    if (args->wait && s->waits.n) {
-        int ended = waits_run(&s->waits);
+    if (s->waits.n) {
+        int ended = wait_for_ends(s);
         status = status ? status : ended;
     }
+    if (s->follow.c)
+        follow_done(&s->follow);
     waits_done(&s->waits);
     buf_destroy(&s->payloads);
     mem_free(s);

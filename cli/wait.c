@@ -6,7 +6,6 @@
 #include "schemas/states.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -36,7 +35,7 @@ static json_t *result_of(const struct client_finished *f, struct err *e) {
     return f->result.len ? json_bridge_of_value(buf_str(&f->result), e) : json_object();
 }
 
-static json_t *finished_json(const struct client_finished *f, struct err *e) {
+json_t *finished_json(const struct client_finished *f, struct err *e) {
     struct msg_finished m = {0};
     MSG_SET(&m, finished, id, f->id);
     if (f->state)
@@ -131,28 +130,42 @@ static void print_ready(struct waits *w) {
     }
 }
 
-static void give_up(struct waits *w, int signals, const sigset_t *old) {
+void interrupts_catch(struct interrupts *s) {
+    sigset_t stops;
+    sigemptyset(&stops);
+    sigaddset(&stops, SIGINT);
+    sigaddset(&stops, SIGTERM);
+    sigprocmask(SIG_BLOCK, &stops, &s->old);
+    s->fd = signalfd(-1, &stops, SFD_CLOEXEC);
+}
+
+void interrupts_release(struct interrupts *s) {
+    close(s->fd);
+    sigprocmask(SIG_SETMASK, &s->old, NULL);
+}
+
+void interrupts_obey(struct interrupts *s, struct cli *c) {
     struct signalfd_siginfo info;
-    int number = read(signals, &info, sizeof info) == sizeof info ? (int)info.ssi_signo : SIGTERM;
+    int number = read(s->fd, &info, sizeof info) == sizeof info ? (int)info.ssi_signo : SIGTERM;
+    fflush(stdout);
+    client_destroy(&c->client);
+    signal(number, SIG_DFL);
+    raise(number); /* as whoever called us expects of a program that was interrupted */
+    sigprocmask(SIG_SETMASK, &s->old, NULL);
+}
+
+static void give_up(struct waits *w, struct interrupts *by) {
     if (w->n == 1)
         cli_say("job %s goes on; see: quern job %s", id_show(w->ids[0]).at, id_show(w->ids[0]).at);
     else
         cli_say("%zu jobs go on, the first of them %s", w->n - w->printed,
                 id_show(w->ids[w->printed]).at);
-    fflush(stdout);
-    client_destroy(&w->c->client);
-    signal(number, SIG_DFL);
-    raise(number); /* as whoever called us expects of a program that was interrupted */
-    sigprocmask(SIG_SETMASK, old, NULL);
+    interrupts_obey(by, w->c);
 }
 
 int waits_run(struct waits *w) {
-    sigset_t stops, old;
-    sigemptyset(&stops);
-    sigaddset(&stops, SIGINT);
-    sigaddset(&stops, SIGTERM);
-    sigprocmask(SIG_BLOCK, &stops, &old);
-    int signals = signalfd(-1, &stops, SFD_CLOEXEC);
+    struct interrupts interrupts;
+    interrupts_catch(&interrupts);
     w->window = mem_zalloc(WINDOW * sizeof *w->window);
     w->c->watching = w;
     w->c->on_finished = on_finished;
@@ -170,14 +183,14 @@ int waits_run(struct waits *w) {
             continue;
         fflush(stdout);
         bool stopped = false;
-        link_wait(client_link(w->c->client), client_next(w->c->client), &signals, &stopped, 1);
+        link_wait(client_link(w->c->client), client_next(w->c->client), &interrupts.fd, &stopped,
+                  1);
         if (stopped)
-            give_up(w, signals, &old);
+            give_up(w, &interrupts);
     }
     if (w->many && w->c->json)
         printf("]\n");
     w->c->on_finished = NULL;
-    close(signals);
-    sigprocmask(SIG_SETMASK, &old, NULL);
+    interrupts_release(&interrupts);
     return w->status;
 }

@@ -5,6 +5,8 @@
 
 #include "cli/cli.h"
 
+#include <signal.h>
+
 struct waits {
     struct cli *c;
     bool many;
@@ -14,6 +16,19 @@ struct waits {
     size_t printed, watched;
     int status; /* of the first that did not end well */
 };
+
+/* Ctrl-C and SIGTERM, while something is waited for: `fd` is readable when one has come. */
+struct interrupts {
+    int fd;
+    sigset_t old;
+};
+void interrupts_catch(struct interrupts *s);
+void interrupts_release(struct interrupts *s);
+/* Says BYE and ends this process by the signal that came. */
+void interrupts_obey(struct interrupts *s, struct cli *c);
+
+/* As --json shows how a job ended. */
+json_t *finished_json(const struct client_finished *f, struct err *e);
 
 void waits_init(struct waits *w, struct cli *c, bool many);
 void waits_add(struct waits *w, uint64_t id);

@@ -282,6 +282,7 @@ static void on_up(void *ctx) {
     stream_table_again(&s->table, now_of(s));
 }
 
+/* Where there is no room DETACH ends the watching too, which is asked for again. */
 static void on_submitted(void *ctx, uint64_t id, bool again) {
     struct stream_client *s = ctx;
     uint32_t i = stream_table_find(&s->table, id);
@@ -289,7 +290,7 @@ static void on_submitted(void *ctx, uint64_t id, bool again) {
         i = stream_table_add(&s->table, id, (struct stream_position){0});
     if (!i) {
         say_detach(s, id);
-        watch_note(s->client, id, again);
+        watch_note(s->client, id, true);
     } else if (again) {
         stream_table_attach(&s->table, i, now_of(s));
     }
