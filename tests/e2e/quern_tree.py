@@ -124,6 +124,15 @@ class Quern:
                                  f"not {status}\n{done.stdout}{done.stderr}\n{self.log_tail()}")
         return done.stdout.strip()
 
+    def run_exact(self, status, *words):
+        """A command that must end with this status; what it said, to the last blank."""
+        done = self.run(*words)
+        if done.returncode != status:
+            raise AssertionError(f"quern {' '.join(map(str, words))}: status {done.returncode}, "
+                                 f"not {status}\n{done.stdout[-2000:]}{done.stderr}\n"
+                                 f"{self.log_tail()}")
+        return done.stdout, done.stderr
+
     def json(self, *words, status=0):
         return json.loads(self(*words, "--json", status=status))
 
