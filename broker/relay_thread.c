@@ -234,7 +234,7 @@ static int open_sockets(struct relay_thread *t, const struct relay_thread_option
     int64_t bytes_max = STREAM_RUN_BYTES + STREAM_FRAME_MAX;
     int rc = zmq_setsockopt(t->in, ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max);
     ASSERT(rc == 0);
-    bytes_max = STREAM_TOPIC_LEN + 1; /* subscriptions */
+    bytes_max = 1024; /* subscriptions, and the greeting of the sockets, which it counts for too */
     rc = zmq_setsockopt(t->out, ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max);
     ASSERT(rc == 0);
     set_int(t->in, ZMQ_RCVHWM, READ_MAX);
