@@ -50,7 +50,7 @@ class Help(unittest.TestCase):
     def test_hidden(self):
         for words in (["--help"], ["help", "help"]):
             self.assertNotIn("markdown", quern(*words).stdout)
-        self.assertNotIn("--stream", quern("help", "submit").stdout)
+        self.assertIn("--stream", quern("help", "submit").stdout)
         self.assertNotIn("--listen", quern("help", "up").stdout)
 
     def test_version(self):

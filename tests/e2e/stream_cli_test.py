@@ -129,8 +129,9 @@ class Streaming(TreeTest):
 
 
 class Far(TreeTest):
-    CONFIG = quern_tree.CONFIG.replace("broker:\n", "broker:\n  tcp_operator: tcp://127.0.0.1:*\n"
-                                       "  tcp_client: tcp://127.0.0.1:*\n")
+    CONFIG = quern_tree.CONFIG.replace(
+        "broker:\n", "streams: {tcp_reader: \"tcp://127.0.0.1:*\"}\nbroker:\n"
+        "  tcp_operator: tcp://127.0.0.1:*\n  tcp_client: tcp://127.0.0.1:*\n")
 
     def test_by_tcp(self):
         ready = self.quern.events("broker.ready")[0]
