@@ -136,7 +136,7 @@ void attempt_started(struct core *c, uint32_t i) {
         return;
     job_mark(j, JOB_STARTED);
     worker_at(c, x->worker)->started++;
-    if (x->timeout_ms && !x->asked_ms && !stream_holds_result(c, i))
+    if (x->timeout_ms && !x->asked_ms)
         timer_set(c, TIMER_JOB_EXTRA, i, c->now.ms + x->timeout_ms);
 }
 

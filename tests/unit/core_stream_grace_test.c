@@ -153,6 +153,16 @@ static void a_restart_counts_the_grace_anew(void **state) { /* P-79 */
     assert_int_equal(world_last(w, VERB_finished).state, JOB_cancelled);
 }
 
+/* What the journal tells of a stream is over: the relay is new as well. */
+static void reading_the_journal_orders_nothing(void **state) {
+    struct world *w = *state;
+    listen_end_job(w, listen_submit(w, with_grace()));
+    listen_submit(w, with_grace());
+    uint32_t orders = w->n_orders;
+    world_restart(w);
+    assert_int_equal(w->n_orders, orders);
+}
+
 static void a_retry_has_its_grace_again(void **state) { /* P-79 */
     struct world *w = *state;
     uint64_t id = listen_submit(w, with_grace());
@@ -212,12 +222,12 @@ static void read_only_cancels_nobody(void **state) {
 int main(void) {
 #define STREAM(name) cmocka_unit_test_setup_teardown(name, listen_set_up, world_tear_down)
     const struct CMUnitTest tests[] = {
-        STREAM(who_is_silent_listens_to_nothing), STREAM(a_watch_is_no_attachment),
-        STREAM(bye_ends_what_was_attached),       STREAM(nobody_listens_for_the_grace),
-        STREAM(somebody_who_listens_is_enough),   STREAM(the_last_one_counts),
-        STREAM(a_running_job_is_told_to_stop),    STREAM(a_restart_counts_the_grace_anew),
-        STREAM(a_retry_has_its_grace_again),      STREAM(grace_is_not_for_streams_alone),
-        STREAM(read_only_cancels_nobody),
+        STREAM(who_is_silent_listens_to_nothing),   STREAM(a_watch_is_no_attachment),
+        STREAM(bye_ends_what_was_attached),         STREAM(nobody_listens_for_the_grace),
+        STREAM(somebody_who_listens_is_enough),     STREAM(the_last_one_counts),
+        STREAM(a_running_job_is_told_to_stop),      STREAM(a_restart_counts_the_grace_anew),
+        STREAM(reading_the_journal_orders_nothing), STREAM(a_retry_has_its_grace_again),
+        STREAM(grace_is_not_for_streams_alone),     STREAM(read_only_cancels_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

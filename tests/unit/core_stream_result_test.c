@@ -274,6 +274,28 @@ static void it_was_cancelled_before(void **state) {
     assert_int_equal(world_last(w, VERB_finished).state, JOB_cancelled);
 }
 
+/* P-53: it obeyed after all, before its supervisor was asked to end it. */
+static void a_late_report_is_obedience(void **state) {
+    struct world *w = *state;
+    struct seen d = running(w);
+    running(w);
+    struct msg_cancel_job m = {0};
+    MSG_SET(&m, cancel_job, id, d.job);
+    world_begin(w, 1);
+    world_say(w, 1, ROLE_OPERATOR, VERB_cancel_job, &m);
+    world_end(w);
+    pass(w, w->config.cancel_grace_ms + 500, 2);
+    report_turn(w, d, OUTCOME_CANCELLED, 42);
+    pass(w, 1000, 2);
+    whole(w, d.job, d.fence);
+    assert_int_equal(world_last(w, VERB_finished).job, d.job);
+    world_begin(w, 1);
+    world_offer(w, (struct msg_submit){0});
+    world_end(w);
+    world_turn(w, 1);
+    assert_int_equal(world_count(w, VERB_dispatch), 3);
+}
+
 /* P-47: its time is over when it reports. */
 static void it_does_not_time_out_meanwhile(void **state) {
     struct world *w = *state;
@@ -285,10 +307,16 @@ static void it_does_not_time_out_meanwhile(void **state) {
     world_end(w);
     world_turn(w, 1);
     struct seen d = world_last(w, VERB_dispatch);
-    report_turn(w, d, OUTCOME_DONE, 42);
+    report_turn(w, d, OUTCOME_CANCELLED, 42); /* unasked: at no cost */
     pass(w, 3000, 1);
     assert_int_equal(world_count(w, VERB_cancel_attempt), 0);
     whole(w, d.job, d.fence);
+    struct seen again = world_last(w, VERB_dispatch);
+    assert_int_equal(again.job, d.job);
+    assert_int_equal(newest(w, d.job)->attempts, 0);
+    report_turn(w, again, OUTCOME_DONE, 42);
+    pass(w, 3000, 1);
+    whole(w, d.job, again.fence);
     assert_int_equal(world_last(w, VERB_finished).state, JOB_done);
 }
 
@@ -314,6 +342,7 @@ static void the_journal_fails_meanwhile(void **state) {
         world_end(w);
     }
     assert_int_equal(w->records, records);
+    assert_true(core_next(w->core).ms > w->now);
     assert_int_equal(world_count(w, VERB_result_ack), 0);
     assert_int_equal(world_count(w, VERB_finished), 0);
     assert_int_equal(world_count(w, VERB_cancel_attempt), 0);
@@ -490,6 +519,7 @@ int main(void) {
         RESULT(the_worker_is_lost_meanwhile),
         RESULT(it_is_cancelled_meanwhile),
         RESULT(it_was_cancelled_before),
+        RESULT(a_late_report_is_obedience),
         RESULT(it_does_not_time_out_meanwhile),
         RESULT(the_journal_fails_meanwhile),
         RESULT(a_failure_waits_as_well),

@@ -205,7 +205,11 @@ static void attach_is_refused_item_by_item(void **state) {
     w->config.watches_max = 1;
     core_reconfigure(w->core, &w->config);
     uint64_t second = listen_submit(w, (struct msg_submit){0});
+    struct core_stats before_it, after_it;
+    core_stats(w->core, &before_it);
     assert_int_equal(listen_attach(w, (struct msg_attach){0}, second).code, ERR_BUSY);
+    core_stats(w->core, &after_it);
+    assert_int_equal(after_it.refused, before_it.refused + 1);
     assert_int_equal(orders_count(w, STREAM_ATTACH), 2);
 }
 
@@ -260,6 +264,9 @@ static void nothing_is_heard_before_the_commit(void **state) { /* P-76 */
     struct msg_attach a = {0};
     MSG_SET(&a, attach, id, first);
     world_say(w, LISTENER, ROLE_GATEWAY, VERB_attach, &a);
+    struct msg_get_job only = {0}; /* he wants its end, not its stream */
+    MSG_SET(&only, get_job, id, second);
+    world_say(w, LISTENER, ROLE_GATEWAY, VERB_watch_job, &only);
     world_end(w);
     assert_int_equal(orders_count(w, STREAM_OPEN), 2);
     assert_int_equal(orders_count(w, STREAM_ATTACH), 0);
