@@ -107,6 +107,7 @@ struct broker_sim {
     uint64_t *loads; /* token, row */
     uint32_t loads_n, loads_size;
     uint64_t down_until;
+    uint32_t wide_share; /* what the file says of queue wide: of one tenant at a time */
 };
 
 enum fate { FATE_unsent, FATE_sent, FATE_acked, FATE_refused, FATE_unknown };
@@ -217,6 +218,7 @@ void disk_done(struct disk *d);
 /* driver.c: the broker process */
 void broker_start(struct sim *s);
 void broker_crash(struct sim *s);
+void broker_reload(struct sim *s);
 void broker_turn(struct sim *s);
 void broker_wake(struct sim *s);
 void broker_receive(struct sim *s, struct packet *p);

@@ -20,7 +20,8 @@ struct seen {
     uint64_t job, fence, code, id, next;
     bool duplicate;
     uint64_t state;
-    char reason[32];
+    char text[64];   /* of a reason */
+    char reason[32]; /* or the name of a pool, whose processes are `state` */
 };
 
 struct world {
@@ -34,8 +35,10 @@ struct world {
     struct str unique; /* of what is read back */
     struct core_config config;
     uint32_t records; /* appended and not released */
-    char text[160];   /* of the last refusal */
     uint64_t version; /* of the last record of a queue */
+    uint32_t appended[REC_TYPES];
+    struct msg_rec_kind kind; /* the last one that was written, without its texts */
+    char text[160];           /* of the last refusal */
 };
 
 /* A core of `config`, or of the usual one, before its start. */
