@@ -30,8 +30,8 @@ struct host {
     struct job inline_job;
     int signals;
     bool signalled;
-    pid_t parent;          /* of our beginning */
-    struct mono judge_at;  /* whether the parent spoke again because it died; MONO_NEVER: no need */
+    pid_t parent;         /* of our beginning */
+    struct mono judge_at; /* whether the parent spoke again because it died; MONO_NEVER: no need */
     struct mono born, looked, progressed;
     struct mono heard; /* the last time that the link was up */
     enum worker_exit status;
