@@ -122,6 +122,7 @@ static struct limit_config limit_of(uint64_t concurrency, struct settings_rate r
 
 static void set_queue(struct core *c, struct str name, const struct settings_queue *q) {
     struct limit_config limit = limit_of(q->concurrency, q->rate, q->burst, 1);
+    limit.tenant_concurrency = u32(q->tenant_concurrency);
     core_set_queue(c, name, &limit, q->paused);
 }
 
@@ -130,24 +131,28 @@ static void set_tenant(struct core *c, struct str name, const struct settings_te
     core_set_tenant(c, name, &limit);
 }
 
-static void set_kind(struct core *c, struct str name, const struct settings_kind *k) {
+/* Only what somebody wrote: the rest stays as it was declared. */
+static void set_kind(struct core *c, const struct settings *s, size_t at) {
     static const enum durability durabilities[] = {[SETTINGS_DURABILITY_SYNC] = DURABLE_SYNC,
                                                    [SETTINGS_DURABILITY_ASYNC] = DURABLE_ASYNC,
                                                    [SETTINGS_DURABILITY_NONE] = DURABLE_NONE};
+    const struct settings_kind *k = &s->kinds.at[at];
     struct msg_kind_info m = {0};
-    MSG_SET(&m, kind_info, kind, name);
-    if (k->queue.len)
-        MSG_SET(&m, kind_info, queue, k->queue);
-    MSG_SET(&m, kind_info, priority, k->priority);
-    MSG_SET(&m, kind_info, timeout_ms, k->timeout_ms);
-    MSG_SET(&m, kind_info, attempts_max, k->max_attempts);
-    MSG_SET(&m, kind_info, backoff_ms, k->backoff_ms);
-    MSG_SET(&m, kind_info, backoff_max_ms, k->backoff_max_ms);
-    MSG_SET(&m, kind_info, ttl_ms, k->ttl_ms);
-    MSG_SET(&m, kind_info, durability, durabilities[k->durability]);
-    MSG_SET(&m, kind_info, speculative, k->speculative);
-    if (k->streams)
-        MSG_SET(&m, kind_info, streams, true);
+    MSG_SET(&m, kind_info, kind, k->name);
+#define STATE(key, field, value)                                                                   \
+    if (settings_origin(s, SETTING_kinds_##key, at).from != SETTINGS_FROM_DEFAULT)                 \
+        MSG_SET(&m, kind_info, field, value);
+    STATE(queue, queue, k->queue)
+    STATE(priority, priority, k->priority)
+    STATE(timeout, timeout_ms, k->timeout_ms)
+    STATE(max_attempts, attempts_max, k->max_attempts)
+    STATE(backoff, backoff_ms, k->backoff_ms)
+    STATE(backoff_max, backoff_max_ms, k->backoff_max_ms)
+    STATE(ttl, ttl_ms, k->ttl_ms)
+    STATE(durability, durability, durabilities[k->durability])
+    STATE(speculative, speculative, k->speculative)
+    STATE(streams, streams, k->streams)
+#undef STATE
     core_set_kind(c, &m);
 }
 
@@ -163,9 +168,6 @@ static void say_ignored(const char *setting, struct str name) {
 static void tell_ignored(const struct settings *s) {
     if (s->broker.ops_listen.len)
         say_ignored("broker.ops_listen", STR(""));
-    for (size_t i = 0; i < s->queues.count; i++)
-        if (s->queues.at[i].tenant_concurrency)
-            say_ignored("tenant_concurrency", s->queues.at[i].name);
     for (size_t i = 0; i < s->kinds.count; i++)
         if (s->kinds.at[i].may_spawn.count)
             say_ignored("may_spawn", s->kinds.at[i].name);
@@ -174,7 +176,7 @@ static void tell_ignored(const struct settings *s) {
 void configure_names(struct core *c, const struct settings *s) {
     tell_ignored(s);
     for (size_t i = 0; i < s->kinds.count; i++)
-        set_kind(c, s->kinds.at[i].name, &s->kinds.at[i]);
+        set_kind(c, s, i);
     for (size_t i = 0; i < s->queues.count; i++)
         set_queue(c, s->queues.at[i].name, &s->queues.at[i]);
     for (size_t i = 0; i < s->tenants.count; i++)
@@ -215,7 +217,6 @@ static void forget_entry(struct core *c, const struct settings *new,
         core_unlist_tenant(c, change->name);
         return;
     case SETTINGS_SECTION_kinds:
-        set_kind(c, change->name, &new->kinds.usual);
         core_unlist_kind(c, change->name);
         return;
     default:
@@ -234,11 +235,21 @@ static void visit(void *ctx, const struct settings_change *change) {
         forget_entry(r->core, r->new, change);
 }
 
+/* Of those that were added or removed the supervisor learns at its restart only. */
+static void forget_pools(struct core *c, const struct settings *old, const struct settings *new) {
+    for (size_t i = 0; i < old->pools.count; i++)
+        if (!settings_find_pool(new, old->pools.at[i].name))
+            core_forget_pool(c, old->pools.at[i].name);
+    if (!old->pools.count && new->pools.count && !settings_find_pool(new, STR("default")))
+        core_forget_pool(c, STR("default"));
+}
+
 void configure_again(struct core *c, const struct settings *old, const struct settings *new) {
     struct reload r = {.core = c, .old = old, .new = new};
     settings_diff(old, new, visit, &r);
     struct core_config config = configure_core(new, 0);
     core_reconfigure(c, &config);
+    forget_pools(c, old, new);
     configure_names(c, new);
     configure_log(new);
     log_event(LOG_config_reloaded, log_u64("applied", r.applied), log_u64("waiting", r.waiting));

@@ -2,6 +2,7 @@
 #include "broker/dispatcher_int.h"
 #include "broker/journal/file_layer.h"
 #include "broker/records.h"
+#include "common/base/id.h"
 #include "common/log/log.h"
 #include "common/os/clock.h"
 #include "common/os/signals.h"
@@ -14,6 +15,7 @@
 #define STARTING_MESSAGES 256     /* at a time */
 #define LOOK_NS           200000U /* a worker's way with a short job */
 #define STARTING_LOOK     256     /* records between two looks at the clock */
+#define EPOCHS_FEW        10000   /* starts that are left when the log begins to warn */
 
 /* ---- reading the journal -------------------------------------------------------------------- */
 struct replay {
@@ -57,6 +59,8 @@ static int read_journal(struct dispatcher *d, struct err *e) {
     struct mono began = clock_mono();
     core_begin(d->core, began, clock_wall());
     if (journal_replay(d->journal, replay_record, &replay, &stats, e) < 0)
+        return -1;
+    if (core_may_start(d->core, e) < 0)
         return -1;
     core_start(d->core, began, clock_wall());
     log_event(LOG_broker_replayed, log_u64("records", stats.records), log_u64("bytes", stats.bytes),
@@ -113,6 +117,13 @@ static int open_signals(struct dispatcher *d, struct err *e) {
     return signals_open(&d->signals, e);
 }
 
+/* Early enough to let all jobs end and to begin with another folder. */
+static void tell_epochs(const struct dispatcher *d) {
+    uint64_t left = ID_EPOCH_MAX - core_epoch(d->core);
+    if (left < EPOCHS_FEW)
+        log_event(LOG_broker_epochs, log_u64("left", left));
+}
+
 static void tell_ready(struct dispatcher *d) {
     struct core_stats s;
     core_stats(d->core, &s);
@@ -158,6 +169,7 @@ int dispatcher_start(struct dispatcher *d, const struct dispatcher_options *o, s
     open_parts(d);
     if (read_journal(d, e) < 0 || open_core(d, e) < 0)
         return -1;
+    tell_epochs(d);
     tell_ready(d);
     return 0;
 }

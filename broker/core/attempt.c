@@ -74,6 +74,7 @@ void attempt_begin(struct core *c, uint32_t i, uint32_t worker, uint64_t fence) 
     timer_clear(c, TIMER_JOB_EXTRA, i);
     limit_take(&job_queue(c, j)->limit, core_now_us(c));
     limit_take(&job_tenant(c, j)->limit, core_now_us(c));
+    quota_take(c, j);
     attempt_attach(c, i, worker);
     key_started(c, i);
 }
@@ -113,6 +114,7 @@ void attempt_detach(struct core *c, uint32_t i) {
     if (!MUTANT(limit_leaked))
         limit_give(&job_queue(c, j)->limit);
     limit_give(&job_tenant(c, j)->limit);
+    quota_give(c, j);
     tenant_unpark(c, j->tenant);
 }
 

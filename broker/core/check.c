@@ -1,6 +1,7 @@
 /* The invariants of the core, walked. Called after every input in simulations and tests, now and
  * then in production; a broken one is our bug and ends the process. */
 #include "broker/core/core_int.h"
+#include "common/base/mem.h"
 
 struct tally {
     uint64_t by_state[JOB_STATES];
@@ -141,7 +142,7 @@ static void check_workers(const struct core *c, const struct tally *t) {
     ASSERT(n == t->running);
 }
 
-/* 5. Limits count exactly what runs. */
+/* 5. Limits and quotas count exactly what runs. */
 static void check_limits(const struct core *c) {
     uint64_t queues = 0, tenants = 0;
     uint64_t runs = c->stats.by_state[JOB_running] + c->stats.by_state[JOB_cancelling];
@@ -153,6 +154,34 @@ static void check_limits(const struct core *c) {
     SLAB_EACH(i, &c->tenants.rows)
     tenants += tenant_at(c, i)->limit.running;
     ASSERT(queues == runs && tenants == runs);
+}
+
+static void check_parked(const struct core *c, const struct quota *q) {
+    uint32_t prev = 0;
+    for (uint32_t i = q->parked; i; i = lane_at(c, i)->next) {
+        const struct lane *a = lane_at(c, i);
+        ASSERT(a->parked && a->by_quota && a->prev == prev);
+        ASSERT(line_at(c, a->line)->queue == q->queue && a->tenant == q->tenant);
+        prev = i;
+    }
+}
+
+static void check_quotas(const struct core *c) {
+    uint32_t *running = mem_alloc(slab_end(&c->quotas) * sizeof *running);
+    memset(running, 0, slab_end(&c->quotas) * sizeof *running);
+    SLAB_EACH(i, &c->jobs) {
+        const struct job *j = job_at(c, i);
+        if (j->state != JOB_running && j->state != JOB_cancelling)
+            continue;
+        uint32_t quota = quota_find(c, line_at(c, j->line)->queue, j->tenant);
+        ASSERT(quota);
+        running[quota]++;
+    }
+    SLAB_EACH(i, &c->quotas) {
+        ASSERT(quota_at(c, i)->running == running[i] && running[i] > 0);
+        check_parked(c, quota_at(c, i));
+    }
+    mem_free(running);
 }
 
 /* 6. A key has at most one job in lanes or running, and that is its holder. */
@@ -269,6 +298,7 @@ void core_check(const struct core *c) {
     check_lanes(c, &t);
     check_workers(c, &t);
     check_limits(c);
+    check_quotas(c);
     check_keys(c);
     streams_check(c);
     check_counted(c);

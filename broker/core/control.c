@@ -1,4 +1,4 @@
-/* What operators set at run time, and kinds: journaled, and stronger than the file until reset. */
+/* What operators set at run time: journaled, and stronger than the file until reset. */
 #include "broker/core/core_int.h"
 
 static void rewrite(struct core *c, enum record_type type, const void *m, uint64_t *pos,
@@ -38,44 +38,6 @@ void tenant_record(struct core *c, uint32_t tenant) {
     rewrite(c, REC_TENANT, &m, &t->pos, &t->bytes);
 }
 
-#define KEEP(to, from, field)                                                                      \
-    do {                                                                                           \
-        if (MSG_HAS(from, kind_info, field))                                                       \
-            MSG_SET(to, rec_kind, field, (from)->field);                                           \
-    } while (0)
-
-void kind_record(struct core *c, uint32_t kind) {
-    struct kind *k = kind_at(c, kind);
-    const struct msg_kind_info *i = &k->info;
-    struct msg_rec_kind m = {0};
-    MSG_SET(&m, rec_kind, version, k->version);
-    MSG_SET(&m, rec_kind, kind, k->row.name);
-    KEEP(&m, i, queue);
-    KEEP(&m, i, priority);
-    KEEP(&m, i, timeout_ms);
-    KEEP(&m, i, attempts_max);
-    KEEP(&m, i, backoff_ms);
-    KEEP(&m, i, backoff_max_ms);
-    KEEP(&m, i, ttl_ms);
-    KEEP(&m, i, durability);
-    KEEP(&m, i, speculative);
-    KEEP(&m, i, streams);
-    KEEP(&m, i, schema);
-    rewrite(c, REC_KIND, &m, &k->pos, &k->bytes);
-}
-
-uint32_t kind_declare(struct core *c, const struct msg_kind_info *info, bool journal) {
-    uint32_t kind = kind_take(c, info->kind);
-    if (!kind)
-        return 0;
-    kind_set(c, kind, info);
-    if (journal) {
-        kind_at(c, kind)->version++;
-        kind_record(c, kind);
-    }
-    return kind;
-}
-
 /* ---- answers
  * ------------------------------------------------------------------------------------- */
 static void done(struct core *c, uint64_t count, uint64_t after) {
@@ -96,7 +58,7 @@ static void too_many(struct core *c, const char *what, uint32_t max) {
 
 /* ---- pause and limits
  * ---------------------------------------------------------------------------- */
-static void recall_all(struct core *c, uint32_t queue) {
+void queue_recall(struct core *c, uint32_t queue) {
     SLAB_EACH(w, &c->workers)
     worker_recall(c, w, queue);
 }
@@ -113,7 +75,7 @@ static void set_pause(struct core *c, const struct msg_queue_ref *m, bool paused
     q->version++;
     queue_record(c, queue);
     if (q->paused)
-        recall_all(c, queue);
+        queue_recall(c, queue);
     done(c, 1, q->pos);
 }
 
@@ -179,21 +141,4 @@ void on_set_limit(struct core *c, const void *message, struct str payload) {
         limit_queue(c, m);
     else
         limit_tenant(c, m);
-}
-
-/* ---- kinds
- * --------------------------------------------------------------------------------------- */
-void on_declare_kind(struct core *c, const void *message, struct str payload) {
-    const struct msg_kind_info *m = message;
-    (void)payload;
-    uint32_t kind = names_find(&c->kinds, m->kind);
-    if (kind && kind_at(c, kind)->from_config) { /* the operator's file is stronger than a worker */
-        done(c, 0, 0);
-        return;
-    }
-    kind = kind_declare(c, m, true);
-    if (kind)
-        done(c, 1, kind_at(c, kind)->pos);
-    else
-        too_many(c, "kinds", c->config.kinds_max);
 }

@@ -57,6 +57,7 @@ struct core *core_new(const struct core_config *config, const struct effects *ef
     lines_setup(c);
     jobs_setup(c);
     lanes_setup(c);
+    quotas_setup(c);
     keys_setup(c);
     uniques_setup(c);
     sessions_setup(c);
@@ -77,6 +78,7 @@ void core_destroy(struct core **cp) {
     keys_teardown(c);
     uniques_teardown(c);
     lanes_teardown(c);
+    quotas_teardown(c);
     jobs_teardown(c);
     lines_teardown(c);
     names_teardown(c);
@@ -101,15 +103,7 @@ static uint32_t take_listed(struct core *c, struct names *n, struct str name,
 }
 
 void core_set_kind(struct core *c, const struct msg_kind_info *kind) {
-    uint32_t i = take_listed(c, &c->kinds, kind->kind, kind_take);
-    kind_at(c, i)->from_config = true;
-    kind_declare(c, kind, false);
-}
-
-void core_unlist_kind(struct core *c, struct str name) {
-    uint32_t i = names_find(&c->kinds, name);
-    if (i)
-        kind_at(c, i)->from_config = false;
+    kind_state(c, take_listed(c, &c->kinds, kind->kind, kind_take), kind);
 }
 
 void core_unlist_queue(struct core *c, struct str name) {
@@ -132,9 +126,14 @@ void core_set_queue(struct core *c, struct str name, const struct limit_config *
     limit_configure(&q->limit, limit);
     limit_forgive(c, &q->limit);
     timer_clear(c, TIMER_QUEUE, i);
+    q->tenant_concurrency = limit->tenant_concurrency;
+    quotas_unpark(c, i);
     q->file_paused = paused;
+    bool newly = paused && !q->paused && !q->pause_is_set;
     if (!q->pause_is_set)
         q->paused = paused;
+    if (newly)
+        queue_recall(c, i);
 }
 
 void core_set_tenant(struct core *c, struct str name, const struct limit_config *limit) {
@@ -148,6 +147,8 @@ void core_set_tenant(struct core *c, struct str name, const struct limit_config 
 void core_set_pool(struct core *c, struct str name, uint32_t min, uint32_t max) {
     uint32_t i = take_listed(c, &c->pools, name, pool_take);
     struct pool *p = pool_at(c, i);
+    bool was = p->configured;
+    uint32_t wanted = p->wanted;
     p->configured = true;
     p->min = min;
     p->max = max;
@@ -155,6 +156,14 @@ void core_set_pool(struct core *c, struct str name, uint32_t min, uint32_t max) 
         p->wanted = min;
     else if (p->wanted > max)
         p->wanted = max;
+    if (c->open && (!was || p->wanted != wanted))
+        pool_plan(c, i);
+}
+
+void core_forget_pool(struct core *c, struct str name) {
+    uint32_t i = names_find(&c->pools, name);
+    if (i)
+        pool_at(c, i)->configured = false;
 }
 
 void core_reconfigure(struct core *c, const struct core_config *config) {
@@ -208,13 +217,23 @@ void epoch_record(struct core *c) {
     c->epoch_pos = c->fx.append(c->fx.ctx, &r, &c->epoch_bytes);
 }
 
+int core_may_start(const struct core *c, struct err *e) {
+    if (c->highest_epoch < ID_EPOCH_MAX)
+        return 0;
+    return err_set(e, ERR_CONFLICT,
+                   "epoch: the broker was started %llu times with this data folder, at most that "
+                   "many, since each start takes a part of the ids; begin with a new data folder "
+                   "(docs/operations.md, 7)",
+                   (unsigned long long)c->highest_epoch);
+}
+
 void core_start(struct core *c, struct mono now, struct wall wall) {
     ASSERT(!c->starting && !c->open);
     c->now = now;
     c->wall = wall;
     c->started = now;
     c->epoch = c->highest_epoch + (MUTANT(epoch_not_raised) && c->highest_epoch ? 0 : 1);
-    ASSERT(c->epoch <= ID_EPOCH_MAX);
+    ASSERT(c->epoch <= ID_EPOCH_MAX); /* core_may_start was asked */
     c->starting = true;
     c->orphans_end_ms = c->awake_ms + c->config.heartbeat_ms * c->config.missed_max;
     if (MUTANT(orphans_at_once))

@@ -99,8 +99,9 @@ struct limit_config {
     uint32_t concurrency; /* 0: any number */
     uint32_t rate_count;  /* starts in rate_per_ms; 0: any number */
     uint64_t rate_per_ms;
-    uint32_t burst;  /* at least 1 where there is a rate */
-    uint32_t weight; /* tenants: 1 to 1000 */
+    uint32_t burst;              /* at least 1 where there is a rate */
+    uint32_t weight;             /* tenants: 1 to 1000 */
+    uint32_t tenant_concurrency; /* queues: of one tenant; 0: any number; the file's alone */
 };
 
 struct core_stream_socket {
@@ -146,14 +147,18 @@ void core_destroy(struct core **c);
 
 /* ---- what is known before the start, and again at every reload
  * ----------------------------------- */
+/* Of a kind only what has a value is stated: the rest is as declared by peers. */
 void core_set_kind(struct core *c, const struct msg_kind_info *kind);
 void core_set_queue(struct core *c, struct str name, const struct limit_config *limit, bool paused);
 void core_set_tenant(struct core *c, struct str name, const struct limit_config *limit);
 void core_set_pool(struct core *c, struct str name, uint32_t min, uint32_t max);
-/* The configuration lists it no longer: it may be forgotten when nothing needs it. */
+/* The configuration lists it no longer: it may be forgotten when nothing needs it; a kind is what
+ * was declared of it. */
 void core_unlist_kind(struct core *c, struct str name);
 void core_unlist_queue(struct core *c, struct str name);
 void core_unlist_tenant(struct core *c, struct str name);
+/* No longer one of ours to scale; shown for as long as it has workers. */
+void core_forget_pool(struct core *c, struct str name);
 /* Takes over what may change while the core runs: bounds of how many there are, graces, retention,
  * windows and the defaults of jobs. The rest of `config` is not looked at. */
 void core_reconfigure(struct core *c, const struct core_config *config);
@@ -163,6 +168,8 @@ void core_reconfigure(struct core *c, const struct core_config *config);
 /* Every record of the journal, in any order of the versions of a job. core_begin comes first: waits
  * are counted from its time on. */
 void core_replay(struct core *c, uint64_t position, uint32_t bytes, const struct record *r);
+/* After the replay: whether there is an epoch left for this start. */
+int core_may_start(const struct core *c, struct err *e);
 /* Ends the replay, raises the epoch and appends its record. Requests are refused with STARTING
  * until that record is durable. */
 void core_start(struct core *c, struct mono now, struct wall wall);

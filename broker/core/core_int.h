@@ -17,6 +17,9 @@ static inline struct line *line_at(const struct core *c, uint32_t i) {
 static inline struct lane *lane_at(const struct core *c, uint32_t i) {
     return slab_at(&c->lanes, i);
 }
+static inline struct quota *quota_at(const struct core *c, uint32_t i) {
+    return slab_at(&c->quotas, i);
+}
 static inline struct key *key_at(const struct core *c, uint32_t i) {
     return slab_at(&c->keys, i);
 }
@@ -79,9 +82,13 @@ uint32_t queue_take(struct core *c, struct str name);
 uint32_t tenant_take(struct core *c, struct str name);
 uint32_t kind_take(struct core *c, struct str name);
 uint32_t pool_take(struct core *c, struct str name);
-void kind_set(struct core *c, uint32_t kind, const struct msg_kind_info *info);
-/* As kind_set, by name, and journaled if asked; 0 when there are too many kinds. */
-uint32_t kind_declare(struct core *c, const struct msg_kind_info *info, bool journal);
+
+/* kind.c */
+void kind_drop(struct kind *k);                                                   /* what it owns */
+void kind_state(struct core *c, uint32_t kind, const struct msg_kind_info *info); /* by the file */
+void kind_record(struct core *c, uint32_t kind);
+void kind_replay(struct core *c, uint32_t kind, const struct msg_rec_kind *m);
+void kind_hello(struct core *c, uint32_t kind); /* a worker runs it: that declares it */
 
 /* timer.c */
 void timer_set(struct core *c, enum timer_what what, uint32_t item, uint64_t when);
@@ -137,7 +144,10 @@ uint32_t lane_choose(struct core *c); /* the job whose turn it is, or 0; it stay
 void lane_served(struct core *c, uint32_t i); /* it was taken: the ring moves on */
 void lane_unserved(struct core *c);           /* nobody could take it */
 void lanes_pass_end(struct core *c);
+void lanes_unpark(struct core *c, uint32_t *parked); /* all of a list of parked lanes */
 void tenant_unpark(struct core *c, uint32_t tenant);
+/* Whether its tenant lets it: of its queue that is asked once for the line. */
+bool lane_may_start(const struct core *c, const struct lane *a);
 uint32_t lane_of(const struct core *c, const struct job *j);
 
 /* limit.c */
@@ -153,6 +163,17 @@ void limits_after_restart(struct core *c);
 bool queue_may_start(const struct core *c, const struct queue *q);
 bool tenant_may_start(const struct core *c, const struct tenant *t);
 uint64_t core_now_us(const struct core *c);
+
+/* quota.c: what one tenant runs of one queue */
+void quotas_setup(struct core *c);
+void quotas_teardown(struct core *c);
+uint32_t quota_find(const struct core *c, uint32_t queue, uint32_t tenant);
+uint32_t quota_running(const struct core *c, uint32_t queue, uint32_t tenant);
+bool quota_has_room(const struct core *c, uint32_t queue, uint32_t tenant);
+bool job_quota_has_room(const struct core *c, const struct job *j);
+void quota_take(struct core *c, const struct job *j);
+void quota_give(struct core *c, const struct job *j);
+void quotas_unpark(struct core *c, uint32_t queue); /* its bound is another one now */
 
 /* key.c */
 void keys_setup(struct core *c);
@@ -296,8 +317,10 @@ void sweeps_done(struct core *c);
 /* control.c, pools.c */
 void queue_record(struct core *c, uint32_t queue);
 void tenant_record(struct core *c, uint32_t tenant);
-void kind_record(struct core *c, uint32_t kind);
+void queue_recall(struct core *c, uint32_t queue); /* what no slot has taken, from all workers */
 void pool_record(struct core *c, uint32_t pool);
+/* Tells the supervisors how many processes it shall have, and lets surplus ones go. */
+void pool_plan(struct core *c, uint32_t pool);
 void pool_trim(struct core *c, uint32_t pool);
 
 /* query.c, status.c, why.c */

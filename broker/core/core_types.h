@@ -58,6 +58,7 @@ struct job {
     uint16_t attempts;
     uint16_t flags;
     uint8_t state, priority;
+    uint32_t ended_s; /* see retain.c: its end on a clock that does not step */
 };
 
 struct list {
@@ -113,6 +114,7 @@ struct queue {
     struct name_row row;
     struct limit limit;
     bool paused, pause_is_set, file_paused, configured;
+    uint32_t tenant_concurrency; /* jobs that run at a time for one tenant; 0: any number */
     uint32_t version, timer;
     uint64_t pos;
     uint32_t bytes;
@@ -130,11 +132,25 @@ struct tenant {
     uint32_t parked; /* lanes that wait for its limit */
 };
 
+/* What runs of one queue for one tenant. */
+struct quota {
+    uint32_t queue, tenant, hash_next;
+    uint32_t running;
+    uint32_t parked; /* lanes that wait until fewer run */
+};
+
+/* What one source says of a kind. */
+struct kind_part {
+    struct msg_kind_info info; /* texts are owned by `text`; without its name */
+    char *text;
+    bool given;
+};
+
 struct kind {
     struct name_row row;
-    struct msg_kind_info info; /* text owned by `text` */
-    char *text;
-    bool declared, from_config;
+    struct msg_kind_info info;   /* in force: of either part, `file` first; texts are theirs */
+    struct kind_part file, said; /* by the configuration, by a peer */
+    bool declared;
     uint32_t version;
     uint64_t pos;
     uint32_t bytes;
@@ -177,9 +193,9 @@ struct lane {
     uint32_t head, tail, n;
     uint32_t ahead;      /* the first job that may have no body */
     uint32_t credit;     /* dispatches left in this turn of the ring */
-    uint32_t next, prev; /* in the ring, or among the tenant's parked */
+    uint32_t next, prev; /* in the ring, or among the parked ones of its tenant or quota */
     uint8_t priority;
-    bool parked;
+    bool parked, by_quota;
 };
 
 struct waiter {
@@ -379,6 +395,7 @@ struct core {
     struct wall wall;
     uint64_t awake_ms; /* monotone time without our own stalls */
     struct mono started;
+    uint64_t seen_wall_ms; /* the latest that the journal tells of */
     uint64_t epoch, counter, fences;
     uint64_t epoch_pos, highest_epoch;
     uint32_t epoch_bytes;
@@ -387,9 +404,10 @@ struct core {
     uint64_t durable;
     uint64_t retry_next_ms;
 
-    struct slab jobs, extras, lines, lanes, keys, uniques, sessions, watches, workers, loads,
-        sweeps, streams;
-    struct lhash by_id, line_index, lane_index, key_index, unique_index, instance_index, link_index;
+    struct slab jobs, extras, lines, lanes, quotas, keys, uniques, sessions, watches, workers,
+        loads, sweeps, streams;
+    struct lhash by_id, line_index, lane_index, quota_index, key_index, unique_index,
+        instance_index, link_index;
     struct names queues, tenants, kinds, pools;
     struct timers mono_timers, wall_timers;
 

@@ -116,7 +116,8 @@ static void dispatch_isolated(struct core *c, uint32_t kind) {
     for (uint32_t i = k->isolated.head, next; i; i = next) {
         struct job *j = job_at(c, i);
         next = j->next;
-        if (!queue_may_start(c, job_queue(c, j)) || !tenant_may_start(c, job_tenant(c, j)))
+        if (!queue_may_start(c, job_queue(c, j)) || !tenant_may_start(c, job_tenant(c, j)) ||
+            !job_quota_has_room(c, j))
             continue;
         uint32_t w = empty_worker(c, k);
         if (!w) {

@@ -8,8 +8,9 @@
  * `aging_share` dispatches goes to the class that has waited longest, if that is over
  * aging_wait_ms, so that nothing starves.
  *
- * A lane whose tenant is at a limit is parked with its tenant until the limit gives way; a line
- * whose queue is at a limit, or whose kind has no free worker, is set aside for the pass. */
+ * A lane whose tenant is at a limit is parked with its tenant until the limit gives way, one whose
+ * tenant runs as many jobs of the queue as it may with that quota; a line whose queue is at a
+ * limit, or whose kind has no free worker, is set aside for the pass. */
 #include "broker/core/core_int.h"
 
 #define LOOK_AGAIN 64 /* times in aging_wait_ms it is looked whether anybody has waited so long */
@@ -142,15 +143,28 @@ static void ring_remove(struct core *c, uint32_t i) {
 
 /* ---- parked lanes ------------------------------------------------------------------------------
  */
+static uint32_t *parked_of(struct core *c, const struct lane *a) {
+    if (!a->by_quota)
+        return &tenant_at(c, a->tenant)->parked;
+    return &quota_at(c, quota_find(c, line_at(c, a->line)->queue, a->tenant))->parked;
+}
+
+bool lane_may_start(const struct core *c, const struct lane *a) {
+    return tenant_may_start(c, tenant_at(c, a->tenant)) &&
+           quota_has_room(c, line_at(c, a->line)->queue, a->tenant);
+}
+
 static void park(struct core *c, uint32_t i) {
     struct lane *a = lane_at(c, i);
-    struct tenant *t = tenant_at(c, a->tenant);
+    const struct tenant *t = tenant_at(c, a->tenant);
     ring_remove(c, i);
     a->parked = true;
-    a->next = t->parked;
-    if (t->parked)
-        lane_at(c, t->parked)->prev = i;
-    t->parked = i;
+    a->by_quota = tenant_may_start(c, t);
+    uint32_t *parked = parked_of(c, a);
+    a->next = *parked;
+    if (*parked)
+        lane_at(c, *parked)->prev = i;
+    *parked = i;
     uint64_t wait_us = limit_wait_us(&t->limit, core_now_us(c));
     if (wait_us)
         timer_set(c, TIMER_TENANT, a->tenant, c->now.ms + wait_us / 1000 + 1);
@@ -158,26 +172,27 @@ static void park(struct core *c, uint32_t i) {
 
 static void unpark(struct core *c, uint32_t i) {
     struct lane *a = lane_at(c, i);
-    struct tenant *t = tenant_at(c, a->tenant);
     if (a->prev)
         lane_at(c, a->prev)->next = a->next;
     else
-        t->parked = a->next;
+        *parked_of(c, a) = a->next;
     if (a->next)
         lane_at(c, a->next)->prev = a->prev;
     a->next = a->prev = 0;
-    a->parked = false;
+    a->parked = a->by_quota = false;
 }
 
-void tenant_unpark(struct core *c, uint32_t tenant) {
-    struct tenant *t = tenant_at(c, tenant);
-    if (MUTANT(parked_forever))
-        return;
-    while (t->parked) {
-        uint32_t i = t->parked;
+void lanes_unpark(struct core *c, uint32_t *parked) {
+    while (*parked) {
+        uint32_t i = *parked;
         unpark(c, i);
         ring_add(c, i);
     }
+}
+
+void tenant_unpark(struct core *c, uint32_t tenant) {
+    if (!MUTANT(parked_forever))
+        lanes_unpark(c, &tenant_at(c, tenant)->parked);
 }
 
 /* ---- jobs in and out
@@ -396,7 +411,7 @@ uint32_t lane_choose(struct core *c) {
             return 0;
         uint32_t lane = line_at(c, k.line)->class[k.priority].ring;
         const struct lane *a = lane_at(c, lane);
-        if (tenant_may_start(c, tenant_at(c, a->tenant)))
+        if (lane_may_start(c, a))
             return a->head;
         park(c, lane);
     }

@@ -134,14 +134,13 @@ static void tenant_forget(struct core *c, uint32_t i) {
 
 /* A declaration alone is no need: who wants the kind declares it again. */
 static bool kind_unused(const struct core *c, uint32_t i) {
-    return !kind_at(c, i)->from_config;
+    return !kind_at(c, i)->file.given;
 }
 
 static void kind_forget(struct core *c, uint32_t i) {
     struct kind *k = kind_at(c, i);
     ASSERT(!k->n_workers && !k->isolated.n && !k->reserved);
-    mem_free(k->text);
-    mem_free(k->workers);
+    kind_drop(k);
     retire(c, &c->kinds, k->version, k->pos, k->bytes);
 }
 
@@ -175,10 +174,8 @@ void names_bound(struct core *c) {
 }
 
 void names_teardown(struct core *c) {
-    SLAB_EACH(i, &c->kinds.rows) {
-        mem_free(kind_at(c, i)->text);
-        mem_free(kind_at(c, i)->workers);
-    }
+    SLAB_EACH(i, &c->kinds.rows)
+    kind_drop(kind_at(c, i));
     done(&c->queues);
     done(&c->tenants);
     done(&c->kinds);
@@ -222,19 +219,4 @@ uint32_t pool_take(struct core *c, struct str name) {
     if (p && !p->version)
         p->version = c->pools.version_floor;
     return i;
-}
-
-void kind_set(struct core *c, uint32_t kind, const struct msg_kind_info *info) {
-    struct kind *k = kind_at(c, kind);
-    mem_free(k->text);
-    k->text = mem_alloc(info->queue.len + info->schema.len + 1);
-    if (info->queue.len)
-        memcpy(k->text, info->queue.at, info->queue.len);
-    if (info->schema.len)
-        memcpy(k->text + info->queue.len, info->schema.at, info->schema.len);
-    k->info = *info;
-    k->info.kind = k->row.name;
-    k->info.queue = (struct str){k->text, info->queue.len};
-    k->info.schema = (struct str){k->text + info->queue.len, info->schema.len};
-    k->declared = true;
 }

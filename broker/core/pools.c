@@ -58,16 +58,20 @@ static int check_scale(const struct pool *p, const struct msg_scale_pool *m, str
     return 0;
 }
 
+void pool_plan(struct core *c, uint32_t pool) {
+    struct msg_pool_plan plan;
+    plan_message(pool_at(c, pool), &plan);
+    tell_supervisors(c, VERB_pool_plan, &plan);
+    pool_trim(c, pool);
+}
+
 static void scale(struct core *c, uint32_t pool, const struct msg_scale_pool *m) {
     struct pool *p = pool_at(c, pool);
     p->wanted = m->reset ? p->min : (uint32_t)m->processes;
     p->is_set = !m->reset;
     p->version++;
     pool_record(c, pool);
-    struct msg_pool_plan plan;
-    plan_message(p, &plan);
-    tell_supervisors(c, VERB_pool_plan, &plan);
-    pool_trim(c, pool);
+    pool_plan(c, pool);
     answer(c, &(struct reply_item){.count = p->wanted}, NULL, p->pos);
 }
 

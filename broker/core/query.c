@@ -51,10 +51,12 @@ static void fill_extra(const struct core *c, const struct job *j, const struct e
                 c->wall.ms + (x->due_ms > c->now.ms ? x->due_ms - c->now.ms : 0));
 }
 
-static void fill_spec(const struct msg_rec_spec *s, struct msg_job_info *m) {
+/* With the defaults of the configuration where neither submission nor kind said a number: they are
+ * what would count. */
+static void fill_spec(const struct core *c, const struct msg_rec_spec *s, struct msg_job_info *m) {
+    uint64_t timeout_ms = s->timeout_ms ? s->timeout_ms : c->config.timeout_ms;
     MSG_SET(m, job_info, created_ms, s->created_ms);
-    if (s->attempts_max)
-        MSG_SET(m, job_info, attempts_max, s->attempts_max);
+    MSG_SET(m, job_info, attempts_max, s->attempts_max ? s->attempts_max : c->config.attempts_max);
     if (s->key.len)
         MSG_SET(m, job_info, key, s->key);
     if (s->unique.len)
@@ -63,8 +65,8 @@ static void fill_spec(const struct msg_rec_spec *s, struct msg_job_info *m) {
         MSG_SET(m, job_info, trace, s->trace);
     if (s->ttl_ms)
         MSG_SET(m, job_info, ttl_ms, s->ttl_ms);
-    if (s->timeout_ms)
-        MSG_SET(m, job_info, timeout_ms, s->timeout_ms);
+    if (timeout_ms)
+        MSG_SET(m, job_info, timeout_ms, timeout_ms);
     MSG_SET(m, job_info, durability, s->durability);
 }
 
@@ -111,7 +113,7 @@ static void send_info(struct core *c, const struct load *l, const struct body *b
                  s->pid);
         MSG_SET(&m, job_info, worker, str_make(where, strnlen(where, 255)));
     }
-    fill_spec(&b->spec, &m);
+    fill_spec(c, &b->spec, &m);
     struct str payload = l->payload ? b->payload : STR(""), result = STR("");
     if (end && end->state) {
         fill_end(end->state, &m);

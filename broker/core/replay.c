@@ -26,6 +26,11 @@ static void note_epoch(struct core *c, uint64_t id) {
     c->n_epochs++;
 }
 
+static void note_wall(struct core *c, uint64_t wall_ms) {
+    if (wall_ms > c->seen_wall_ms)
+        c->seen_wall_ms = wall_ms;
+}
+
 /* ---- jobs
  * ---------------------------------------------------------------------------------------- */
 /* Ended: nothing beside its slot is needed any more. */
@@ -67,6 +72,8 @@ static void apply_state(struct core *c, uint32_t i, const struct msg_rec_state *
     j->state = (uint8_t)m->state;
     j->fence = m->fence;
     j->attempts = (uint16_t)m->attempts;
+    note_wall(c, m->ended_ms);
+    note_wall(c, m->started_ms);
     job_unmark(j, JOB_ISOLATED);
     if (m->isolated)
         job_mark(j, JOB_ISOLATED);
@@ -118,6 +125,7 @@ static void learn_spec(struct core *c, uint32_t i, const struct msg_rec_spec *s)
     ASSERT(queue && kind && tenant); /* there is no bound before the start */
     job_belongs(c, i, queue, kind, tenant);
     j->priority = (uint8_t)s->priority;
+    note_wall(c, s->created_ms);
     if (s->durability == DURABLE_ASYNC)
         job_mark(j, JOB_IS_ASYNC);
 }
@@ -174,6 +182,7 @@ static void replay_job(struct core *c, uint64_t pos, uint32_t bytes, const struc
  * ------------------------------------------------------------------------------------ */
 static void replay_epoch(struct core *c, uint64_t pos, uint32_t bytes, const struct record *r) {
     const struct msg_rec_epoch *m = r->other;
+    note_wall(c, m->at_ms);
     if (m->epoch < c->highest_epoch) {
         c->fx.release(c->fx.ctx, pos, bytes);
         return;
@@ -244,26 +253,8 @@ static void replay_kind(struct core *c, uint64_t pos, uint32_t bytes, const stru
     const struct msg_rec_kind *m = r->other;
     uint32_t kind = kind_take(c, m->kind);
     struct kind *k = kind ? kind_at(c, kind) : NULL;
-    if (!k || !newest(c, pos, bytes, (uint32_t)m->version, &k->version, &k->pos, &k->bytes) ||
-        k->from_config)
-        return;
-    struct msg_kind_info i = {.kind = m->kind};
-#define BACK(field)                                                                                \
-    if (MSG_HAS(m, rec_kind, field))                                                               \
-    MSG_SET(&i, kind_info, field, m->field)
-    BACK(queue);
-    BACK(priority);
-    BACK(timeout_ms);
-    BACK(attempts_max);
-    BACK(backoff_ms);
-    BACK(backoff_max_ms);
-    BACK(ttl_ms);
-    BACK(durability);
-    BACK(speculative);
-    BACK(streams);
-    BACK(schema);
-#undef BACK
-    kind_set(c, kind, &i);
+    if (k && newest(c, pos, bytes, (uint32_t)m->version, &k->version, &k->pos, &k->bytes))
+        kind_replay(c, kind, m);
 }
 
 static void replay_window(struct core *c, uint64_t pos, uint32_t bytes, const struct record *r) {
@@ -343,6 +334,7 @@ static void resume_running(struct core *c, uint32_t i) {
         key_hold(c, i);
     limit_take(&job_queue(c, j)->limit, core_now_us(c));
     limit_take(&job_tenant(c, j)->limit, core_now_us(c));
+    quota_take(c, j);
     attempt_attach(c, i, 0);
     body_fetch(c, i);
 }

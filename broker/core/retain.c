@@ -1,8 +1,25 @@
 /* What has ended is kept for a while, by age, bytes and number, oldest out first; dead letters have
- * limits of their own. Of a kept job only its slot is in memory. */
+ * limits of their own. Of a kept job only its slot is in memory.
+ *
+ * Ages are counted on the monotone clock: a wall clock that is set forward by days must not empty
+ * the retention. What ended in an earlier life has the age that its journal tells of: that life's
+ * last record is the latest moment that counts, for the time until our start is what the wall clock
+ * says, and it may have been stepped meanwhile. */
 #include "broker/core/core_int.h"
 
 #define TRIM_MAX 4096 /* in one turn: a new bound or a stepped clock may make all of it too old */
+
+#define START_S (1U << 31) /* ended_s of what ends as we start: there is room before and behind */
+
+static uint32_t steady_s(const struct core *c) {
+    return START_S + (uint32_t)((c->now.ms - c->started.ms) / 1000);
+}
+
+static uint32_t age_at_start_s(const struct core *c, const struct job *j) {
+    uint64_t last_ms = c->seen_wall_ms < c->wall.ms ? c->seen_wall_ms : c->wall.ms;
+    uint64_t age_s = last_ms > j->since_ms ? (last_ms - j->since_ms) / 1000 : 0;
+    return age_s < START_S ? (uint32_t)age_s : START_S;
+}
 
 static int kept_list(const struct job *j) {
     return j->state == JOB_dead ? 1 : 0;
@@ -17,6 +34,7 @@ void retain_add(struct core *c, uint32_t i) {
     int which = kept_list(j);
     ASSERT(!job_is(j, JOB_IS_KEPT));
     job_mark(j, JOB_IS_KEPT);
+    j->ended_s = steady_s(c) - (c->replaying ? age_at_start_s(c, j) : 0);
     list_push(c, &c->kept[which], i);
     c->kept_bytes[which] += retain_bytes(j);
     if (which)
@@ -54,10 +72,9 @@ static bool too_much(const struct core *c, int which) {
     const struct core_config *k = &c->config;
     const struct list *l = &c->kept[which];
     uint64_t age_ms = which ? k->dead_age_ms : k->done_age_ms;
-    uint64_t ended = job_at(c, l->head)->since_ms;
+    uint64_t age_s = steady_s(c) - job_at(c, l->head)->ended_s;
     return l->n > (which ? k->dead_jobs : k->done_jobs) ||
-           c->kept_bytes[which] > (which ? k->dead_bytes : k->done_bytes) ||
-           (c->wall.ms > ended && c->wall.ms - ended > age_ms);
+           c->kept_bytes[which] > (which ? k->dead_bytes : k->done_bytes) || age_s > age_ms / 1000;
 }
 
 void retain_trim(struct core *c) {

@@ -167,6 +167,8 @@ static void pool_row(struct core *c, uint32_t pool) {
         slots += worker_at(c, i)->slots;
         held += worker_at(c, i)->held;
     }
+    if (!p->configured && !alive) /* it is not in the file any more, or its workers have gone */
+        return;
     MSG_SET(&m, pool_info, name, p->row.name);
     MSG_SET(&m, pool_info, processes, p->wanted);
     MSG_SET(&m, pool_info, processes_min, p->min);

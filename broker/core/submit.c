@@ -85,20 +85,25 @@ static int resolve(struct core *c, struct offer *o, struct err *e) {
     if (o->payload.len > c->config.body_max)
         return err_set(e, ERR_TOO_LARGE, "payload: %zu bytes, at most %u", o->payload.len,
                        c->config.body_max);
-    if (check_rights(c, o, e) < 0 || check_volatile(o, e) < 0 || check_room(c, o, e) < 0)
+    if (check_rights(c, o, e) < 0 || check_volatile(o, e) < 0)
         return -1;
     if (MSG_HAS(m, submit, window_ms) && !MSG_HAS(m, submit, unique))
         return err_set(e, ERR_BAD_VALUE, "submit.window_ms: needs submit.unique");
     if (MSG_HAS(m, submit, interval_ms) && !MSG_HAS(m, submit, key))
         return err_set(e, ERR_BAD_VALUE, "submit.interval_ms: needs submit.key");
     o->queue_name = MSG_HAS(m, submit, queue) ? m->queue : k->queue.len ? k->queue : m->kind;
+    return 0;
+}
+
+/* What is refused leaves no name behind. */
+static int take_names(struct core *c, struct offer *o, struct err *e) {
     o->queue = queue_take(c, o->queue_name);
     if (!o->queue)
         return err_set(e, ERR_BUSY, "there are %u queues, the bound", c->config.queues_max);
     o->tenant = tenant_take(c, o->tenant_name);
     if (!o->tenant)
         return err_set(e, ERR_BUSY, "there are %u tenants, the bound", c->config.tenants_max);
-    return key_room(c, o->queue, o->tenant, m->key, m->interval_ms, e);
+    return key_room(c, o->queue, o->tenant, o->m->key, o->m->interval_ms, e);
 }
 
 /* ---- what it is
@@ -159,10 +164,11 @@ static void set_waits(struct core *c, uint32_t i, const struct msg_submit *m,
 
 static bool may_speculate(const struct core *c, const struct offer *o) {
     const struct msg_kind_info *k = &kind_at(c, o->kind)->info;
+    bool shared = queue_at(c, o->queue)->tenant_concurrency != 0;
     const struct limit_config *q = &queue_at(c, o->queue)->limit.now;
     const struct limit_config *t = &tenant_at(c, o->tenant)->limit.now;
     return k->speculative && !MSG_HAS(o->m, submit, key) && !MSG_HAS(o->m, submit, unique) &&
-           !q->concurrency && !q->rate_count && !t->concurrency && !t->rate_count;
+           !shared && !q->concurrency && !q->rate_count && !t->concurrency && !t->rate_count;
 }
 
 static uint64_t next_id(struct core *c) {
@@ -223,7 +229,9 @@ static bool duplicate(struct core *c, const struct offer *o, struct reply_item *
                       uint64_t *after, struct err *e) {
     if (!MSG_HAS(o->m, submit, unique) || MUTANT(unique_ignored))
         return false;
-    uint32_t n = unique_find(c, o->queue, o->tenant, o->m->unique);
+    uint32_t queue = names_find(&c->queues, o->queue_name);
+    uint32_t tenant = names_find(&c->tenants, o->tenant_name);
+    uint32_t n = queue && tenant ? unique_find(c, queue, tenant, o->m->unique) : 0;
     if (!n)
         return false;
     const struct unique *u = unique_at(c, n);
@@ -280,11 +288,15 @@ void on_submit(struct core *c, const void *message, struct str payload) {
     struct reply_item item = {0};
     struct err e = {0};
     uint64_t after = 0;
-    if (resolve(c, &o, &e) < 0) {
+    if (resolve(c, &o, &e) == 0) {
+        /* A duplicate needs no room: it is answered however full we are (P-35). */
+        if (!duplicate(c, &o, &item, &after, &e) && check_room(c, &o, &e) == 0 &&
+            take_names(c, &o, &e) == 0)
+            accept(c, &o, &item, &after);
+    }
+    if (e.code) {
         item.code = (uint32_t)e.code;
         c->stats.refused++;
-    } else if (!duplicate(c, &o, &item, &after, &e)) {
-        accept(c, &o, &item, &after);
     }
     answer(c, &item, item.code ? &e : NULL, after);
 }

@@ -57,6 +57,16 @@ static void why_blocked(struct core *c, uint32_t i) {
         say_place(c, place, k->heap_n > PLACE_MAX);
 }
 
+static void why_quota(struct core *c, const struct job *j) {
+    if (job_quota_has_room(c, j))
+        return;
+    char text[96];
+    snprintf(text, sizeof text, "its tenant runs %u jobs of its queue, at most %u",
+             quota_running(c, line_at(c, j->line)->queue, j->tenant),
+             job_queue(c, j)->tenant_concurrency);
+    say(c, WHY_queue_tenant_concurrency, text, 0, 0);
+}
+
 static void why_limits(struct core *c, const struct job *j) {
     const struct queue *q = job_queue(c, j);
     const struct tenant *t = job_tenant(c, j);
@@ -72,6 +82,7 @@ static void why_limits(struct core *c, const struct job *j) {
         say(c, WHY_tenant_concurrency, NULL, 0, 0);
     if (tenant_us)
         say(c, WHY_tenant_rate, NULL, c->wall.ms + tenant_us / 1000 + 1, 0);
+    why_quota(c, j);
 }
 
 static void why_workers(struct core *c, const struct kind *k) {

@@ -81,8 +81,7 @@ static void learn_kinds(struct core *c, uint32_t wi, struct str_list names) {
             tell_too_many(c, "kind", c->kinds.max, names.at[n]);
             continue;
         }
-        if (!kind_at(c, k)->declared)
-            kind_declare(c, &(struct msg_kind_info){.kind = names.at[n]}, true);
+        kind_hello(c, k);
         bool twice = false;
         for (uint32_t m = 0; m < w->n_kinds; m++)
             twice |= w->kinds[m] == k;
@@ -132,11 +131,21 @@ static void tell_lost(struct core *c, uint64_t link, uint64_t job, uint64_t fenc
     c->stats.stale_fences++;
 }
 
-/* The dispatch record was lost with the last life, the attempt was not. */
+static bool runs_kind(const struct worker *w, uint32_t kind) {
+    for (uint32_t n = 0; n < w->n_kinds; n++)
+        if (w->kinds[n] == kind)
+            return true;
+    return false;
+}
+
+/* The dispatch record was lost with the last life, the attempt was not. No broker has given it to a
+ * worker that does not run its kind, whatever that one says. */
 static bool adopt_unrecorded(struct core *c, uint32_t i, uint32_t w, uint64_t fence) {
     struct job *j = job_at(c, i);
     bool waits = j->state == JOB_ready || j->state == JOB_scheduled || j->state == JOB_blocked;
     if (!waits || fence <= j->fence || id_epoch(fence) >= (c->epoch & ID_EPOCH_MAX))
+        return false;
+    if (!runs_kind(worker_at(c, w), line_at(c, j->line)->kind))
         return false;
     struct extra *x = job_extra(c, j);
     if (x && x->key && !key_grab(c, i))
@@ -240,6 +249,13 @@ static uint32_t count_started(const struct core *c, const struct worker *w) {
     return n;
 }
 
+/* We say how it ended: what its worker may still report of it was not recorded, and is refused. */
+static void fail_lost(struct core *c, uint32_t i, enum err_code code, struct str text) {
+    if (!MUTANT(fence_kept_on_requeue))
+        job_at(c, i)->fence = fence_next(c, 1);
+    attempt_failed(c, i, code, text);
+}
+
 /* It ran when its process went. Alone it may be the cause; among others all are suspects and are
  * tried again one by one, at no cost. */
 static void suspect(struct core *c, uint32_t i, enum loss how, bool alone, struct str text) {
@@ -252,13 +268,13 @@ static void suspect(struct core *c, uint32_t i, enum loss how, bool alone, struc
     }
     x->crashes++;
     if (x->crashes >= c->config.crashes_max && !MUTANT(poison_forever)) {
-        attempt_failed(c, i, ERR_CRASHED, text);
+        fail_lost(c, i, ERR_CRASHED, text);
         return;
     }
     if (x->crashes >= 2)
         job_mark(j, JOB_ISOLATED);
     if (how == LOSS_CRASH)
-        attempt_failed(c, i, ERR_WORKER_LOST, text);
+        fail_lost(c, i, ERR_WORKER_LOST, text);
     else
         attempt_requeue(c, i);
 }
@@ -273,7 +289,7 @@ static void take_back(struct core *c, uint32_t i, enum loss how, bool alone, str
                 (!job_is(j, JOB_STARTED) || how == LOSS_LEFT || how == LOSS_KILLED))) {
         attempt_requeue(c, i);
     } else if (job_is(j, JOB_TIMED_OUT)) {
-        attempt_failed(c, i, ERR_TIMEOUT, text);
+        fail_lost(c, i, ERR_TIMEOUT, text);
     } else {
         suspect(c, i, how, alone, text);
     }

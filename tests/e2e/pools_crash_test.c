@@ -87,8 +87,8 @@ static void back_at_once(void **state) {
     pools_stop(&s->p);
 }
 
-/* The kernel tells a worker of its supervisor's death more than once. What runs ends by itself all the
- * same, as the attempt that it was. */
+/* The kernel tells a worker of its supervisor's death more than once. What runs ends by itself all
+ * the same, as the attempt that it was. */
 static void killed_supervisor(void **state) {
     enum { JOBS = 8 };
     struct scene *s = *state;

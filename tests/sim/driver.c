@@ -112,7 +112,12 @@ static struct core_config config_of(const struct sim *s) {
     return k;
 }
 
-static void declare(struct core *c) {
+static void set_wide(const struct sim *s, struct core *c) {
+    struct limit_config wide = {.tenant_concurrency = s->broker.wide_share};
+    core_set_queue(c, STR("wide"), &wide, false);
+}
+
+static void declare(const struct sim *s, struct core *c) {
     static const struct {
         const char *name;
         bool speculative, streams;
@@ -128,6 +133,7 @@ static void declare(struct core *c) {
     core_set_queue(c, STR("tight"), &tight, false);
     struct limit_config slow = {.rate_count = 10, .rate_per_ms = 1000, .burst = 3};
     core_set_queue(c, STR("slow"), &slow, false);
+    set_wide(s, c);
     struct limit_config poor = {.concurrency = 1, .weight = 1};
     core_set_tenant(c, STR("poor"), &poor);
     struct limit_config rich = {.weight = 2};
@@ -152,10 +158,20 @@ void broker_start(struct sim *s) {
     b->down_until = 0;
     sim_say(s, "broker starts, life %llu", (unsigned long long)b->life);
     core_begin(b->core, (struct mono){s->now + 1}, sim_wall(s));
-    declare(b->core);
+    declare(s, b->core);
     disk_replay(s);
     core_start(b->core, (struct mono){s->now + 1}, sim_wall(s));
     observe_restart(s);
+    broker_wake(s);
+}
+
+void broker_reload(struct sim *s) {
+    struct broker_sim *b = &s->broker;
+    b->wide_share = rng_below(&s->rng, 4);
+    sim_say(s, "the file says that queue wide runs %u jobs of a tenant", b->wide_share);
+    if (!b->core || b->frozen)
+        return; /* it reads the file when it starts, or not at all */
+    set_wide(s, b->core);
     broker_wake(s);
 }
 
@@ -213,7 +229,8 @@ void broker_receive(struct sim *s, struct packet *p) {
         packet_free(p);
         return;
     }
-    for (uint32_t i = 0; i < SIM_WORKERS; i++)
+    /* What comes before the hello of a new connection is nobody's sign of life. */
+    for (uint32_t i = 0; i < SIM_WORKERS && session_by_link(b->core, p->link); i++)
         if (s->workers[i].link == p->link)
             s->workers[i].delivered_at = s->now;
     if (b->inbox_n == b->inbox_size) {

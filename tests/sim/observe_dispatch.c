@@ -9,7 +9,7 @@ static void check_order(struct sim *s, const struct core *c, const struct job *j
     if (highest > j->priority && !job_is(j, JOB_ISOLATED) &&
         c->now.ms - j->since_ms < c->config.aging_wait_ms) {
         const struct lane *a = lane_at(c, l->class[highest].ring);
-        if (tenant_may_start(c, tenant_at(c, a->tenant)))
+        if (lane_may_start(c, a))
             sim_fail(s, "priority %u was dispatched before %d", j->priority, highest);
     }
 }
@@ -27,7 +27,7 @@ static void check_aging(struct sim *s, const struct core *c, const struct job *j
                 continue;
             const struct lane *a = lane_at(c, l->class[p].ring);
             uint64_t waited = c->now.ms - job_at(c, a->head)->since_ms;
-            if (waited <= longest || !tenant_may_start(c, tenant_at(c, a->tenant)))
+            if (waited <= longest || !lane_may_start(c, a))
                 continue;
             longest = waited;
             oldest = job_at(c, a->head)->id;
@@ -59,8 +59,7 @@ static void check_fairness(struct sim *s, const struct core *c, const struct job
     if (k->ring) {
         uint32_t a = k->ring;
         do {
-            others |= lane_at(c, a)->tenant != j->tenant &&
-                      tenant_may_start(c, tenant_at(c, lane_at(c, a)->tenant));
+            others |= lane_at(c, a)->tenant != j->tenant && lane_may_start(c, lane_at(c, a));
             a = lane_at(c, a)->next;
         } while (a != k->ring);
     }
@@ -69,6 +68,20 @@ static void check_fairness(struct sim *s, const struct core *c, const struct job
     t->n = goes_on ? t->n + 1 : others ? 1 : 0;
     if (t->n > 3 * tenant_at(c, j->tenant)->limit.now.weight + 4)
         sim_fail(s, "one tenant was served %u times in a row while another waited", t->n);
+}
+
+/* Counted anew, by what runs. */
+static void check_quota(struct sim *s, const struct core *c, const struct job *j) {
+    const struct queue *q = job_queue(c, j);
+    uint32_t n = 0;
+    SLAB_EACH(i, &c->jobs) {
+        const struct job *other = job_at(c, i);
+        n += (other->state == JOB_running || other->state == JOB_cancelling) &&
+             other->tenant == j->tenant && job_queue(c, other) == q;
+    }
+    if (q->tenant_concurrency && n > q->tenant_concurrency)
+        sim_fail(s, "queue " STR_FMT " runs %u jobs of one tenant, at most %u",
+                 STR_ARG(q->row.name), n, q->tenant_concurrency);
 }
 
 /* P-45, and the limits. */
@@ -173,6 +186,7 @@ void see_dispatch(struct sim *s, struct row *r, const struct msg_rec_state *m) {
         sim_fail(s, "job %s was dispatched after its client was told of its end",
                  id_show(r->id).at);
     check_bounds(s, c, j);
+    check_quota(s, c, j);
     check_order(s, c, j);
     check_fairness(s, c, j);
     check_aging(s, c, j);

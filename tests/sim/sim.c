@@ -145,7 +145,10 @@ static void fault_other(struct sim *s) {
             s->now + rng_below(&s->rng, 2000);
         return;
     }
-    step_clock(s);
+    if (rng_below(&s->rng, 2))
+        broker_reload(s);
+    else
+        step_clock(s);
 }
 
 static void on_fault(struct sim *s, uint64_t which) {
@@ -260,6 +263,7 @@ static void live(struct sim *s) {
     s->loss = rng_below(&s->rng, 3) ? rng_below(&s->rng, 60000) : 0;
     s->twice = rng_below(&s->rng, 40000);
     s->slow_ms = rng_below(&s->rng, 600);
+    s->broker.wide_share = 1 + rng_below(&s->rng, 3);
     observe_start(s);
     broker_start(s);
     for (uint32_t i = 0; i < SIM_CLIENTS; i++)

@@ -108,6 +108,7 @@ struct broker_sim {
     uint64_t *loads; /* token, row */
     uint32_t loads_n, loads_size;
     uint64_t down_until;
+    uint32_t wide_share; /* what the file says of queue wide: of one tenant at a time */
 };
 
 /* What the relay knows of a job's stream. */
@@ -232,6 +233,7 @@ void disk_done(struct disk *d);
 /* driver.c: the broker process */
 void broker_start(struct sim *s);
 void broker_crash(struct sim *s);
+void broker_reload(struct sim *s);
 void broker_turn(struct sim *s);
 void broker_wake(struct sim *s);
 void broker_receive(struct sim *s, struct packet *p);

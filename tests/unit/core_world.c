@@ -23,6 +23,11 @@ static uint64_t on_append(void *ctx, const struct record *r, uint32_t *bytes) {
         w->version = ((const struct msg_rec_queue *)r->other)->version;
     *bytes = 100;
     w->records++;
+    w->appended[r->type]++;
+    if (r->type == REC_KIND) {
+        w->kind = *(const struct msg_rec_kind *)r->other;
+        w->kind.kind = w->kind.queue = w->kind.schema = (struct str){0};
+    }
     w->pos += 100;
     if (w->journaled && r->state)
         keep_record(w, r, w->pos - 100);
@@ -123,7 +128,7 @@ static void on_send(void *ctx, const struct letter *l) {
                            .epoch = m->epoch,
                            .seq = m->seq};
     } else if (l->verb == VERB_result_ack || l->verb == VERB_lost ||
-               l->verb == VERB_cancel_attempt) {
+               l->verb == VERB_cancel_attempt || l->verb == VERB_recall) {
         const struct msg_attempt_ref *m = l->message;
         s->job = m->job;
         s->fence = m->fence;
@@ -141,6 +146,14 @@ static void on_send(void *ctx, const struct letter *l) {
     } else if (l->verb == VERB_why_info) {
         const struct msg_why_info *m = l->message;
         memcpy(s->reason, m->reason.at, m->reason.len);
+        memcpy(s->text, m->text.at, m->text.len < 63 ? m->text.len : 63);
+    } else if (l->verb == VERB_pool_plan) {
+        const struct msg_pool_plan *m = l->message;
+        memcpy(s->reason, m->pool.at, m->pool.len);
+        s->state = m->processes;
+    } else if (l->verb == VERB_pool_info && l->message) {
+        const struct msg_pool_info *m = l->message;
+        memcpy(s->reason, m->name.at, m->name.len);
     } else if (l->verb == VERB_error) {
         s->code = ((const struct msg_error *)l->message)->code;
         keep_text(w, ((const struct msg_error *)l->message)->text);

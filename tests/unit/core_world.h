@@ -22,7 +22,8 @@ struct seen {
     uint32_t orders; /* of the relay, before it */
     bool duplicate;
     uint64_t state;
-    char reason[32];
+    char text[64];   /* of a reason */
+    char reason[32]; /* or the name of a pool, whose processes are `state` */
 };
 
 /* A job's record as a restart reads it. */
@@ -45,7 +46,6 @@ struct world {
     struct str unique; /* of what is read back */
     struct core_config config;
     uint32_t records; /* appended and not released */
-    char text[160];   /* of the last refusal */
     uint64_t version; /* of the last record of a queue */
     struct stream_order orders[256];
     uint32_t n_orders;
@@ -56,6 +56,9 @@ struct world {
     uint32_t n_kinds;
     char result[64]; /* of the last FINISHED */
     uint32_t events[EVENT_stream_incomplete + 1];
+    uint32_t appended[REC_TYPES];
+    struct msg_rec_kind kind; /* the last one that was written, without its texts */
+    char text[160];           /* of the last refusal */
 };
 
 /* A core of `config`, or of the usual one, before its start. */

@@ -2,8 +2,9 @@
  *
  * It gives each attempt to a slot (or runs it itself where the kind is inline), gathers what has
  * ended, and leaves when it was told to: by DRAIN_WORKER or a first SIGTERM or SIGINT it finishes
- * what runs; by a second signal it stops at once, but if both are of a parent that died. It leaves on its own account when it has grown over
- * `memory_max`, has done `recycle_jobs`, or is older than `recycle_age_ms`.
+ * what runs; by a second signal it stops at once, but if both are of a parent that died. It leaves
+ * on its own account when it has grown over `memory_max`, has done `recycle_jobs`, or is older than
+ * `recycle_age_ms`.
  *
  * What decides all that is agent.h and link_core.h, which are pure; here are clock, sockets,
  * signals and threads. */

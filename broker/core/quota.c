@@ -1,0 +1,88 @@
+/* How many jobs of a queue run for each tenant, and the lanes that wait for that number to fall.
+ *
+ * It is counted for every queue, bounded or not, so that a bound that comes with a reload finds the
+ * true number. A quota is there for as long as something of it runs. */
+#include "broker/core/core_int.h"
+
+struct quota_name {
+    uint32_t queue, tenant;
+};
+
+static uint64_t quota_hash(const void *ctx, uint32_t i) {
+    const struct quota *q = quota_at(ctx, i);
+    return hash_mix(q->queue, q->tenant);
+}
+
+static uint32_t *quota_link(const void *ctx, uint32_t i) {
+    return &quota_at(ctx, i)->hash_next;
+}
+
+static bool quota_equal(const void *ctx, uint32_t i, const void *key) {
+    const struct quota *q = quota_at(ctx, i);
+    const struct quota_name *n = key;
+    return q->queue == n->queue && q->tenant == n->tenant;
+}
+
+static const struct lhash_ops quota_ops = {quota_hash, quota_link, quota_equal};
+
+void quotas_setup(struct core *c) {
+    slab_init(&c->quotas, sizeof(struct quota));
+    lhash_init(&c->quota_index, &quota_ops, c);
+}
+
+void quotas_teardown(struct core *c) {
+    lhash_done(&c->quota_index);
+    slab_done(&c->quotas);
+}
+
+uint32_t quota_find(const struct core *c, uint32_t queue, uint32_t tenant) {
+    struct quota_name name = {queue, tenant};
+    return lhash_find(&c->quota_index, hash_mix(queue, tenant), &name);
+}
+
+uint32_t quota_running(const struct core *c, uint32_t queue, uint32_t tenant) {
+    uint32_t i = quota_find(c, queue, tenant);
+    return i ? quota_at(c, i)->running : 0;
+}
+
+bool quota_has_room(const struct core *c, uint32_t queue, uint32_t tenant) {
+    uint32_t most = queue_at(c, queue)->tenant_concurrency;
+    return !most || MUTANT(quota_ignored) || quota_running(c, queue, tenant) < most;
+}
+
+bool job_quota_has_room(const struct core *c, const struct job *j) {
+    return quota_has_room(c, line_at(c, j->line)->queue, j->tenant);
+}
+
+void quota_take(struct core *c, const struct job *j) {
+    uint32_t queue = line_at(c, j->line)->queue;
+    uint32_t i = quota_find(c, queue, j->tenant);
+    if (!i) {
+        i = slab_take(&c->quotas);
+        struct quota *q = quota_at(c, i);
+        q->queue = queue;
+        q->tenant = j->tenant;
+        lhash_add(&c->quota_index, i);
+    }
+    quota_at(c, i)->running++;
+}
+
+void quota_give(struct core *c, const struct job *j) {
+    uint32_t queue = line_at(c, j->line)->queue;
+    uint32_t i = quota_find(c, queue, j->tenant);
+    ASSERT(i && quota_at(c, i)->running > 0);
+    struct quota *q = quota_at(c, i);
+    q->running--;
+    if (q->parked && quota_has_room(c, queue, j->tenant) && !MUTANT(quota_parked_forever))
+        lanes_unpark(c, &q->parked);
+    if (q->running || q->parked)
+        return;
+    lhash_remove(&c->quota_index, i);
+    slab_give(&c->quotas, i);
+}
+
+void quotas_unpark(struct core *c, uint32_t queue) {
+    SLAB_EACH(i, &c->quotas)
+    if (quota_at(c, i)->queue == queue)
+        lanes_unpark(c, &quota_at(c, i)->parked);
+}
