@@ -5,6 +5,7 @@
 #include "common/base/ring.h"
 #include "common/os/clock.h"
 #include "common/os/wake.h"
+#include "common/wire/spin.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -19,12 +20,14 @@
 #define READ_MAX    4096  /* messages of one worker that wait for the relay */
 #define STATS_MS    1000
 #define WAIT_MAX_MS 1000
+#define LOOK_NS     200000U /* from an order to the first word of its stream */
 
 struct relay_thread {
     struct relay *relay;
     void *in, *out; /* XSUB, XPUB */
     uint16_t worker_port, reader_port;
     struct ring orders, answers;
+    struct spin spin;
     struct bell bell; /* wakes the thread */
     struct flag flag; /* raised for the dispatcher */
     atomic_bool stop;
@@ -93,6 +96,9 @@ static void obey(struct relay_thread *t, struct mono now, const struct stream_or
         break;
     case STREAM_ATTACH:
         relay_attach(t->relay, now, o->job, o->to, at, o->ended);
+        break;
+    case STREAM_ATTACH_AGAIN:
+        relay_attach_again(t->relay, now, o->job, o->to, at);
         break;
     case STREAM_DETACH:
         relay_detach(t->relay, o->job, o->to);
@@ -169,7 +175,7 @@ static void wait_for_work(struct relay_thread *t) {
         ms = 1;
     bell_sleep(&t->bell);
     if (ring_empty(&t->orders) && !atomic_load(&t->stop))
-        zmq_poll(items, 3, ms > WAIT_MAX_MS ? WAIT_MAX_MS : (long)ms);
+        spin_poll(&t->spin, items, 3, ms > WAIT_MAX_MS ? WAIT_MAX_MS : (long)ms);
     bell_awake(&t->bell);
 }
 
@@ -183,7 +189,9 @@ static void *run(void *ctx) {
         relay_turn(t->relay, now);
         tell_wholes(t);
         note_stats(t, now);
-        if (!some)
+        if (some)
+            spin_heard(&t->spin);
+        else
             wait_for_work(t);
     }
     return NULL;
@@ -252,6 +260,7 @@ int relay_thread_new(struct relay_thread **out, const struct relay_thread_option
     struct relay_thread *t = MEM_NEW(struct relay_thread);
     *out = t;
     t->bell.fd = t->flag.fd = -1;
+    t->spin.look_ns = LOOK_NS;
     t->frame = BUF(STREAM_TOPIC_LEN + STREAM_RUN_BYTES + STREAM_FRAME_MAX);
     pthread_mutex_init(&t->stats_lock, NULL);
     ring_init(&t->orders, ORDERS, sizeof(struct stream_order));

@@ -65,10 +65,12 @@ struct event {
 enum stream_what {
     STREAM_OPEN,   /* an attempt that may write was given to a worker (job, fence, token, heard) */
     STREAM_ATTACH, /* `to` gets what comes behind (epoch, seq); `ended`: nothing new will come */
-    STREAM_DETACH, /* `to` gets no more */
-    STREAM_CLOSE,  /* the attempt ended at (epoch, seq): answer core_stream_whole when that is there
-                    */
-    STREAM_END,    /* the job has ended */
+    STREAM_ATTACH_AGAIN, /* the same, of a job that is forgotten: only if `to` is attached already
+                          */
+    STREAM_DETACH,       /* `to` gets no more */
+    STREAM_CLOSE, /* the attempt ended at (epoch, seq): answer core_stream_whole when that is there
+                   */
+    STREAM_END,   /* the job has ended */
 };
 
 struct stream_order {

@@ -284,6 +284,12 @@ struct stream {
     bool waits;
 };
 
+/* Somebody was attached to a job that ended before its submission was durable. */
+struct late_attach {
+    uint64_t pos; /* of the submission */
+    uint64_t job, to;
+};
+
 struct watch {
     uint32_t session, job;
     uint32_t job_next, session_next, session_prev;
@@ -411,7 +417,9 @@ struct core {
     struct names queues, tenants, kinds, pools;
     struct timers mono_timers, wall_timers;
 
-    struct list pending;     /* submitted, not yet durable, in order of position */
+    struct list pending;      /* submitted, not yet durable, in order of position */
+    struct late_attach *late; /* by position; from late_first on */
+    uint32_t late_first, late_n, late_size;
     struct list uncommitted; /* streams whose attachments wait for a commit, by position */
     struct list orphans;     /* running before the restart, worker not yet heard; by run_next */
     uint64_t orphans_end_ms;

@@ -29,6 +29,7 @@ void streams_setup(struct core *c) {
 void streams_teardown(struct core *c) {
     SLAB_EACH(i, &c->streams)
     mem_free(stream_at(c, i)->held);
+    mem_free(c->late);
     slab_done(&c->streams);
 }
 
@@ -150,7 +151,30 @@ void stream_attach(struct core *c, uint32_t i, uint32_t session, uint64_t epoch,
         wait_for_commit(c, job_extra(c, j)->stream);
 }
 
+/* It has ended, but nobody may hear of it before the commit. */
+static void attach_late(struct core *c, const struct stream *s, const struct session *to) {
+    if (c->late_n == c->late_size) {
+        c->late_size = c->late_size ? 2 * c->late_size : 64;
+        c->late = mem_grow(c->late, c->late_size, sizeof *c->late);
+    }
+    c->late[c->late_n++] = (struct late_attach){s->wait_pos, job_at(c, s->job)->id, topic_of(to)};
+}
+
+static void late_durable(struct core *c) {
+    while (c->late_first < c->late_n && c->late[c->late_first].pos < c->durable) {
+        const struct late_attach *a = &c->late[c->late_first++];
+        order(c, &(struct stream_order){
+                     .what = STREAM_ATTACH, .job = a->job, .to = a->to, .ended = true});
+    }
+    if (c->late_first > c->late_n / 2) {
+        c->late_n -= c->late_first;
+        memmove(c->late, c->late + c->late_first, c->late_n * sizeof *c->late);
+        c->late_first = 0;
+    }
+}
+
 void streams_durable(struct core *c) {
+    late_durable(c);
     while (c->uncommitted.head && stream_at(c, c->uncommitted.head)->wait_pos < c->durable) {
         uint32_t at = c->uncommitted.head, i = stream_at(c, at)->job;
         waits_no_more(c, at);
@@ -185,8 +209,16 @@ void stream_detach(struct core *c, struct watch *w) {
 
 void stream_forget_attached(struct core *c, uint32_t i) {
     struct stream *s = job_stream(c, i);
-    if (s)
-        s->attached = 0;
+    if (!s)
+        return;
+    s->attached = 0;
+    for (uint32_t wi = s->waits && job_streams(c, i) ? job_extra(c, job_at(c, i))->watchers : 0;
+         wi;) {
+        const struct watch *w = slab_at(&c->watches, wi);
+        if (w->streams)
+            attach_late(c, s, session_at(c, w->session));
+        wi = w->job_next;
+    }
 }
 
 /* ---- attempts
@@ -379,6 +411,13 @@ void on_attach(struct core *c, const void *message, struct str payload) {
     else
         watch_job(c, i, &e);
     answer_attach(c, m, mine ? (enum job_state)job_at(c, i)->state : JOB_NONE, &e);
+    if (!i) /* its stream may be kept longer than the job: one that is never journaled goes at once
+             */
+        order(c, &(struct stream_order){.what = STREAM_ATTACH_AGAIN,
+                                        .job = m->id,
+                                        .to = topic_of(c->request.session),
+                                        .epoch = m->epoch,
+                                        .seq = m->seq});
     if (!e.code)
         stream_attach(c, i, c->request.session_index, m->epoch, m->seq);
 }

@@ -136,6 +136,15 @@ void relay_attach(struct relay *r, struct mono now, uint64_t job, relay_peer to,
     due_set(r, stream);
 }
 
+void relay_attach_again(struct relay *r, struct mono now, uint64_t job, relay_peer to,
+                        struct stream_position known) {
+    uint32_t stream = stream_find(r, job);
+    if (stream && sub_find(r, stream, to))
+        relay_attach(r, now, job, to, known, true);
+    else
+        attach_tell_gone(r, to, job, known.epoch);
+}
+
 void attach_end(struct relay *r, uint32_t i) {
     struct sub *u = sub_at(r, i);
     leave_queue(r, i);

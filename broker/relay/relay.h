@@ -77,6 +77,10 @@ void relay_open(struct relay *r, struct mono now, uint64_t job, uint64_t fence, 
  * the stream is not kept (`ended`: it never will be again), he is told `gone`. */
 void relay_attach(struct relay *r, struct mono now, uint64_t job, relay_peer to,
                   struct stream_position known, bool ended);
+/* The same for a job that the core has forgotten: only for who is attached to its stream already.
+ */
+void relay_attach_again(struct relay *r, struct mono now, uint64_t job, relay_peer to,
+                        struct stream_position known);
 void relay_detach(struct relay *r, uint64_t job, relay_peer to);
 /* The attempt, which was opened, has reported its end, with its last position (epoch 0: it wrote
  * nothing, and so it is taken when the epoch is none of the attempt's). `whole` may be said at

@@ -147,6 +147,11 @@ static void refuse(struct stream_client *s, uint64_t job, const struct err *why)
     uint32_t i = stream_table_find(&s->table, job);
     if (!i)
         return;
+    if (stream_table_at(&s->table, i)->end && why->code == ERR_NOT_FOUND) {
+        /* The job is forgotten already; its stream may be there, which the relay says. */
+        stream_table_answered(&s->table, i, now_of(s), true);
+        return;
+    }
     if (stream_table_at(&s->table, i)->end) {
         stream_table_at(&s->table, i)->reader.gone = true;
         tell(s, job);

@@ -8,18 +8,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #define SUBSCRIBERS 2U
 #define DELTA_BYTES 64U
-#define DELTAS      "200000" /* of one job: what fits its stream */
-#define JOBS_ALIVE  2U       /* of each subscriber, so that no worker waits for him */
+#define DELTAS      "50000" /* of one job: what fits its stream */
+#define JOBS_ALIVE  2U      /* of each subscriber, so that no worker waits for him */
 #define FIRSTS_MAX  5000U
 #define FIRSTS_WARM 100U
 
 #define SETTINGS                                                                                   \
     "log: {level: error}\n"                                                                        \
-    "streams: {stream_max: 16MiB, bytes_max: 512MiB, keep: 1s}\n"                                  \
+    "streams: {stream_max: 16MiB, bytes_max: 256MiB}\n"                                            \
     "kinds: {stream: {speculative: true, streams: true}}\n"
 
 /* ---- a subscriber, in a process of his own --------------------------------------------------- */
@@ -135,12 +134,12 @@ static void throughput(const struct bench *b) {
     }
     struct mono deadline = mono_add(clock_mono(), 30000);
     while (events_of(seen) == 0 && !mono_reached(clock_mono(), deadline))
-        usleep(1000);
+        client_poll(q.client, mono_add(clock_mono(), 1));
     uint64_t broker = process_usage(q.broker.pid).cpu_us, all = cpu_us_of(&q, processes);
     uint64_t before = events_of(seen), end = clock_mono_ns() + b->seconds * SECOND_NS;
     samples_begin(&samples, before);
     while (clock_mono_ns() < end) {
-        usleep(10000);
+        client_poll(q.client, mono_add(clock_mono(), 10));
         samples_add(&samples, events_of(seen));
     }
     double n = (double)(events_of(seen) - before);

@@ -88,7 +88,7 @@ static void see_close(struct sim *s, struct model_row *row, const struct stream_
 }
 
 void model_order(struct sim *s, const struct stream_order *o) {
-    static const char *const names[] = {"open", "attach", "detach", "close", "end"};
+    static const char *const names[] = {"open", "attach", "attach again", "detach", "close", "end"};
     struct model_row *row = need(s, o->job);
     sim_say(s, "  relay: %s job %s fence %llx", names[o->what], id_show(o->job).at,
             (unsigned long long)o->fence);
@@ -98,6 +98,8 @@ void model_order(struct sim *s, const struct stream_order *o) {
         return;
     case STREAM_ATTACH:
         see_attach(s, row, o);
+        return;
+    case STREAM_ATTACH_AGAIN: /* of a job that nobody has any more */
         return;
     case STREAM_DETACH:
         see_detach(s, row, o);

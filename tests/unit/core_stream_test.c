@@ -182,7 +182,8 @@ static void attach_is_refused_item_by_item(void **state) {
     assert_int_equal(other.id, id);
     assert_int_equal(other.state, 0);
     assert_non_null(strstr(w->text, "not known, or past retention"));
-    assert_int_equal(w->n_orders, 0);
+    assert_int_equal(orders_count(w, STREAM_ATTACH), 0);
+    assert_int_equal(orders_count(w, STREAM_ATTACH_AGAIN), 1); /* of the unknown one only */
     MSG_SET(&m, attach, tenant, STR("t"));
     assert_int_equal(listen_attach(w, m, id).code, 0);
     assert_int_equal(orders_count(w, STREAM_ATTACH), 1);
@@ -295,7 +296,7 @@ static void who_left_before_the_commit_hears_nothing(void **state) {
     assert_int_equal(w->n_orders, 0);
 }
 
-static void an_end_before_the_commit_is_not_heard(void **state) {
+static void an_end_before_the_commit_is_heard_with_it(void **state) {
     struct world *w = *state;
     set_speculative(w);
     world_add_worker(w, 9, 1);
@@ -310,10 +311,23 @@ static void an_end_before_the_commit_is_not_heard(void **state) {
     assert_true(world_last(w, VERB_finished).after);
     listen_attach(w, (struct msg_attach){0}, id); /* by chance: nobody knows it yet */
     assert_int_equal(orders_count(w, STREAM_ATTACH), 0);
-    world_turn(w, 1);
-    assert_int_equal(orders_count(w, STREAM_ATTACH), 0);
-    listen_attach(w, (struct msg_attach){0}, id);
+    world_turn(w, 1); /* now it is durable, and so is its end */
+    assert_int_equal(orders_count(w, STREAM_ATTACH), 1);
     assert_true(orders_last(w, STREAM_ATTACH).ended);
+    listen_attach(w, (struct msg_attach){0}, id);
+    assert_int_equal(orders_count(w, STREAM_ATTACH), 2);
+    assert_true(orders_last(w, STREAM_ATTACH).ended);
+}
+
+static void of_a_forgotten_job_only_the_relay_knows(void **state) {
+    struct world *w = *state;
+    struct msg_attach m = {0};
+    MSG_SET(&m, attach, epoch, 7);
+    MSG_SET(&m, attach, seq, 3);
+    listen_attach(w, m, 4711);
+    assert_int_equal(world_last(w, VERB_attached).code, ERR_NOT_FOUND);
+    assert_int_equal(orders_count(w, STREAM_ATTACH), 0);
+    assert_int_equal(orders_last(w, STREAM_ATTACH_AGAIN).seq, 3);
 }
 
 /* With another durability the answer has left already: there is nothing to wait for. */
@@ -365,7 +379,8 @@ int main(void) {
         STREAM(a_job_without_a_stream_is_watched),
         STREAM(nothing_is_heard_before_the_commit),
         STREAM(who_left_before_the_commit_hears_nothing),
-        STREAM(an_end_before_the_commit_is_not_heard),
+        STREAM(an_end_before_the_commit_is_heard_with_it),
+        STREAM(of_a_forgotten_job_only_the_relay_knows),
         STREAM(what_needs_no_commit_is_attached_at_once),
         STREAM(a_copy_being_written_keeps_nobody_waiting),
     };

@@ -259,6 +259,11 @@ static void an_ended_stream_is_kept_for_a_time(void **state) {
     assert_string_equal(turn(&w), "whole(512) ");
     relay_attach(w.relay, now(&w), JOB, 1, (struct stream_position){0, 0}, true);
     assert_string_equal(turn(&w), "1<512:1+3 ");
+    /* The job is forgotten: who is attached may ask once more, nobody else. */
+    relay_attach_again(w.relay, now(&w), JOB, 1, (struct stream_position){FENCE, 2});
+    assert_string_equal(turn(&w), "1<512:3+1 ");
+    relay_attach_again(w.relay, now(&w), JOB, 2, (struct stream_position){0, 0});
+    assert_string_equal(turn(&w), "2<gone ");
     w.now += 200;
     assert_string_equal(turn(&w), "1<512@3 ");
     w.now += 800;
