@@ -63,10 +63,18 @@ void figures_refresh(struct dispatcher *d, struct mono now) {
     tell_dropped(d);
     tell_upkeep(d, &s.upkeep);
     write_trouble(d, &s);
+    struct relay_stats r = relay_thread_stats(d->relay);
     struct core_outside o = {.journal_bytes = s.disk_bytes,
                              .journal_live_bytes = s.live_bytes,
                              .commits = s.commits,
                              .rss_bytes = read_rss(),
+                             .streams = r.streams,
+                             .attached = r.attached,
+                             .stream_bytes = r.log_bytes,
+                             .stream_events = r.events,
+                             .stream_gaps = r.gaps,
+                             .stream_refused = r.malformed + r.strange,
+                             .stream_gone = r.gone,
                              .version = d->version,
                              .trouble = str_of(d->trouble)};
     core_set_outside(d->core, &o);

@@ -160,6 +160,13 @@ static void counts(struct buf *out, const json_t *s, const char *const *keys, si
     buf_printf(out, "%s\n", tail);
 }
 
+static void print_streams(struct buf *out, const json_t *s) {
+    buf_printf(out, "streams  %" PRIu64 " kept, ", out_field(s, "streams"));
+    out_size(out, out_field(s, "stream_bytes"));
+    buf_printf(out, ", %" PRIu64 " attached; %" PRIu64 " events since the start\n",
+               out_field(s, "attached"), out_field(s, "stream_events"));
+}
+
 static void print_broker(const json_t *s) {
     static const char *const now[] = {"ready", "scheduled", "blocked", "running"};
     static const char *const ended[] = {"done", "dead", "cancelled", "expired"};
@@ -184,6 +191,8 @@ static void print_broker(const json_t *s) {
                out_field(s, "kept"), out_field(s, "kept_dead"));
     buf_printf(&out, "held     ");
     counts(&out, s, held, sizeof held / sizeof held[0], "");
+    if (out_field(s, "streams"))
+        print_streams(&out, s);
     if (out_field(s, "malformed") || out_field(s, "stale_fences"))
         buf_printf(&out, "refused  %" PRIu64 " messages, %" PRIu64 " stale reports\n",
                    out_field(s, "malformed"), out_field(s, "stale_fences"));

@@ -240,6 +240,8 @@ void core_stats(const struct core *c, struct core_stats *out);
 /* What the driver knows and status_info shows. */
 struct core_outside {
     uint64_t journal_bytes, journal_live_bytes, commits, rss_bytes;
+    uint64_t streams, attached, stream_bytes, stream_events, stream_gaps, stream_refused,
+        stream_gone;
     const char *version;
     struct str trouble;
 };

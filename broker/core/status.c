@@ -38,6 +38,16 @@ static void fill_held(const struct core_stats *s, struct msg_status_info *m) {
     MSG_SET(m, status_info, refused, s->refused);
 }
 
+static void fill_streams(const struct core_outside *o, struct msg_status_info *m) {
+    MSG_SET(m, status_info, streams, o->streams);
+    MSG_SET(m, status_info, attached, o->attached);
+    MSG_SET(m, status_info, stream_bytes, o->stream_bytes);
+    MSG_SET(m, status_info, stream_events, o->stream_events);
+    MSG_SET(m, status_info, stream_gaps, o->stream_gaps);
+    MSG_SET(m, status_info, stream_refused, o->stream_refused);
+    MSG_SET(m, status_info, stream_gone, o->stream_gone);
+}
+
 void on_get_status(struct core *c, const void *message, struct str payload) {
     (void)message;
     (void)payload;
@@ -67,6 +77,7 @@ void on_get_status(struct core *c, const void *message, struct str payload) {
     MSG_SET(&m, status_info, commits, o->commits);
     MSG_SET(&m, status_info, rss_bytes, o->rss_bytes);
     fill_held(&s, &m);
+    fill_streams(o, &m);
     if (o->trouble.len)
         MSG_SET(&m, status_info, text, o->trouble);
     send_to(c, c->request.link, VERB_status_info, c->request.sequence, &m, STR(""), 0);
