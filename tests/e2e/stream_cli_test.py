@@ -53,6 +53,13 @@ class Streaming(TreeTest):
         self.assertEqual((end["state"], end["whole"]), ("done", True))
         self.assertEqual(end["result"]["pieces"], 40)
 
+    def test_status(self):
+        self.stream({"pieces": 40, "bytes": 16})
+        wait_for("the figures of streams",
+                 lambda: self.quern.json("status")["broker"].get("stream_events", 0) >= 40)
+        said, _ = self.quern.run_exact(0, "status")
+        self.assertRegex(said, r"\nstreams  \d+ kept, \S+, \d+ attached; \d+ events since the start\n")
+
     def test_channels(self):
         said, _ = self.stream({"pieces": 4, "bytes": 8, "channels": 2})
         one, two, three, four = pieces(4, 8)
