@@ -51,10 +51,20 @@ static void hear_durable(struct dispatcher *d) {
     outbox_durable(d->outbox, durable);
 }
 
+static void hear_news(struct dispatcher *d) {
+    hear_durable(d);
+    if (d->durable_news)
+        core_durable(d->core, d->durable);
+    d->durable_news = false;
+}
+
+/* The part of a batch that was durable before the next part failed may have become so since we last
+ * looked: who waits for it must not be told that it was refused. */
 static void hear_failure(struct dispatcher *d) {
     const struct err *e = journal_error(d->journal);
     if (!e || d->failed)
         return;
+    hear_news(d);
     d->failed = true;
     core_write_failed(d->core, e);
     outbox_failed(d->outbox, e);
@@ -72,10 +82,7 @@ static void hear_relay(struct dispatcher *d) {
 }
 
 void dispatcher_hear(struct dispatcher *d) {
-    hear_durable(d);
-    if (d->durable_news)
-        core_durable(d->core, d->durable);
-    d->durable_news = false;
+    hear_news(d);
     hear_failure(d);
     hear_loads(d);
     hear_relay(d);

@@ -150,6 +150,14 @@ static bool is_current(const struct core *c, uint32_t i, uint64_t fence) {
     return j->fence == fence && job_extra(c, j)->worker && job_extra(c, j)->worker == s->worker;
 }
 
+/* Adopted a moment ago: how often it is tried, and how soon, is only in its body. An end needs
+ * none. */
+static bool needs_body(const struct core *c, const struct job *j, const struct msg_result *m,
+                       struct str result) {
+    bool done = m->outcome == OUTCOME_DONE && result.len <= c->config.result_max;
+    return !done && j->state != JOB_cancelling;
+}
+
 static void refuse_stale(struct core *c, uint64_t job, uint64_t fence) {
     c->stats.stale_fences++;
     core_tell(c, EVENT_stale_report, job, STR("refused"));
@@ -167,8 +175,9 @@ void on_result(struct core *c, const void *message, struct str payload) {
     }
     struct job *j = job_at(c, i);
     if (is_current(c, i, m->fence)) {
-        /* Adopted a moment ago, its record still being read: the worker will offer this again. */
-        if (attempt_learned(c, i) && !stream_hold_result(c, i, m, payload))
+        if (!attempt_learned(c, i) && needs_body(c, j, m, payload))
+            return; /* its record is still being read: the worker will offer this again */
+        if (!stream_hold_result(c, i, m, payload))
             result_take(c, i, m, payload);
         return;
     }

@@ -193,6 +193,23 @@ static void disk_full(void **state) {
     broker_stop(&broker);
 }
 
+/* P-38: a journal that cannot make itself more files is as good as full. It is no failure of what
+ * was written: results are taken, and all is well once it can again. */
+static void spares_fail(void **state) {
+    (void)state;
+    uint64_t job = raw_submit(&client, "echo", STR("\x80"));
+    struct msg_dispatch d = raw_expect_dispatch(&worker, NULL);
+    disk_shall("fail_spares");
+    submit_until(ERR_DISK_FULL);
+    assert_false(raw_get_status(&client).read_only);
+    raw_report(&worker, &d, OUTCOME_DONE, STR(""));
+    raw_await(&worker, VERB_result_ack);
+    assert_int_equal(raw_expect_finished(&client, job).state, 6);
+    disk_no_longer("fail_spares");
+    submit_until(ERR_OK);
+    broker_stop(&broker);
+}
+
 /* The bound is felt, and lifted, without a restart. */
 static void disk_bound_reloaded(void **state) {
     (void)state;
@@ -211,6 +228,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(held_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(write_fails, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stop_after_failure, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(spares_fail, set_up, tear_down),
         cmocka_unit_test_setup_teardown(disk_bound_reloaded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(disk_full, set_up, tear_down),
     };

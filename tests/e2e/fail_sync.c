@@ -1,12 +1,15 @@
 /* Loaded in front of the C library of a program under test: a disk that fails or keeps one waiting,
  * for as long as there is a file that says so. $QUERN_TEST_SYNC names it: beside it, PATH.fail
- * makes every fdatasync fail, PATH.hold makes it wait until that file is gone. */
+ * makes every fdatasync of a segment fail, PATH.hold makes it wait until that file is gone, and
+ * PATH.fail_spares makes those of spares fail. Two kinds, for the journal makes spares whenever it
+ * finds time: what fails would else be chance. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static bool told(const char *what) {
@@ -18,12 +21,22 @@ static bool told(const char *what) {
     return access(path, F_OK) == 0;
 }
 
+static bool is_spare(int fd) {
+    char link[64], path[4096];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(link, path, sizeof path - 1);
+    path[n > 0 ? n : 0] = '\0';
+    const char *name = strrchr(path, '/');
+    return name && strcmp(name, "/spare.tmp") == 0;
+}
+
 /* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): the other one is reserved */
 int fdatasync(int fd) {
     int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
-    while (told("hold"))
+    bool spare = is_spare(fd);
+    while (!spare && told("hold"))
         poll(NULL, 0, 2);
-    if (told("fail")) {
+    if (told(spare ? "fail_spares" : "fail")) {
         errno = EIO;
         return -1;
     }

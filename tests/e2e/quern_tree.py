@@ -86,6 +86,17 @@ def reap_orphans(known):
             continue
 
 
+def end_descendants():
+    """Kills them; true when none is left. One that was just started is met the next time."""
+    for pid in descendants():
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    reap_orphans(set())
+    return not descendants()
+
+
 def is_alive(pid):
     try:
         stat = pathlib.Path(f"/proc/{pid}/stat").read_text(errors="replace")
@@ -226,12 +237,7 @@ class Quern:
             self.tree.kill()
             self.tree.wait()
             self.tree.stdout.close()
-        for pid in descendants():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        wait_for("all processes to end", lambda: (reap_orphans(set()), not descendants())[1])
+        wait_for("all processes to end", end_descendants)
         self.folder.cleanup()
 
 

@@ -289,14 +289,36 @@ void pools_replace(struct supervisor *s, struct process *p, const char *why) {
     report_drain(s, p);
 }
 
+static uint32_t count_replaced(const struct supervisor *s, const struct pool *pool) {
+    uint32_t n = 0;
+    for (const struct process *p = s->processes; p; p = p->next)
+        n += p->pool == pool && p->seat == SEAT_NONE;
+    return n;
+}
+
+/* What does not go, though it was asked to, must not pile up until the host has no memory left:
+ * each seat has at most one beside its successor. */
+static void replace_some(struct supervisor *s, struct process *p, const char *bound) {
+    uint32_t replaced = count_replaced(s, p->pool), plan = p->pool->seats.plan;
+    char text[POOL_TEXT_MAX];
+    if (replaced < (plan ? plan : 1)) {
+        snprintf(text, sizeof text, "it is over %s", bound);
+        pools_replace(s, p, text);
+    } else {
+        snprintf(text, sizeof text, "a process is over %s, but %u that were replaced still run",
+                 bound, replaced);
+        in_trouble(s, p->pool, text);
+    }
+}
+
 void pools_look(struct supervisor *s, struct mono now) {
     for (struct process *p = s->processes; p; p = p->next) {
         const struct settings_pool *k = &p->pool->settings;
         if (p->asked != ASKED_NOTHING || !k->command.len)
             continue;
         if (k->memory_max && process_rss(p) > k->memory_max)
-            pools_replace(s, p, "its memory is over pools.memory_max");
+            replace_some(s, p, "pools.memory_max");
         else if (k->recycle_age_ms && mono_until(p->started, now) > k->recycle_age_ms)
-            pools_replace(s, p, "it is older than pools.recycle_age");
+            replace_some(s, p, "pools.recycle_age");
     }
 }
