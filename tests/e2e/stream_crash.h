@@ -55,7 +55,8 @@ struct follow {
 struct stream_counts {
     uint64_t follows, events, resets;
     uint64_t whole, broken,
-        dead; /* dead: they were alone each time when their process was killed */
+        dead;              /* dead: they were alone each time when their process was killed */
+    uint64_t broken_there; /* of these by the reader who was always there */
     uint64_t lost, doubled, unannounced, other; /* what is wrong */
     uint64_t refused, unknown;                  /* submissions */
     uint64_t deaf, left, attaches;

@@ -156,7 +156,13 @@ static void check_whole(struct follow *f, const struct client_finished *end, uin
     else if (f->at.epoch != end->epoch || f->at.seq != end->seq)
         follow_wrong(f, "it ended at (%llu, %llu)", (unsigned long long)end->epoch,
                      (unsigned long long)end->seq);
-    c->whole++;
+    else
+        c->whole++;
+}
+
+static void take_broken(struct follow *f) {
+    f->load->counts.broken++;
+    f->load->counts.broken_there += f->reader == 0;
 }
 
 static void check_done(struct follow *f, const struct client_finished *end) {
@@ -169,7 +175,7 @@ static void check_done(struct follow *f, const struct client_finished *end) {
     else if (f->load->scene->broker_kills == f->broker_kills)
         follow_wrong(f, "BROKEN, and the broker was not killed");
     else
-        f->load->counts.broken++;
+        take_broken(f);
 }
 
 void follow_finished(struct follow *f, const struct client_finished *end) {

@@ -99,10 +99,10 @@ static void drain(void) {
 static void report(void) {
     const struct stream_counts *c = &load.counts;
     tell();
-    printf("streams: %llu whole, %llu broken (each had its text or its hash in the result), %llu "
-           "dead of crashes\n",
+    printf("streams: %llu whole, %llu broken (each had its text or its hash in the result; %llu of "
+           "the reader who was always there), %llu dead of crashes\n",
            (unsigned long long)c->whole, (unsigned long long)c->broken,
-           (unsigned long long)c->dead);
+           (unsigned long long)c->broken_there, (unsigned long long)c->dead);
     printf("readers: %llu times deaf, %llu times gone and back, %llu ATTACHes; submissions: %llu "
            "unknown, %llu refused\n",
            (unsigned long long)c->deaf, (unsigned long long)c->left,
