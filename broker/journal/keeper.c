@@ -277,6 +277,7 @@ static int start(struct keeper *k, bool empty, struct err *e) {
     }
     if (made == SPARE_NO_SPACE || made == SPARE_FAILED)
         return -1;
+    spares_look(&k->spares);
     if (!k->threads)
         return 0;
     int status = pthread_create(&k->thread, NULL, run, k);

@@ -76,6 +76,12 @@ static int check_bounds(struct spares *s, struct err *e) {
     return 0;
 }
 
+void spares_look(struct spares *s) {
+    struct err e = {0};
+    if (spares_wanted(s) && check_bounds(s, &e) != 0)
+        atomic_store(&s->no_space, true);
+}
+
 /* Leaves nothing of the attempt; what cannot be removed is written over by the next one. */
 static enum spares_step give_up(struct spares *s, const char *name, const struct err *e) {
     file_close(&s->file);

@@ -50,6 +50,9 @@ struct spares {
 int spares_init(struct spares *s, struct file_dir *dir, const struct spares_options *options,
                 uint32_t next, uint32_t ready, uint64_t disk_bytes, struct err *e);
 void spares_clear(struct spares *s);
+/* Before the keeper runs: whether the bounds leave space for another spare, so that submissions do
+ * not take the reserve until the keeper has found out. */
+void spares_look(struct spares *s);
 
 /* ---- keeper ---------------------------------------------------------------------------------- */
 bool spares_wanted(const struct spares *s);

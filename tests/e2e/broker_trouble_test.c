@@ -15,10 +15,12 @@
 
 #define SMALL_JOURNAL "journal: {segment_size: 4MiB, batch_bytes: 4MiB, disk_min_free: 0}\n"
 #define FULL_JOURNAL  "journal: {segment_size: 4MiB, batch_bytes: 4MiB, disk_min_free: 1024GiB}\n"
-#define KINDS         "kinds: {echo: {}, sleep: {}, nobody: {}}\n"
-#define LEASE_MS      600
-#define SHORT_LEASE   "broker: {heartbeat: 200ms, heartbeats_missed: 3}\n"
-#define LONG_LEASE    "broker: {heartbeat: 100ms, heartbeats_missed: 100}\n"
+#define SPARES_MADE   (7ULL * (4U << 20)) /* one in use, two in reserve, four for a turn and ahead \
+                                           */
+#define KINDS       "kinds: {echo: {}, sleep: {}, nobody: {}}\n"
+#define LEASE_MS    600
+#define SHORT_LEASE "broker: {heartbeat: 200ms, heartbeats_missed: 3}\n"
+#define LONG_LEASE  "broker: {heartbeat: 100ms, heartbeats_missed: 100}\n"
 
 struct scene {
     struct broker b;
@@ -99,12 +101,21 @@ static void restart(struct scene *s, const char *yaml) {
     worker_status(s->c); /* it is asked again; what it submitted before it knew would be unknown */
 }
 
+/* The journal has made all its spares: there is a reserve. */
+static void await_spares(struct scene *s) {
+    struct mono deadline = worker_deadline();
+    while (worker_status(s->c).journal_bytes < SPARES_MADE)
+        if (mono_reached(clock_mono(), deadline))
+            fail_msg("the journal does not make its spares");
+}
+
 /* P-38: nothing new is taken, what runs ends, and with space again all is there. */
 static void disk_full(void **state) {
     struct scene *s = *state;
     start(s, LONG_LEASE SMALL_JOURNAL KINDS);
     uint64_t runs = worker_submit(s->c, "sleep", "{\"ms\": 3000}");
     worker_await_state(s->c, runs, JOB_running);
+    await_spares(s);
     restart(s, LONG_LEASE FULL_JOURNAL KINDS);
     uint64_t taken = 0;
     enum err_code code;

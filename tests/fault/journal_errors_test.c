@@ -276,6 +276,20 @@ static void a_bound_on_free_space_does_the_same(void **state) {
     end(&f);
 }
 
+/* Submissions do not take the reserve until the keeper finds out what the bounds say. */
+static void a_full_disk_is_known_at_the_start(void **state) {
+    (void)state;
+    struct fixture f = begin_growing();
+    f.options.bytes_max = 3 * SEGMENT;
+    must_open(&f);
+    model_poll(f.model);
+    assert_int_equal(journal_room(f.j), JOURNAL_RESERVE);
+    kill_journal(&f);
+    must_open(&f);
+    assert_int_equal(journal_room(f.j), JOURNAL_RESERVE);
+    end(&f);
+}
+
 /* Bounds of config are passed rather than the journal lost; a disk that has nothing left ends it.
  */
 static void putting_in_spite_of_none_ends_at_the_real_end(void **state) {
@@ -331,6 +345,7 @@ int main(void) {
         cmocka_unit_test(a_full_disk_refuses_submissions_first),
         cmocka_unit_test(a_bound_on_the_journal_does_the_same),
         cmocka_unit_test(a_bound_on_free_space_does_the_same),
+        cmocka_unit_test(a_full_disk_is_known_at_the_start),
         cmocka_unit_test(putting_in_spite_of_none_ends_at_the_real_end),
         cmocka_unit_test(a_full_log_can_be_closed),
     };
