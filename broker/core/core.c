@@ -123,8 +123,9 @@ void core_set_queue(struct core *c, struct str name, const struct limit_config *
     uint32_t i = take_listed(c, &c->queues, name, queue_take);
     struct queue *q = queue_at(c, i);
     q->configured = true;
+    struct limit_config before = q->limit.now;
     limit_configure(&q->limit, limit);
-    limit_forgive(c, &q->limit);
+    limit_forgive(c, &q->limit, &before);
     timer_clear(c, TIMER_QUEUE, i);
     q->tenant_concurrency = limit->tenant_concurrency;
     quotas_unpark(c, i);
@@ -139,8 +140,9 @@ void core_set_queue(struct core *c, struct str name, const struct limit_config *
 void core_set_tenant(struct core *c, struct str name, const struct limit_config *limit) {
     uint32_t i = take_listed(c, &c->tenants, name, tenant_take);
     tenant_at(c, i)->configured = true;
+    struct limit_config before = tenant_at(c, i)->limit.now;
     limit_configure(&tenant_at(c, i)->limit, limit);
-    limit_forgive(c, &tenant_at(c, i)->limit);
+    limit_forgive(c, &tenant_at(c, i)->limit, &before);
     tenant_unpark(c, i);
 }
 

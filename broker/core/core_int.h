@@ -156,7 +156,7 @@ uint64_t limit_wait_us(const struct limit *l, uint64_t now_us); /* 0: may start 
 void limit_take(struct limit *l, uint64_t now_us);
 void limit_give(struct limit *l);
 void limit_configure(struct limit *l, const struct limit_config *file);
-void limit_forgive(const struct core *c, struct limit *l);
+void limit_forgive(const struct core *c, struct limit *l, const struct limit_config *before);
 void limit_set(struct core *c, struct limit *l, const struct limit_config *set);
 /* What a bucket held is not known after a restart: each begins with one token. */
 void limits_after_restart(struct core *c);
@@ -207,6 +207,9 @@ void unique_replay(struct core *c, uint64_t pos, uint32_t bytes, const struct ms
 void unique_clean(struct core *c, uint64_t pos, const struct msg_rec_window *w);
 
 /* submit.c */
+/* Whether one more job may wait, and be written down: BUSY, DISK_FULL. */
+int jobs_room(const struct core *c, struct err *e);
+int journal_room_for_jobs(const struct core *c, struct err *e);
 void job_place(struct core *c, uint32_t i); /* durable, or speculative: where it waits now */
 void job_due(struct core *c, uint32_t i);
 void job_ready(struct core *c, uint32_t i, bool front);

@@ -53,19 +53,24 @@ void limit_configure(struct limit *l, const struct limit_config *file) {
 }
 
 /* A debt at an old rate is forgotten: one start is free under the new one. */
-void limit_forgive(const struct core *c, struct limit *l) {
+void limit_forgive(const struct core *c, struct limit *l, const struct limit_config *before) {
+    const struct limit_config *now = &l->now;
+    if (now->rate_count == before->rate_count && now->rate_per_ms == before->rate_per_ms &&
+        now->burst == before->burst)
+        return;
     if (l->now.rate_count && l->tat_us > core_now_us(c) + tolerance_us(l))
         l->tat_us = core_now_us(c) + tolerance_us(l);
 }
 
 void limit_set(struct core *c, struct limit *l, const struct limit_config *set) {
+    struct limit_config before = l->now;
     l->is_set = set != NULL;
     if (set)
         l->set = *set;
     l->now = set ? l->set : l->file;
     if (!l->now.weight)
         l->now.weight = 1;
-    limit_forgive(c, l);
+    limit_forgive(c, l, &before);
 }
 
 void limits_after_restart(struct core *c) {

@@ -53,11 +53,23 @@ static int check_volatile(const struct offer *o, struct err *e) {
     return 0;
 }
 
-static int check_room(const struct core *c, const struct offer *o, struct err *e) {
+int jobs_room(const struct core *c, struct err *e) {
     uint64_t live = c->jobs.used - c->kept[0].n - c->kept[1].n;
-    if (live >= c->config.jobs_max)
-        return err_set(e, ERR_BUSY, "%u jobs wait or run, at most %u", (unsigned)live,
-                       c->config.jobs_max);
+    if (live < c->config.jobs_max)
+        return 0;
+    return err_set(e, ERR_BUSY, "%u jobs wait or run, at most %u", (unsigned)live,
+                   c->config.jobs_max);
+}
+
+int journal_room_for_jobs(const struct core *c, struct err *e) {
+    if (c->room == CORE_ROOM)
+        return 0;
+    return err_set(e, ERR_DISK_FULL, "the journal keeps what space is left for jobs it has");
+}
+
+static int check_room(const struct core *c, const struct offer *o, struct err *e) {
+    if (jobs_room(c, e) < 0)
+        return -1;
     if (hears(o->m) && c->watches.used >= c->config.watches_max)
         return err_set(e, ERR_BUSY, "%u watches are held, the bound is %u", c->watches.used,
                        c->config.watches_max);
@@ -69,9 +81,7 @@ static int check_room(const struct core *c, const struct offer *o, struct err *e
                            (unsigned long long)c->config.volatile_bytes);
         return 0;
     }
-    if (c->room != CORE_ROOM)
-        return err_set(e, ERR_DISK_FULL, "the journal keeps what space is left for jobs it has");
-    return 0;
+    return journal_room_for_jobs(c, e);
 }
 
 static int resolve(struct core *c, struct offer *o, struct err *e) {

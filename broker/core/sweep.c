@@ -49,10 +49,13 @@ static void sweep_end(struct core *c, uint32_t i) {
     *at = s->next;
     uint32_t session = session_by_instance(c, str_make(s->instance, sizeof s->instance));
     if (session) {
-        struct reply_item item = {.code = (uint32_t)s->e.code, .count = (uint32_t)s->count};
+        /* Of many, an error is told when it was the end of all of them. */
+        bool failed = s->e.code && s->count == 0;
+        struct reply_item item = {.code = failed ? (uint32_t)s->e.code : 0,
+                                  .count = (uint32_t)s->count};
         answer_session(c, session, s->sequence,
                        s->what == SWEEP_PURGE ? VERB_purge_queue : VERB_retry_job, &item,
-                       s->e.code ? &s->e : NULL, s->after);
+                       failed ? &s->e : NULL, s->after);
     }
     slab_give(&c->sweeps, i);
 }
@@ -62,6 +65,8 @@ static void sweep_end(struct core *c, uint32_t i) {
 static int revive(struct core *c, uint32_t i, const struct record *r, struct err *e) {
     struct job *j = job_at(c, i);
     const struct msg_rec_spec *spec = r->spec;
+    if (jobs_room(c, e) < 0 || journal_room_for_jobs(c, e) < 0)
+        return -1;
     uint32_t queue = line_at(c, j->line)->queue;
     uint32_t n =
         MSG_HAS(spec, rec_spec, unique) ? unique_find(c, queue, j->tenant, spec->unique) : 0;
@@ -106,7 +111,7 @@ void sweep_loaded(struct core *c, const struct load *l, const struct record *r) 
         s->after = job_at(c, i)->body_pos;
         s->count++;
     }
-    if (e.code && s->id_max == 0)
+    if (e.code && !s->e.code)
         s->e = e;
 }
 

@@ -14,8 +14,8 @@
 #include "broker/journal/clean.h"
 #include "broker/journal/loads.h"
 #include "broker/journal/spares.h"
-#include "common/os/wake.h"
 #include "common/base/time_types.h"
+#include "common/os/wake.h"
 
 #include <pthread.h>
 

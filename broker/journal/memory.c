@@ -4,9 +4,9 @@
 #include "broker/journal/journal_int.h"
 #include "broker/journal/loads.h"
 #include "broker/journal/tally.h"
-#include "common/os/wake.h"
 #include "common/base/check.h"
 #include "common/base/mem.h"
+#include "common/os/wake.h"
 
 #define SEGMENT_BYTES (256U << 10) /* one record may be longer: it has a segment alone then */
 #define PIECE_BYTES   (64U << 10)

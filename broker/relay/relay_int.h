@@ -126,8 +126,8 @@ size_t log_offset_of(const struct stream *s, uint64_t seq);
 /* ---- attach.c ------------------------------------------------------------------------------- */
 void attach_init(struct relay *r);
 void attach_done(struct relay *r);
-void attach_end(struct relay *r, uint32_t sub);
-void attach_queue(struct relay *r, uint32_t sub);
+void attach_end(struct relay *r, uint32_t i);
+void attach_queue(struct relay *r, uint32_t i);
 void attach_queue_all(struct relay *r, struct stream *s);
 void attach_forget_offsets(struct relay *r, const struct stream *s);
 /* Whether everybody was sent all there is. */

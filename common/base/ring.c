@@ -6,15 +6,15 @@
 #include <string.h>
 
 void ring_init(struct ring *r, uint32_t places, size_t item) {
-    uint32_t size = 1;
+    uint32_t room = 1;
     ASSERT(places >= 1 && places <= 1U << 30);
-    while (size < places)
-        size *= 2;
+    while (room < places)
+        room *= 2;
     atomic_init(&r->head, 0);
     atomic_init(&r->tail, 0);
-    r->mask = size - 1;
+    r->mask = room - 1;
     r->item = item;
-    r->slots = mem_grow(NULL, size, item);
+    r->slots = mem_grow(NULL, room, item);
 }
 
 void ring_clear(struct ring *r) {

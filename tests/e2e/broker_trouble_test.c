@@ -15,8 +15,9 @@
 
 #define SMALL_JOURNAL "journal: {segment_size: 4MiB, batch_bytes: 4MiB, disk_min_free: 0}\n"
 #define FULL_JOURNAL  "journal: {segment_size: 4MiB, batch_bytes: 4MiB, disk_min_free: 1024GiB}\n"
-#define SPARES_MADE   (7ULL * (4U << 20)) /* one in use, two in reserve, four for a turn and ahead \
-                                           */
+#define SPARES_MADE                                                                                \
+    (7ULL * (4U << 20)) /* one in use, two in reserve, four for a turn and ahead                   \
+                         */
 #define KINDS       "kinds: {echo: {}, sleep: {}, nobody: {}}\n"
 #define LEASE_MS    600
 #define SHORT_LEASE "broker: {heartbeat: 200ms, heartbeats_missed: 3}\n"

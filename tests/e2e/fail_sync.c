@@ -22,9 +22,9 @@ static bool told(const char *what) {
 }
 
 static bool is_spare(int fd) {
-    char link[64], path[4096];
-    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t n = readlink(link, path, sizeof path - 1);
+    char number[64], path[4096];
+    snprintf(number, sizeof number, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(number, path, sizeof path - 1);
     path[n > 0 ? n : 0] = '\0';
     const char *name = strrchr(path, '/');
     return name && strcmp(name, "/spare.tmp") == 0;

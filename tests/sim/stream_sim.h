@@ -53,7 +53,7 @@ struct ss_attempt {
     uint64_t said_ms;               /* last */
     bool position_said;             /* since then */
     uint64_t result_ms;             /* offered last */
-    struct stream_position needed;     /* named last by this life of the relay */
+    struct stream_position needed;  /* named last by this life of the relay */
     bool got[SS_EPOCHS][SS_EVENTS]; /* by this life of the relay */
 };
 

@@ -10,7 +10,8 @@ struct stream_event ss_event(uint64_t epoch, uint64_t seq, char room[64]) {
     struct stream_event e = {.type = h % 8 ? STREAM_TEXT : STREAM_DATA,
                              .channel = (uint32_t)(h >> 8) % (STREAM_CHANNEL_MAX + 1)};
     if (e.type == STREAM_DATA) {
-        memcpy(room, "\x81\x01", 2);
+        room[0] = (char)0x81; /* {1: n} */
+        room[1] = 1;
         room[2] = (char)(seq & 0x7f);
         e.bytes = str_make(room, 3);
     } else {

@@ -183,6 +183,10 @@ static void a_new_rate_forgives_the_old(void **state) {
     world_end(w);
     world_turn(w, 1);
     assert_int_equal(world_count(w, VERB_dispatch), 1);
+    /* A reload that changes nothing forgives nothing. */
+    core_set_queue(w->core, STR("k"), &slow, false);
+    world_turn(w, 100);
+    assert_int_equal(world_count(w, VERB_dispatch), 1);
     core_set_queue(w->core, STR("k"), &fast, false);
     world_turn(w, 100);
     assert_int_equal(world_count(w, VERB_dispatch), 2);

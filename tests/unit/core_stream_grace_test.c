@@ -163,6 +163,31 @@ static void reading_the_journal_orders_nothing(void **state) {
     assert_int_equal(w->n_orders, orders);
 }
 
+/* P-38 holds for what is run again as for what is new. */
+static void a_retry_needs_room_as_a_submission_does(void **state) {
+    struct world *w = *state;
+    uint64_t id = listen_submit(w, (struct msg_submit){0});
+    listen_end_job(w, id);
+    struct msg_retry_job m = {0};
+    MSG_SET(&m, retry_job, id, id);
+    core_set_room(w->core, CORE_RESERVE);
+    world_begin(w, 1);
+    world_say(w, 1, ROLE_OPERATOR, VERB_retry_job, &m);
+    world_end(w);
+    world_turn(w, 1);
+    assert_int_equal(world_last(w, VERB_outcome).code, ERR_DISK_FULL);
+    core_set_room(w->core, CORE_ROOM);
+    struct core_config few = w->config;
+    few.jobs_max = 1;
+    core_reconfigure(w->core, &few);
+    listen_submit(w, (struct msg_submit){0});
+    world_begin(w, 1);
+    world_say(w, 1, ROLE_OPERATOR, VERB_retry_job, &m);
+    world_end(w);
+    world_turn(w, 1);
+    assert_int_equal(world_last(w, VERB_outcome).code, ERR_BUSY);
+}
+
 static void a_retry_has_its_grace_again(void **state) { /* P-79 */
     struct world *w = *state;
     uint64_t id = listen_submit(w, with_grace());
@@ -222,12 +247,19 @@ static void read_only_cancels_nobody(void **state) {
 int main(void) {
 #define STREAM(name) cmocka_unit_test_setup_teardown(name, listen_set_up, world_tear_down)
     const struct CMUnitTest tests[] = {
-        STREAM(who_is_silent_listens_to_nothing),   STREAM(a_watch_is_no_attachment),
-        STREAM(bye_ends_what_was_attached),         STREAM(nobody_listens_for_the_grace),
-        STREAM(somebody_who_listens_is_enough),     STREAM(the_last_one_counts),
-        STREAM(a_running_job_is_told_to_stop),      STREAM(a_restart_counts_the_grace_anew),
-        STREAM(reading_the_journal_orders_nothing), STREAM(a_retry_has_its_grace_again),
-        STREAM(grace_is_not_for_streams_alone),     STREAM(read_only_cancels_nobody),
+        STREAM(who_is_silent_listens_to_nothing),
+        STREAM(a_watch_is_no_attachment),
+        STREAM(bye_ends_what_was_attached),
+        STREAM(nobody_listens_for_the_grace),
+        STREAM(somebody_who_listens_is_enough),
+        STREAM(the_last_one_counts),
+        STREAM(a_running_job_is_told_to_stop),
+        STREAM(a_restart_counts_the_grace_anew),
+        STREAM(reading_the_journal_orders_nothing),
+        STREAM(a_retry_has_its_grace_again),
+        STREAM(a_retry_needs_room_as_a_submission_does),
+        STREAM(grace_is_not_for_streams_alone),
+        STREAM(read_only_cancels_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

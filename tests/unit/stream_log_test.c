@@ -239,7 +239,8 @@ static void test_long_text(void **state) {
     assert_text(&r, str_make(text, len - 2));
     struct err e = {0};
     memset(text, 0, len);
-    memcpy(text, "\x81\xa1x\xc6\x00\x01\x00\x00", 8); /* 64 KiB in a map */
+    static const char big_map[8] = {(char)0x81, (char)0xa1, 'x', (char)0xc6, 0, 1, 0, 0};
+    memcpy(text, big_map, sizeof big_map); /* 64 KiB in a map */
     assert_int_equal(stream_log_data(&l, 0, str_make(text, STREAM_EVENT_MAX + 8), &e), -1);
     assert_int_equal(e.code, ERR_TOO_LARGE);
     write_text(&l, 0, STR("goes on"));
