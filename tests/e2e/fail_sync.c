@@ -22,11 +22,11 @@ static bool told(const char *what) {
 }
 
 static bool is_spare(int fd) {
-    char number[64], path[4096];
+    char number[64], target[4096];
     snprintf(number, sizeof number, "/proc/self/fd/%d", fd);
-    ssize_t n = readlink(number, path, sizeof path - 1);
-    path[n > 0 ? n : 0] = '\0';
-    const char *name = strrchr(path, '/');
+    ssize_t n = readlink(number, target, sizeof target - 1);
+    target[n > 0 ? n : 0] = '\0';
+    const char *name = strrchr(target, '/');
     return name && strcmp(name, "/spare.tmp") == 0;
 }
 
