@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #define LINK_FILE_MAX 107 /* of a name: more than a path of the kernel has is of no use */
 
@@ -33,6 +34,36 @@ static int check_tcp(struct str rest, const char *whole, struct err *e) {
     return 0;
 }
 
+static int beside_role(char out[LINK_ENDPOINT_MAX], const char *folder, enum role role,
+                       struct err *e) {
+    int n = snprintf(out, LINK_ENDPOINT_MAX, "ipc://%s/run/%s.sock", folder, role_sockets[role]);
+    if (n < 0 || n >= LINK_ENDPOINT_MAX)
+        return err_set(e, ERR_USAGE, "data folder: %zu bytes, at most %d", strlen(folder),
+                       LINK_ENDPOINT_MAX - 32);
+    return 0;
+}
+
+/* A path must be there: else a misspelt address would be waited for as a folder nobody serves. */
+static int from_path(char out[LINK_ENDPOINT_MAX], const char *path, enum role role, struct err *e) {
+    static const char forms[] =
+        "write tcp://HOST:PORT, ipc://PATH, or the path of a data folder or "
+        "of a socket that is there";
+    struct stat at;
+    if (stat(path, &at) < 0)
+        return err_set(e, ERR_USAGE, "broker: \"%s\" is no address and no path that is there; %s",
+                       path, forms);
+    if (S_ISDIR(at.st_mode))
+        return beside_role(out, path, role, e);
+    if (!S_ISSOCK(at.st_mode))
+        return err_set(e, ERR_USAGE, "broker: \"%s\" is neither a folder nor a socket; %s", path,
+                       forms);
+    int n = snprintf(out, LINK_ENDPOINT_MAX, "ipc://%s", path);
+    if (n < 0 || n >= LINK_ENDPOINT_MAX)
+        return err_set(e, ERR_USAGE, "broker: %zu bytes, at most %d", strlen(path),
+                       LINK_ENDPOINT_MAX - 7);
+    return 0;
+}
+
 int link_endpoint(char out[LINK_ENDPOINT_MAX], const char *data, const char *broker, enum role role,
                   struct err *e) {
     struct str given = str_of(broker);
@@ -45,16 +76,14 @@ int link_endpoint(char out[LINK_ENDPOINT_MAX], const char *data, const char *bro
     for (size_t i = 0; i + 3 <= given.len; i++)
         if (memcmp(given.at + i, "://", 3) == 0)
             return err_set(e, ERR_USAGE,
-                           "broker: \"%s\": must be tcp://HOST:PORT, ipc://PATH or a folder",
+                           "broker: \"%s\": must be tcp://HOST:PORT, ipc://PATH, or the path of a "
+                           "data folder or of a socket",
                            broker);
-    const char *folder = given.len ? broker : data;
-    if (!folder || !*folder)
+    if (given.len)
+        return from_path(out, broker, role, e);
+    if (!data || !*data)
         return err_set(e, ERR_USAGE, "broker: neither an endpoint nor a data folder is given");
-    int n = snprintf(out, LINK_ENDPOINT_MAX, "ipc://%s/run/%s.sock", folder, role_sockets[role]);
-    if (n < 0 || n >= LINK_ENDPOINT_MAX)
-        return err_set(e, ERR_USAGE, "data folder: %zu bytes, at most %d", strlen(folder),
-                       LINK_ENDPOINT_MAX - 32);
-    return 0;
+    return beside_role(out, data, role, e);
 }
 
 /* Nothing but the broker's own word: a name that leads elsewhere is not believed. */

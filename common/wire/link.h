@@ -69,9 +69,9 @@ struct link_news {
 };
 
 /* Writes the endpoint of a role: of `broker` if that is given ("tcp://host:port", "ipc://PATH", or
- * a data directory), else of the data directory `data`: "ipc://DATA/run/ROLE.sock". -1 with USAGE
- * for anything else. Paths of any length work: what the kernel's bound of 107 bytes for a socket's
- * path refuses is reached through its directory. */
+ * the path of a socket or of a data directory that is there), else of the data directory `data`:
+ * "ipc://DATA/run/ROLE.sock". -1 with USAGE for anything else. Paths of any length work: what the
+ * kernel's bound of 107 bytes for a socket's path refuses is reached through its directory. */
 int link_endpoint(char out[LINK_ENDPOINT_MAX], const char *data, const char *broker, enum role role,
                   struct err *e);
 

@@ -4,7 +4,12 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -15,7 +20,7 @@ static void test_endpoints(void **state) {
     } cases[] = {
         {"/d", NULL, "ipc:///d/run/worker.sock"},
         {".quern", "", "ipc://.quern/run/worker.sock"},
-        {"/d", "/e/f", "ipc:///e/f/run/worker.sock"},
+        {"/d", "/", "ipc:////run/worker.sock"},
         {"/d", "tcp://host:7000", "tcp://host:7000"},
         {"/d", "tcp://[::1]:7000", "tcp://[::1]:7000"},
         {NULL, "ipc:///x/y.sock", "ipc:///x/y.sock"},
@@ -24,6 +29,9 @@ static void test_endpoints(void **state) {
         {"/d", "tcp://:70", NULL},
         {"/d", "tcp://host:70000", NULL},
         {"/d", "http://host:70", NULL},
+        {"/d", "/nowhere/at/all", NULL},
+        {"/d", "host:7000", NULL},
+        {"/d", "/dev/null", NULL},
         {NULL, NULL, NULL},
         {"", "", NULL},
     };
@@ -37,6 +45,30 @@ static void test_endpoints(void **state) {
         else
             assert_int_equal(e.code, ERR_USAGE);
     }
+}
+
+/* The path of a socket is one socket, that of a folder the role's in it. */
+static void test_paths(void **state) {
+    (void)state;
+    char folder[] = "/tmp/endpoint-XXXXXX", expected[LINK_ENDPOINT_MAX], out[LINK_ENDPOINT_MAX];
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    assert_non_null(mkdtemp(folder));
+    snprintf(at.sun_path, sizeof at.sun_path, "%s/any.sock", folder);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
+    struct err e = {0};
+    assert_int_equal(link_endpoint(out, "/d", at.sun_path, ROLE_WORKER, &e), 0);
+    snprintf(expected, sizeof expected, "ipc://%s", at.sun_path);
+    assert_string_equal(out, expected);
+    assert_int_equal(link_endpoint(out, "/d", folder, ROLE_WORKER, &e), 0);
+    snprintf(expected, sizeof expected, "ipc://%s/run/worker.sock", folder);
+    assert_string_equal(out, expected);
+    close(fd);
+    unlink(at.sun_path);
+    assert_int_equal(link_endpoint(out, "/d", at.sun_path, ROLE_WORKER, &e), -1);
+    assert_non_null(strstr(e.text, "tcp://HOST:PORT"));
+    assert_non_null(strstr(e.text, at.sun_path));
+    rmdir(folder);
 }
 
 static void test_beside(void **state) {
@@ -72,6 +104,6 @@ static void test_beside(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_endpoints),
-                                       cmocka_unit_test(test_beside)};
+                                       cmocka_unit_test(test_paths), cmocka_unit_test(test_beside)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
