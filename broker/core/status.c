@@ -87,22 +87,54 @@ static bool wanted(const struct msg_get_status *m, struct str name) {
     return !m->name.len || str_eq(m->name, name);
 }
 
-/* The longest wait among the heads of each queue's lanes: one walk for all queues. */
-static uint64_t *oldest_ms(const struct core *c) {
-    uint64_t *oldest = mem_zalloc(slab_end(&c->queues.rows) * sizeof *oldest);
+/* What is found of a queue in other tables: one walk of each for all queues. */
+struct queue_view {
+    uint64_t oldest_ms; /* the longest wait among the heads of its lanes */
+    uint32_t tenants, full;
+    uint32_t busiest; /* a quota; 0 if nothing runs */
+};
+
+static void look_at_lanes(const struct core *c, struct queue_view *views) {
     SLAB_EACH(i, &c->lanes) {
         const struct lane *a = lane_at(c, i);
-        uint32_t queue = line_at(c, a->line)->queue;
+        struct queue_view *v = &views[line_at(c, a->line)->queue];
         uint64_t since = job_at(c, a->head)->since_ms;
-        if (c->now.ms > since && c->now.ms - since > oldest[queue])
-            oldest[queue] = c->now.ms - since;
+        if (c->now.ms > since && c->now.ms - since > v->oldest_ms)
+            v->oldest_ms = c->now.ms - since;
     }
-    return oldest;
+}
+
+static void look_at_quotas(const struct core *c, struct queue_view *views) {
+    SLAB_EACH(i, &c->quotas) {
+        const struct quota *q = quota_at(c, i);
+        struct queue_view *v = &views[q->queue];
+        uint32_t most = queue_at(c, q->queue)->tenant_concurrency;
+        if (!q->running)
+            continue;
+        v->tenants++;
+        v->full += most && q->running >= most;
+        if (!v->busiest || q->running > quota_at(c, v->busiest)->running)
+            v->busiest = i;
+    }
+}
+
+static void fill_quota(const struct core *c, uint32_t queue, const struct queue_view *v,
+                       struct msg_queue_info *m) {
+    MSG_SET(m, queue_info, tenant_concurrency, queue_at(c, queue)->tenant_concurrency);
+    MSG_SET(m, queue_info, tenants_running, v->tenants);
+    MSG_SET(m, queue_info, tenants_full, v->full);
+    if (!v->busiest)
+        return;
+    const struct quota *q = quota_at(c, v->busiest);
+    MSG_SET(m, queue_info, tenant, tenant_at(c, q->tenant)->row.name);
+    MSG_SET(m, queue_info, tenant_running, q->running);
 }
 
 void on_list_queues(struct core *c, const void *message, struct str payload) {
     (void)payload;
-    uint64_t *oldest = oldest_ms(c);
+    struct queue_view *views = mem_zalloc(slab_end(&c->queues.rows) * sizeof *views);
+    look_at_lanes(c, views);
+    look_at_quotas(c, views);
     SLAB_EACH(i, &c->queues.rows) {
         if (!wanted(message, queue_at(c, i)->row.name))
             continue;
@@ -113,16 +145,17 @@ void on_list_queues(struct core *c, const void *message, struct str payload) {
         MSG_SET(&m, queue_info, scheduled, q->by_state[JOB_scheduled]);
         MSG_SET(&m, queue_info, blocked, q->by_state[JOB_blocked]);
         MSG_SET(&m, queue_info, running, q->by_state[JOB_running] + q->by_state[JOB_cancelling]);
-        MSG_SET(&m, queue_info, oldest_ms, oldest[i]);
+        MSG_SET(&m, queue_info, oldest_ms, views[i].oldest_ms);
         MSG_SET(&m, queue_info, paused, q->paused);
         MSG_SET(&m, queue_info, concurrency, q->limit.now.concurrency);
         MSG_SET(&m, queue_info, rate_count, q->limit.now.rate_count);
         MSG_SET(&m, queue_info, rate_per_ms, q->limit.now.rate_per_ms);
         MSG_SET(&m, queue_info, at_run_time, q->limit.is_set || q->pause_is_set);
         MSG_SET(&m, queue_info, dead, q->kept_dead);
+        fill_quota(c, i, &views[i], &m);
         send_to(c, c->request.link, VERB_queue_info, c->request.sequence, &m, STR(""), 0);
     }
-    mem_free(oldest);
+    mem_free(views);
     send_end(c, VERB_queue_info);
 }
 

@@ -12,12 +12,6 @@ static struct world *bounded(void **state, struct core_config config) {
     return w;
 }
 
-static struct core_stats stats(const struct world *w) {
-    struct core_stats s;
-    core_stats(w->core, &s);
-    return s;
-}
-
 static void refused(const struct world *w, enum verb verb, enum err_code code, const char *text) {
     assert_int_equal(world_last(w, verb).code, code);
     assert_non_null(strstr(w->text, text));
@@ -46,8 +40,8 @@ static void watches_are_bounded(void **state) {
     world_say(w, 1, ROLE_OPERATOR, VERB_watch_job, &g);
     assert_int_equal(world_count(w, VERB_error), errors);
     world_end(w);
-    assert_int_equal(stats(w).watches, 2);
-    assert_int_equal(stats(w).refused, 2);
+    assert_int_equal(world_stats(w).watches, 2);
+    assert_int_equal(world_stats(w).refused, 2);
     /* An end makes room. */
     world_turn(w, 1);
     struct msg_cancel_job c = {0};
@@ -61,10 +55,7 @@ static void watches_are_bounded(void **state) {
 /* A watch of what has ended reads its record back, which has a bound too. */
 static void watches_of_ended_jobs_are_bounded(void **state) {
     struct world *w = *state;
-    world_begin(w, 1);
-    uint64_t id = world_offer(w, (struct msg_submit){0});
-    world_end(w);
-    world_turn(w, 1);
+    uint64_t id = world_submit(w, (struct msg_submit){0});
     struct msg_cancel_job c = {0};
     MSG_SET(&c, cancel_job, id, id);
     struct msg_get_job g = {0};
@@ -74,9 +65,9 @@ static void watches_of_ended_jobs_are_bounded(void **state) {
     while (!world_count(w, VERB_error) && w->n_loads < 4000)
         world_say(w, 1, ROLE_OPERATOR, VERB_watch_job, &g);
     refused(w, VERB_error, ERR_BUSY, "records are being read");
-    assert_int_equal(stats(w).reads, w->n_loads);
+    assert_int_equal(world_stats(w).reads, w->n_loads);
     world_end(w);
-    assert_int_equal(stats(w).reads, 0);
+    assert_int_equal(world_stats(w).reads, 0);
 }
 
 /* ---- kept answers ---------------------------------------------------------------------------- */
@@ -105,7 +96,7 @@ static void the_oldest_answers_are_let_go(void **state) {
         assert_true(ask(w, link, sequence, 1000));
     }
     world_end(w);
-    assert_int_equal(stats(w).reply_items, 16000);
+    assert_int_equal(world_stats(w).reply_items, 16000);
     world_begin(w, 1);
     assert_false(ask(w, 119, sequence, 1000));
     assert_int_equal(world_last(w, VERB_submitted).code, ERR_UNKNOWN_KIND);
@@ -122,7 +113,7 @@ static void the_oldest_answers_are_let_go(void **state) {
         core_request_end(w->core);
     }
     world_end(w);
-    assert_int_equal(stats(w).reply_items, 0);
+    assert_int_equal(world_stats(w).reply_items, 0);
 }
 
 /* ---- sweeps ---------------------------------------------------------------------------------- */
@@ -141,14 +132,12 @@ static void sweeps_are_bounded(void **state) {
     refused(w, VERB_outcome, ERR_BUSY, "the bound is 1");
     world_say(w, 1, ROLE_OPERATOR, VERB_retry_job, &all);
     refused(w, VERB_outcome, ERR_BUSY, "the bound is 1");
-    assert_int_equal(stats(w).sweeps, 1);
+    assert_int_equal(world_stats(w).sweeps, 1);
     world_end(w);
     for (int n = 0; n < 4; n++)
         world_turn(w, 1);
-    assert_int_equal(stats(w).sweeps, 0);
-    world_begin(w, 1);
-    world_say(w, 1, ROLE_OPERATOR, VERB_retry_job, &all);
-    world_end(w);
+    assert_int_equal(world_stats(w).sweeps, 0);
+    world_ask(w, 1, ROLE_OPERATOR, VERB_retry_job, &all);
     assert_int_equal(world_last(w, VERB_outcome).code, 0);
 }
 
@@ -164,17 +153,12 @@ static void keys_with_an_interval_are_bounded(void **state) {
     static const char *const names[] = {"a", "b", "c"};
     for (int n = 0; n < 2; n++) {
         MSG_SET(&m, submit, key, str_of(names[n]));
-        world_begin(w, 1);
-        uint64_t id = world_offer(w, m);
-        world_end(w);
-        world_turn(w, 1);
-        world_begin(w, 1);
-        world_result(w, 9, id, world_last(w, VERB_dispatch).fence, OUTCOME_DONE);
-        world_end(w);
+        uint64_t id = world_submit(w, m);
+        world_report(w, 9, id, world_last(w, VERB_dispatch).fence, OUTCOME_DONE);
         world_turn(w, 1);
     }
-    assert_int_equal(stats(w).keys, 2); /* of no job */
-    assert_int_equal(stats(w).interval_keys, 2);
+    assert_int_equal(world_stats(w).keys, 2); /* of no job */
+    assert_int_equal(world_stats(w).interval_keys, 2);
     MSG_SET(&m, submit, key, STR("c"));
     world_begin(w, 1);
     assert_int_equal(world_offer(w, m), 0);
@@ -218,11 +202,7 @@ static void a_list_is_made_piece_by_piece(void **state) {
         if (n % 10000 == 9999)
             world_end(w);
     }
-    struct msg_cancel_job c = {0};
-    MSG_SET(&c, cancel_job, id, first);
-    world_begin(w, 1);
-    world_say(w, 1, ROLE_OPERATOR, VERB_cancel_job, &c);
-    world_end(w);
+    world_cancel(w, first);
     struct msg_list_jobs m = {0};
     MSG_SET(&m, list_jobs, state, (uint64_t)JOB_cancelled);
     uint64_t next = 0;
@@ -289,7 +269,7 @@ static void an_unused_queue_makes_room(void **state) {
     set_pause(w, "set", true); /* nothing holds it now but the record of that */
     assert_true(offer_to(w, "passing"));
     world_end(w);
-    assert_int_equal(stats(w).queues, 4);
+    assert_int_equal(world_stats(w).queues, 4);
     assert_int_equal(w->records, records + 1); /* two jobs came, that record went */
     world_begin(w, 1);
     assert_int_equal(offer_to(w, "set"), 0);
@@ -362,9 +342,7 @@ static void greet(struct world *w, uint64_t link, const char *pool, const char *
     MSG_SET(&m, hello, kinds, ((struct str_list){kinds, 2}));
     MSG_SET(&m, hello, slots, 1);
     MSG_SET(&m, hello, pool, str_of(pool));
-    world_begin(w, 1);
-    world_say(w, link, ROLE_WORKER, VERB_hello, &m);
-    world_end(w);
+    world_ask(w, link, ROLE_WORKER, VERB_hello, &m);
 }
 
 /* P-61: a kind is kept for its workers and jobs; when there is no room, not for itself. */
@@ -381,22 +359,18 @@ static void a_kind_that_nobody_runs_makes_room(void **state) {
     greet(w, 10, "p", "b", "a"); /* its own are not lost on the way */
     assert_int_equal(w->records, records);
     struct msg_bye bye = {0};
-    world_begin(w, 1);
-    world_say(w, 10, ROLE_WORKER, VERB_bye, &bye);
-    world_end(w);
-    assert_int_equal(stats(w).kinds, 3);
+    world_ask(w, 10, ROLE_WORKER, VERB_bye, &bye);
+    assert_int_equal(world_stats(w).kinds, 3);
     greet(w, 11, "p", "c", "a"); /* b goes */
     assert_int_equal(world_count(w, VERB_error), 1);
-    assert_int_equal(stats(w).kinds, 3);
+    assert_int_equal(world_stats(w).kinds, 3);
     assert_int_equal(w->records, records);
     greet(w, 12, "q", "c", "a");
     refused(w, VERB_error, ERR_BUSY, "no place for pool 'q', there are 1, the bound");
-    world_begin(w, 1);
-    world_say(w, 11, ROLE_WORKER, VERB_bye, &bye);
-    world_end(w);
+    world_ask(w, 11, ROLE_WORKER, VERB_bye, &bye);
     greet(w, 12, "q", "c", "a");
     assert_int_equal(world_count(w, VERB_error), 2);
-    assert_int_equal(stats(w).pools, 1);
+    assert_int_equal(world_stats(w).pools, 1);
 }
 
 /* The search for a name that is not used is a bounded part of a turn, and goes on in the next. */
@@ -433,7 +407,7 @@ static void the_search_for_room_is_bounded(void **state) {
         turns++;
     }
     assert_int_equal(turns, 3);
-    assert_int_equal(stats(w).tenants, 10000);
+    assert_int_equal(world_stats(w).tenants, 10000);
 }
 
 /* ---- turns of lines -------------------------------------------------------------------------- */

@@ -63,12 +63,6 @@ static void finish(struct world *w, uint64_t link, struct seen dispatch, uint64_
     world_end(w);
 }
 
-static struct core_stats stats(const struct world *w) {
-    struct core_stats s;
-    core_stats(w->core, &s);
-    return s;
-}
-
 /* ---- a world -------------------------------------------------------------------------------- */
 static struct world *make(void) {
     struct world *w = MEM_NEW(struct world);
@@ -178,6 +172,28 @@ static void a_quota_follows_a_reload(void **state) {
     assert_int_equal(world_count(w, VERB_dispatch), 4);
 }
 
+static void a_quota_is_shown_with_what_is_used_of_it(void **state) {
+    struct world *w = *state;
+    struct msg_get_status all = {0};
+    ask(w, VERB_list_queues, &all);
+    assert_int_equal(w->queue.tenant_concurrency, 0);
+    worker(w, 9, STR("k"), 10, 0);
+    offer_of(w, STR("a"));
+    for (int k = 0; k < 3; k++)
+        offer_of(w, STR("b"));
+    ask(w, VERB_list_queues, &all); /* nobody is full where there is no bound */
+    assert_int_equal(w->queue.tenants_running, 2);
+    assert_int_equal(w->queue.tenants_full, 0);
+    assert_int_equal(w->queue.tenant_running, 3);
+    assert_string_equal(w->tenant, "b");
+    share(w, 2); /* b runs more than it may by now */
+    ask(w, VERB_list_queues, &all);
+    assert_int_equal(w->queue.tenant_concurrency, 2);
+    assert_int_equal(w->queue.tenants_running, 2);
+    assert_int_equal(w->queue.tenants_full, 1);
+    assert_int_equal(w->queue.tenant_running, 3);
+}
+
 /* A limit set at run time is of the queue as a whole and leaves the quota as it is. */
 static void a_quota_beside_a_limit_at_run_time(void **state) {
     struct world *w = *state;
@@ -282,9 +298,7 @@ static void a_pool_follows_the_file(void **state) {
     reload(w, one, other);
     assert_true(shows_pool(w, "p")); /* it has workers yet */
     for (uint64_t link = 8; link <= 9; link++) {
-        world_begin(w, 1);
-        world_say(w, link, ROLE_WORKER, VERB_bye, &(struct msg_bye){0});
-        world_end(w);
+        world_ask(w, link, ROLE_WORKER, VERB_bye, &(struct msg_bye){0});
     }
     assert_false(shows_pool(w, "p"));
     assert_true(shows_pool(w, "q"));
@@ -415,10 +429,10 @@ static void a_claim_needs_the_kind(void **state) {
     MSG_SET(&m, hello, running, ((struct uint_list){pair, 2}));
     hello(w, 8, ROLE_WORKER, m);
     assert_int_equal(world_last(w, VERB_lost).job, id_make(1, 1));
-    assert_int_equal(stats(w).by_state[JOB_ready], 1);
+    assert_int_equal(world_stats(w).by_state[JOB_ready], 1);
     MSG_SET(&m, hello, kinds, ((struct str_list){kinds + 1, 1}));
     hello(w, 9, ROLE_WORKER, m);
-    assert_int_equal(stats(w).by_state[JOB_running], 1);
+    assert_int_equal(world_stats(w).by_state[JOB_running], 1);
     assert_int_equal(world_count(w, VERB_lost), 1);
 }
 
@@ -446,10 +460,10 @@ static void an_end_does_not_wait_for_the_body(void **state) {
     world_result(w, 9, pair[0], pair[1], OUTCOME_DONE);
     assert_int_equal(world_last(w, VERB_result_ack).job, pair[0]);
     world_end(w); /* now it is read, and finds a job that has ended */
-    assert_int_equal(stats(w).by_state[JOB_done], 1);
+    assert_int_equal(world_stats(w).by_state[JOB_done], 1);
     world_result(w, 9, pair[0], pair[1], OUTCOME_FAILED);
     assert_int_equal(world_count(w, VERB_result_ack), 2);
-    assert_int_equal(stats(w).by_state[JOB_done], 1);
+    assert_int_equal(world_stats(w).by_state[JOB_done], 1);
 }
 
 /* What we wrote down as lost is not acknowledged as done. */
@@ -463,8 +477,8 @@ static void a_lost_attempt_is_not_acknowledged(void **state) {
     world_turn(w, 200); /* told to stop, it is silent */
     for (int k = 0; k < 8; k++)
         world_turn(w, 500);
-    assert_int_equal(stats(w).workers, 0);
-    assert_int_equal(stats(w).by_state[JOB_running], 0);
+    assert_int_equal(world_stats(w).workers, 0);
+    assert_int_equal(world_stats(w).by_state[JOB_running], 0);
     worker(w, 9, STR("none"), 1, 0);
     finish(w, 9, d, OUTCOME_DONE);
     assert_int_equal(world_count(w, VERB_result_ack), 0);
@@ -489,14 +503,14 @@ static void a_stepped_clock_forgets_nothing(void **state) {
     finish(w, 9, world_last(w, VERB_dispatch), OUTCOME_DONE);
     w->wall += 20 * DAY_MS;
     world_turn(w, 1);
-    assert_int_equal(stats(w).kept, 3);
+    assert_int_equal(world_stats(w).kept, 3);
     world_turn(w, DAY_MS - 2000);
-    assert_int_equal(stats(w).kept, 3);
+    assert_int_equal(world_stats(w).kept, 3);
     world_turn(w, 4000);
-    assert_int_equal(stats(w).kept, 1);
-    assert_int_equal(stats(w).kept_dead, 1);
+    assert_int_equal(world_stats(w).kept, 1);
+    assert_int_equal(world_stats(w).kept_dead, 1);
     world_turn(w, 13 * DAY_MS);
-    assert_int_equal(stats(w).kept, 0);
+    assert_int_equal(world_stats(w).kept, 0);
 }
 
 static void replay_ended(struct world *w, uint64_t counter, uint64_t ended_ms) {
@@ -515,7 +529,7 @@ static void a_clock_stepped_while_down_forgets_nothing(void **state) {
     replay_ended(w, 2, w->wall - 1 * DAY_MS);
     w->wall += 30 * DAY_MS;
     start(w);
-    assert_int_equal(stats(w).kept_dead, 2);
+    assert_int_equal(world_stats(w).kept_dead, 2);
 }
 
 /* What ended while the clock was ahead is no older than our start, and not kept for ever. */
@@ -526,9 +540,9 @@ static void an_end_in_the_future(void **state) {
     replay_ended(w, 2, w->wall + 90 * DAY_MS);
     start(w);
     world_turn(w, 13 * DAY_MS + 3000);
-    assert_int_equal(stats(w).kept_dead, 1);
+    assert_int_equal(world_stats(w).kept_dead, 1);
     world_turn(w, DAY_MS);
-    assert_int_equal(stats(w).kept_dead, 0);
+    assert_int_equal(world_stats(w).kept_dead, 0);
 }
 
 static void an_age_goes_on_after_a_restart(void **state) {
@@ -537,9 +551,9 @@ static void an_age_goes_on_after_a_restart(void **state) {
     replay_ended(w, 1, w->wall - 13 * DAY_MS);
     start(w);
     world_turn(w, DAY_MS - 3000);
-    assert_int_equal(stats(w).kept_dead, 1);
+    assert_int_equal(world_stats(w).kept_dead, 1);
     world_turn(w, 6000);
-    assert_int_equal(stats(w).kept_dead, 0);
+    assert_int_equal(world_stats(w).kept_dead, 0);
 }
 
 /* ---- the last epoch ------------------------------------------------------------------------- */
@@ -560,6 +574,7 @@ int main(void) {
 #define UNSTARTED(name) cmocka_unit_test_setup_teardown(name, set_up_unstarted, world_tear_down)
     const struct CMUnitTest tests[] = {
         RULE(a_tenant_gets_its_part_of_a_queue),
+        RULE(a_quota_is_shown_with_what_is_used_of_it),
         RULE(a_quota_follows_a_reload),
         RULE(a_quota_beside_a_limit_at_run_time),
         UNSTARTED(a_quota_is_counted_after_a_restart),

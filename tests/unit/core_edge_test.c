@@ -31,9 +31,7 @@ static void replays_over_a_lowered_bound(void **state) {
     replay_job(w, (1ULL << 42) + 2, STR("b"));
     core_start(w->core, (struct mono){w->now}, (struct wall){w->wall});
     world_turn(w, 1);
-    struct core_stats s;
-    core_stats(w->core, &s);
-    assert_int_equal(s.by_state[JOB_ready], 2);
+    assert_int_equal(world_stats(w).by_state[JOB_ready], 2);
     core_destroy(&w->core);
     mem_free(w);
 }
@@ -65,13 +63,8 @@ static void a_duplicate_of_an_ended_job_is_told(void **state) {
     MSG_SET(&m, submit, unique, STR("u"));
     MSG_SET(&m, submit, window_ms, 600000);
     world_add_worker(w, 9, 1);
-    world_begin(w, 1);
-    uint64_t id = world_offer(w, m);
-    world_end(w);
-    world_turn(w, 1);
-    world_begin(w, 1);
-    world_result(w, 9, id, world_last(w, VERB_dispatch).fence, OUTCOME_REJECTED);
-    world_end(w);
+    uint64_t id = world_submit(w, m);
+    world_report(w, 9, id, world_last(w, VERB_dispatch).fence, OUTCOME_REJECTED);
     world_turn(w, 1);
     world_begin(w, 1);
     MSG_SET(&m, submit, watch, true);
@@ -83,9 +76,7 @@ static void a_duplicate_of_an_ended_job_is_told(void **state) {
     struct msg_retry_job again = {0};
     MSG_SET(&again, retry_job, id, id);
     w->unique = STR("u");
-    world_begin(w, 1);
-    world_say(w, 1, ROLE_OPERATOR, VERB_retry_job, &again);
-    world_end(w);
+    world_ask(w, 1, ROLE_OPERATOR, VERB_retry_job, &again);
     world_turn(w, 1);
     assert_int_equal(world_count(w, VERB_outcome), 1);
     assert_int_equal(world_last(w, VERB_outcome).code, 0);
@@ -94,16 +85,10 @@ static void a_duplicate_of_an_ended_job_is_told(void **state) {
 /* P-66: a purge of many goes on from turn to turn, without a wait between them. */
 static void a_long_purge_does_not_sleep(void **state) {
     struct world *w = *state;
-    world_begin(w, 1);
-    for (int k = 0; k < 10000; k++)
-        world_offer(w, (struct msg_submit){0});
-    world_end(w);
-    world_turn(w, 1);
+    world_submit_many(w, (struct msg_submit){0}, 10000);
     struct msg_queue_ref q = {0};
     MSG_SET(&q, queue_ref, queue, STR("k"));
-    world_begin(w, 1);
-    world_say(w, 1, ROLE_OPERATOR, VERB_purge_queue, &q);
-    world_end(w);
+    world_ask(w, 1, ROLE_OPERATOR, VERB_purge_queue, &q);
     assert_int_equal(core_next(w->core).ms, w->now);
     for (int k = 0; k < 4; k++)
         world_turn(w, 0);
@@ -143,10 +128,7 @@ static void read_only_kills_nobody(void **state) {
     struct msg_submit m = {0};
     MSG_SET(&m, submit, timeout_ms, 100);
     world_add_worker(w, 9, 2);
-    world_begin(w, 1);
-    uint64_t id = world_offer(w, m);
-    world_end(w);
-    world_turn(w, 1);
+    uint64_t id = world_submit(w, m);
     struct err e = {0};
     err_set(&e, ERR_READ_ONLY, "the disk is gone");
     world_begin(w, 1);
@@ -197,11 +179,7 @@ static void a_burst_without_end(void **state) {
     struct limit_config k = {.rate_count = 1, .rate_per_ms = 315576000000, .burst = 58456};
     core_set_queue(w->core, STR("k"), &k, false);
     world_add_worker(w, 9, 10);
-    world_begin(w, 1);
-    for (int n = 0; n < 10; n++)
-        world_offer(w, (struct msg_submit){0});
-    world_end(w);
-    world_turn(w, 1);
+    world_submit_many(w, (struct msg_submit){0}, 10);
     assert_int_equal(world_count(w, VERB_dispatch), 10);
 }
 

@@ -18,13 +18,6 @@ int listen_set_up(void **state) {
 }
 
 /* ---- doing ----------------------------------------------------------------------------------- */
-uint32_t orders_count(const struct world *w, enum stream_what what) {
-    uint32_t n = 0;
-    for (uint32_t k = 0; k < w->n_orders; k++)
-        n += w->orders[k].what == what;
-    return n;
-}
-
 struct stream_order orders_last(const struct world *w, enum stream_what what) {
     for (uint32_t k = w->n_orders; k-- > 0;)
         if (w->orders[k].what == what)
@@ -38,36 +31,20 @@ uint64_t topic_of_link(uint64_t link) {
     return __builtin_bswap64(link);
 }
 
-uint64_t listen_submit(struct world *w, struct msg_submit m) {
-    world_begin(w, 1);
-    uint64_t id = world_offer(w, m);
-    world_end(w);
-    world_turn(w, 1);
-    return id;
-}
-
 struct seen listen_attach(struct world *w, struct msg_attach m, uint64_t id) {
     MSG_SET(&m, attach, id, id);
-    world_begin(w, 1);
-    world_say(w, LISTENER, ROLE_GATEWAY, VERB_attach, &m);
-    world_end(w);
+    world_ask(w, LISTENER, ROLE_GATEWAY, VERB_attach, &m);
     return world_last(w, VERB_attached);
 }
 
 void listen_detach(struct world *w, uint64_t id) {
     struct msg_get_job m = {0};
     MSG_SET(&m, get_job, id, id);
-    world_begin(w, 1);
-    world_say(w, LISTENER, ROLE_GATEWAY, VERB_detach, &m);
-    world_end(w);
+    world_ask(w, LISTENER, ROLE_GATEWAY, VERB_detach, &m);
 }
 
 void listen_end_job(struct world *w, uint64_t id) {
-    struct msg_cancel_job m = {0};
-    MSG_SET(&m, cancel_job, id, id);
-    world_begin(w, 1);
-    world_say(w, 1, ROLE_OPERATOR, VERB_cancel_job, &m);
-    world_end(w);
+    world_cancel(w, id);
     world_turn(w, 1);
 }
 

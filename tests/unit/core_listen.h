@@ -8,13 +8,10 @@
 
 int listen_set_up(void **state);
 
-uint32_t orders_count(const struct world *w, enum stream_what what);
 struct stream_order orders_last(const struct world *w, enum stream_what what);
 /* The topic of the peer at that link. */
 uint64_t topic_of_link(uint64_t link);
 
-/* Durable when it returns. */
-uint64_t listen_submit(struct world *w, struct msg_submit m);
 struct seen listen_attach(struct world *w, struct msg_attach m, uint64_t id);
 void listen_detach(struct world *w, uint64_t id);
 void listen_end_job(struct world *w, uint64_t id);

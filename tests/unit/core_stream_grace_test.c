@@ -6,7 +6,7 @@
 /* ---- silence --------------------------------------------------------------------------------- */
 static void who_is_silent_listens_to_nothing(void **state) { /* P-78 */
     struct world *w = *state;
-    uint64_t id = listen_submit(w, (struct msg_submit){0});
+    uint64_t id = world_submit(w, (struct msg_submit){0});
     listen_attach(w, (struct msg_attach){0}, id);
     listen_pass(w, listen_lease(w) * 2, true);
     assert_int_equal(orders_count(w, STREAM_DETACH), 0);
@@ -36,11 +36,7 @@ static void who_is_silent_listens_to_nothing(void **state) { /* P-78 */
 
 static void a_watch_is_no_attachment(void **state) {
     struct world *w = *state;
-    struct msg_get_job m = {0};
-    MSG_SET(&m, get_job, id, listen_submit(w, (struct msg_submit){0}));
-    world_begin(w, 1);
-    world_say(w, LISTENER, ROLE_GATEWAY, VERB_watch_job, &m);
-    world_end(w);
+    world_watch(w, LISTENER, ROLE_GATEWAY, world_submit(w, (struct msg_submit){0}));
     listen_pass(w, listen_lease(w) + 1000, false);
     listen_pass(w, 1, true);
     assert_int_equal(world_count(w, VERB_error), 0);
@@ -49,10 +45,8 @@ static void a_watch_is_no_attachment(void **state) {
 
 static void bye_ends_what_was_attached(void **state) { /* P-78 */
     struct world *w = *state;
-    listen_attach(w, (struct msg_attach){0}, listen_submit(w, (struct msg_submit){0}));
-    world_begin(w, 1);
-    world_say(w, LISTENER, ROLE_GATEWAY, VERB_bye, &(struct msg_bye){0});
-    world_end(w);
+    listen_attach(w, (struct msg_attach){0}, world_submit(w, (struct msg_submit){0}));
+    world_ask(w, LISTENER, ROLE_GATEWAY, VERB_bye, &(struct msg_bye){0});
     assert_int_equal(orders_count(w, STREAM_DETACH), 1);
 }
 
@@ -70,7 +64,7 @@ static bool ended(const struct world *w) {
 
 static void nobody_listens_for_the_grace(void **state) { /* P-79 */
     struct world *w = *state;
-    uint64_t id = listen_submit(w, with_grace());
+    uint64_t id = world_submit(w, with_grace());
     listen_pass(w, 19900, true);
     assert_false(ended(w));
     listen_pass(w, 200, true);
@@ -82,7 +76,7 @@ static void nobody_listens_for_the_grace(void **state) { /* P-79 */
 
 static void somebody_who_listens_is_enough(void **state) {
     struct world *w = *state;
-    uint64_t id = listen_submit(w, with_grace());
+    uint64_t id = world_submit(w, with_grace());
     listen_attach(w, (struct msg_attach){0}, id);
     listen_pass(w, 60000, true);
     assert_false(ended(w));
@@ -104,7 +98,7 @@ static void the_last_one_counts(void **state) {
     struct world *w = *state;
     struct msg_submit m = with_grace();
     MSG_SET(&m, submit, attach, true);
-    uint64_t id = listen_submit(w, m);
+    uint64_t id = world_submit(w, m);
     listen_attach(w, (struct msg_attach){0}, id);
     listen_detach(w, id);
     for (int k = 0; k < 120; k++) {
@@ -120,7 +114,7 @@ static void a_running_job_is_told_to_stop(void **state) {
     world_add_worker(w, 9, 1);
     struct msg_submit m = with_grace();
     MSG_SET(&m, submit, timeout_ms, 600000);
-    uint64_t id = listen_submit(w, m);
+    uint64_t id = world_submit(w, m);
     for (int k = 0; k < 41; k++) {
         world_begin(w, 500);
         struct msg_heartbeat b = {0};
@@ -131,22 +125,16 @@ static void a_running_job_is_told_to_stop(void **state) {
     }
     assert_int_equal(world_last(w, VERB_cancel_attempt).job, id);
     assert_false(ended(w));
-    world_begin(w, 1);
-    world_result(w, 9, id, world_last(w, VERB_dispatch).fence, OUTCOME_CANCELLED);
-    world_end(w);
+    world_report(w, 9, id, world_last(w, VERB_dispatch).fence, OUTCOME_CANCELLED);
     assert_int_equal(world_last(w, VERB_finished).state, JOB_cancelled);
 }
 
 static void a_restart_counts_the_grace_anew(void **state) { /* P-79 */
     struct world *w = *state;
-    uint64_t id = listen_submit(w, with_grace());
+    uint64_t id = world_submit(w, with_grace());
     listen_pass(w, 19000, true);
     world_restart(w);
-    struct msg_get_job m = {0};
-    MSG_SET(&m, get_job, id, id);
-    world_begin(w, 1);
-    world_say(w, 1, ROLE_OPERATOR, VERB_watch_job, &m);
-    world_end(w);
+    world_watch(w, 1, ROLE_OPERATOR, id);
     listen_pass(w, 19000, false);
     assert_false(ended(w));
     listen_pass(w, 2000, false);
@@ -156,8 +144,8 @@ static void a_restart_counts_the_grace_anew(void **state) { /* P-79 */
 /* What the journal tells of a stream is over: the relay is new as well. */
 static void reading_the_journal_orders_nothing(void **state) {
     struct world *w = *state;
-    listen_end_job(w, listen_submit(w, with_grace()));
-    listen_submit(w, with_grace());
+    listen_end_job(w, world_submit(w, with_grace()));
+    world_submit(w, with_grace());
     uint32_t orders = w->n_orders;
     world_restart(w);
     assert_int_equal(w->n_orders, orders);
@@ -166,44 +154,34 @@ static void reading_the_journal_orders_nothing(void **state) {
 /* P-38 holds for what is run again as for what is new. */
 static void a_retry_needs_room_as_a_submission_does(void **state) {
     struct world *w = *state;
-    uint64_t id = listen_submit(w, (struct msg_submit){0});
+    uint64_t id = world_submit(w, (struct msg_submit){0});
     listen_end_job(w, id);
     struct msg_retry_job m = {0};
     MSG_SET(&m, retry_job, id, id);
     core_set_room(w->core, CORE_RESERVE);
-    world_begin(w, 1);
-    world_say(w, 1, ROLE_OPERATOR, VERB_retry_job, &m);
-    world_end(w);
+    world_ask(w, 1, ROLE_OPERATOR, VERB_retry_job, &m);
     world_turn(w, 1);
     assert_int_equal(world_last(w, VERB_outcome).code, ERR_DISK_FULL);
     core_set_room(w->core, CORE_ROOM);
     struct core_config few = w->config;
     few.jobs_max = 1;
     core_reconfigure(w->core, &few);
-    listen_submit(w, (struct msg_submit){0});
-    world_begin(w, 1);
-    world_say(w, 1, ROLE_OPERATOR, VERB_retry_job, &m);
-    world_end(w);
+    world_submit(w, (struct msg_submit){0});
+    world_ask(w, 1, ROLE_OPERATOR, VERB_retry_job, &m);
     world_turn(w, 1);
     assert_int_equal(world_last(w, VERB_outcome).code, ERR_BUSY);
 }
 
 static void a_retry_has_its_grace_again(void **state) { /* P-79 */
     struct world *w = *state;
-    uint64_t id = listen_submit(w, with_grace());
+    uint64_t id = world_submit(w, with_grace());
     listen_end_job(w, id);
     struct msg_retry_job m = {0};
     MSG_SET(&m, retry_job, id, id);
-    world_begin(w, 1);
-    world_say(w, 1, ROLE_OPERATOR, VERB_retry_job, &m);
-    world_end(w);
+    world_ask(w, 1, ROLE_OPERATOR, VERB_retry_job, &m);
     world_turn(w, 1);
     assert_int_equal(world_last(w, VERB_outcome).code, 0);
-    struct msg_get_job g = {0};
-    MSG_SET(&g, get_job, id, id);
-    world_begin(w, 1);
-    world_say(w, 1, ROLE_OPERATOR, VERB_watch_job, &g);
-    world_end(w);
+    world_watch(w, 1, ROLE_OPERATOR, id);
     uint32_t before = world_count(w, VERB_finished);
     listen_pass(w, 19000, true);
     assert_int_equal(world_count(w, VERB_finished), before);
@@ -232,7 +210,7 @@ static void grace_is_not_for_streams_alone(void **state) {
 /* While the journal cannot be written nothing ends. */
 static void read_only_cancels_nobody(void **state) {
     struct world *w = *state;
-    listen_submit(w, with_grace());
+    world_submit(w, with_grace());
     struct err e = {0};
     err_set(&e, ERR_READ_ONLY, "the disk is gone");
     world_begin(w, 1);

@@ -18,23 +18,17 @@ static int set_up(void **state) {
 }
 
 /* ---- doing ----------------------------------------------------------------------------------- */
-static uint32_t count(const struct world *w, enum stream_what what) {
-    uint32_t n = 0;
-    for (uint32_t k = 0; k < w->n_orders; k++)
-        n += w->orders[k].what == what;
-    return n;
-}
-
 /* One that runs, and is watched. */
-static struct seen running(struct world *w) {
+static struct seen running_for(struct world *w, uint64_t timeout_ms) {
     struct msg_submit m = {0};
     MSG_SET(&m, submit, watch, true);
-    MSG_SET(&m, submit, timeout_ms, 60000);
-    world_begin(w, 1);
-    world_offer(w, m);
-    world_end(w);
-    world_turn(w, 1);
+    MSG_SET(&m, submit, timeout_ms, timeout_ms);
+    world_submit(w, m);
     return world_last(w, VERB_dispatch);
+}
+
+static struct seen running(struct world *w) {
+    return running_for(w, 60000);
 }
 
 static void report(struct world *w, struct seen d, uint64_t outcome, uint64_t seq) {
@@ -62,11 +56,25 @@ static void report_turn(struct world *w, struct seen d, uint64_t outcome, uint64
     world_end(w);
 }
 
+/* One that has run, whose stream has not arrived. */
+static struct seen reported(struct world *w, uint64_t outcome, uint64_t seq) {
+    struct seen d = running(w);
+    report_turn(w, d, outcome, seq);
+    return d;
+}
+
 static void whole(struct world *w, uint64_t job, uint64_t fence) {
     world_begin(w, 1);
     core_stream_whole(w->core, job, fence);
     world_end(w);
     world_turn(w, 1);
+}
+
+/* One that failed behind seven events, all of which have arrived. */
+static struct seen failed_whole(struct world *w) {
+    struct seen d = reported(w, OUTCOME_FAILED, 7);
+    whole(w, d.job, d.fence);
+    return d;
 }
 
 static void hello(struct world *w, uint64_t *running, size_t n_running, uint64_t *unacked,
@@ -82,9 +90,7 @@ static void hello(struct world *w, uint64_t *running, size_t n_running, uint64_t
     MSG_SET(&m, hello, slots, 2);
     MSG_SET(&m, hello, running, ((struct uint_list){running, n_running}));
     MSG_SET(&m, hello, unacked, ((struct uint_list){unacked, n_unacked}));
-    world_begin(w, 1);
-    world_say(w, WORKER, ROLE_WORKER, VERB_hello, &m);
-    world_end(w);
+    world_ask(w, WORKER, ROLE_WORKER, VERB_hello, &m);
     world_turn(w, 1);
 }
 
@@ -108,6 +114,12 @@ static const struct msg_rec_state *newest(const struct world *w, uint64_t job) {
         if (w->journal[k].state.id == job)
             found = &w->journal[k].state;
     return found;
+}
+
+/* The last end that was told is that of this attempt's stream. */
+static void assert_ended_at(const struct world *w, struct seen d, uint64_t seq) {
+    assert_int_equal(world_last(w, VERB_finished).epoch, d.fence + 2);
+    assert_int_equal(world_last(w, VERB_finished).seq, seq);
 }
 
 /* ---- waiting --------------------------------------------------------------------------------- */
@@ -152,12 +164,10 @@ static void a_result_waits_for_its_stream(void **state) {
 static void a_result_without_a_stream_is_taken_at_once(void **state) {
     struct world *w = *state;
     struct seen d = running(w);
-    world_begin(w, 1);
-    world_result(w, WORKER, d.job, d.fence, OUTCOME_DONE);
-    world_end(w);
+    world_report(w, WORKER, d.job, d.fence, OUTCOME_DONE);
     assert_int_equal(world_last(w, VERB_finished).state, JOB_done);
     assert_int_equal(world_last(w, VERB_finished).epoch, 0);
-    assert_int_equal(count(w, STREAM_CLOSE), 0);
+    assert_int_equal(orders_count(w, STREAM_CLOSE), 0);
     assert_int_equal(newest(w, d.job)->stream_epoch, 0);
 }
 
@@ -170,14 +180,13 @@ static void a_position_without_a_stream_is_nothing(void **state) {
     struct seen d = running(w);
     report_turn(w, d, OUTCOME_DONE, 1);
     assert_int_equal(world_last(w, VERB_finished).state, JOB_done);
-    assert_int_equal(count(w, STREAM_CLOSE), 0);
+    assert_int_equal(orders_count(w, STREAM_CLOSE), 0);
 }
 
 /* P-75: a worker that lives and whose stream does not come must not hold the job for ever. */
 static void a_result_does_not_wait_for_ever(void **state) {
     struct world *w = *state;
-    struct seen d = running(w);
-    report_turn(w, d, OUTCOME_DONE, 42);
+    struct seen d = reported(w, OUTCOME_DONE, 42);
     pass(w, w->config.kill_grace_ms - 500, 1);
     assert_int_equal(world_count(w, VERB_finished), 0);
     report_turn(w, d, OUTCOME_DONE, 42); /* does not begin the wait anew */
@@ -190,26 +199,22 @@ static void a_result_does_not_wait_for_ever(void **state) {
 /* P-49: the worker offers it again; the relay is asked again, and one result is taken. */
 static void a_repeated_result_is_the_same(void **state) {
     struct world *w = *state;
-    struct seen d = running(w);
+    struct seen d = reported(w, OUTCOME_DONE, 42);
     report_turn(w, d, OUTCOME_DONE, 42);
-    report_turn(w, d, OUTCOME_DONE, 42);
-    assert_int_equal(count(w, STREAM_CLOSE), 2);
+    assert_int_equal(orders_count(w, STREAM_CLOSE), 2);
     whole(w, d.job, d.fence);
     assert_int_equal(world_count(w, VERB_finished), 1);
     assert_int_equal(world_count(w, VERB_result_ack), 1);
     report_turn(w, d, OUTCOME_DONE, 42); /* P-50 */
-    assert_int_equal(count(w, STREAM_CLOSE), 2);
+    assert_int_equal(orders_count(w, STREAM_CLOSE), 2);
     assert_int_equal(world_count(w, VERB_result_ack), 2);
 }
 
 /* ---- meanwhile ------------------------------------------------------------------------------- */
 static void the_worker_is_lost_meanwhile(void **state) {
     struct world *w = *state;
-    struct seen d = running(w);
-    report_turn(w, d, OUTCOME_DONE, 42);
-    world_begin(w, 1);
-    world_say(w, WORKER, ROLE_WORKER, VERB_bye, &(struct msg_bye){0});
-    world_end(w);
+    struct seen d = reported(w, OUTCOME_DONE, 42);
+    world_ask(w, WORKER, ROLE_WORKER, VERB_bye, &(struct msg_bye){0});
     whole(w, d.job, d.fence); /* of what is forgotten */
     assert_int_equal(world_count(w, VERB_finished), 0);
     assert_int_equal(world_count(w, VERB_result_ack), 0);
@@ -226,22 +231,15 @@ static void the_worker_is_lost_meanwhile(void **state) {
     report_turn(w, d, OUTCOME_DONE, 42);
     assert_int_equal(world_last(w, VERB_lost).fence, d.fence);
     /* The next attempt wrote nothing: nothing of the last one's is told. */
-    world_begin(w, 1);
-    world_result(w, WORKER, d.job, again.fence, OUTCOME_DONE);
-    world_end(w);
+    world_report(w, WORKER, d.job, again.fence, OUTCOME_DONE);
     assert_int_equal(world_last(w, VERB_finished).epoch, 0);
 }
 
 /* P-40; it has stopped already, so it is not told to (P-52), and is not taken for deaf (P-53). */
 static void it_is_cancelled_meanwhile(void **state) {
     struct world *w = *state;
-    struct seen d = running(w);
-    report_turn(w, d, OUTCOME_DONE, 42);
-    struct msg_cancel_job m = {0};
-    MSG_SET(&m, cancel_job, id, d.job);
-    world_begin(w, 1);
-    world_say(w, 1, ROLE_OPERATOR, VERB_cancel_job, &m);
-    world_end(w);
+    struct seen d = reported(w, OUTCOME_DONE, 42);
+    world_cancel(w, d.job);
     assert_int_equal(world_last(w, VERB_outcome).code, 0);
     pass(w, w->config.cancel_grace_ms + 1000, 1);
     assert_int_equal(world_count(w, VERB_cancel_attempt), 0);
@@ -259,11 +257,7 @@ static void it_is_cancelled_meanwhile(void **state) {
 static void it_was_cancelled_before(void **state) {
     struct world *w = *state;
     struct seen d = running(w);
-    struct msg_cancel_job m = {0};
-    MSG_SET(&m, cancel_job, id, d.job);
-    world_begin(w, 1);
-    world_say(w, 1, ROLE_OPERATOR, VERB_cancel_job, &m);
-    world_end(w);
+    world_cancel(w, d.job);
     assert_int_equal(world_count(w, VERB_cancel_attempt), 1);
     report_turn(w, d, OUTCOME_CANCELLED, 42);
     pass(w, w->config.cancel_grace_ms + 1000, 1);
@@ -279,34 +273,20 @@ static void a_late_report_is_obedience(void **state) {
     struct world *w = *state;
     struct seen d = running(w);
     running(w);
-    struct msg_cancel_job m = {0};
-    MSG_SET(&m, cancel_job, id, d.job);
-    world_begin(w, 1);
-    world_say(w, 1, ROLE_OPERATOR, VERB_cancel_job, &m);
-    world_end(w);
+    world_cancel(w, d.job);
     pass(w, w->config.cancel_grace_ms + 500, 2);
     report_turn(w, d, OUTCOME_CANCELLED, 42);
     pass(w, 1000, 2);
     whole(w, d.job, d.fence);
     assert_int_equal(world_last(w, VERB_finished).job, d.job);
-    world_begin(w, 1);
-    world_offer(w, (struct msg_submit){0});
-    world_end(w);
-    world_turn(w, 1);
+    world_submit(w, (struct msg_submit){0});
     assert_int_equal(world_count(w, VERB_dispatch), 3);
 }
 
 /* P-47: its time is over when it reports. */
 static void it_does_not_time_out_meanwhile(void **state) {
     struct world *w = *state;
-    struct msg_submit m = {0};
-    MSG_SET(&m, submit, watch, true);
-    MSG_SET(&m, submit, timeout_ms, 1000);
-    world_begin(w, 1);
-    world_offer(w, m);
-    world_end(w);
-    world_turn(w, 1);
-    struct seen d = world_last(w, VERB_dispatch);
+    struct seen d = running_for(w, 1000);
     report_turn(w, d, OUTCOME_CANCELLED, 42); /* unasked: at no cost */
     pass(w, 3000, 1);
     assert_int_equal(world_count(w, VERB_cancel_attempt), 0);
@@ -322,8 +302,7 @@ static void it_does_not_time_out_meanwhile(void **state) {
 
 static void the_journal_fails_meanwhile(void **state) {
     struct world *w = *state;
-    struct seen d = running(w);
-    report_turn(w, d, OUTCOME_DONE, 42);
+    struct seen d = reported(w, OUTCOME_DONE, 42);
     struct err e = {0};
     err_set(&e, ERR_READ_ONLY, "the disk is gone");
     world_begin(w, 1);
@@ -351,19 +330,18 @@ static void the_journal_fails_meanwhile(void **state) {
 /* ---- the next attempt ------------------------------------------------------------------------ */
 static void a_failure_waits_as_well(void **state) {
     struct world *w = *state;
-    struct seen d = running(w);
-    report_turn(w, d, OUTCOME_FAILED, 7);
+    struct seen d = reported(w, OUTCOME_FAILED, 7);
     assert_int_equal(world_count(w, VERB_result_ack), 0);
     whole(w, d.job, d.fence);
     assert_int_equal(world_count(w, VERB_result_ack), 1);
     assert_int_equal(newest(w, d.job)->state, JOB_scheduled);
     assert_int_equal(newest(w, d.job)->stream_seq, 7);
     assert_memory_equal(newest(w, d.job)->text.at, "said so", 7);
-    assert_int_equal(count(w, STREAM_END), 0);
+    assert_int_equal(orders_count(w, STREAM_END), 0);
     pass(w, 1000, 0);
     struct seen again = world_last(w, VERB_dispatch);
     assert_true(again.fence > d.fence + 255);
-    assert_int_equal(count(w, STREAM_OPEN), 2);
+    assert_int_equal(orders_count(w, STREAM_OPEN), 2);
     report_turn(w, again, OUTCOME_REJECTED, 9);
     whole(w, d.job, again.fence);
     struct seen f = world_last(w, VERB_finished);
@@ -375,31 +353,18 @@ static void a_failure_waits_as_well(void **state) {
 /* What is cancelled while it waits for its next attempt ends where its last one ended. */
 static void an_end_in_line_tells_the_last_position(void **state) {
     struct world *w = *state;
-    struct seen d = running(w);
-    report_turn(w, d, OUTCOME_FAILED, 7);
-    whole(w, d.job, d.fence);
-    struct msg_cancel_job m = {0};
-    MSG_SET(&m, cancel_job, id, d.job);
-    world_begin(w, 1);
-    world_say(w, 1, ROLE_OPERATOR, VERB_cancel_job, &m);
-    world_end(w);
-    assert_int_equal(world_last(w, VERB_finished).epoch, d.fence + 2);
-    assert_int_equal(world_last(w, VERB_finished).seq, 7);
+    struct seen d = failed_whole(w);
+    world_cancel(w, d.job);
+    assert_ended_at(w, d, 7);
 }
 
 /* Also in the broker's next life; but not where another attempt has begun since, and was lost. */
 static void an_end_after_a_restart_tells_it_too(void **state) {
     struct world *w = *state;
-    struct seen d = running(w);
-    report_turn(w, d, OUTCOME_FAILED, 7);
-    whole(w, d.job, d.fence);
+    struct seen d = failed_whole(w);
     for (int life = 0; life < 2; life++) {
         world_restart(w);
-        struct msg_get_job m = {0};
-        MSG_SET(&m, get_job, id, d.job);
-        world_begin(w, 1);
-        world_say(w, 1, ROLE_OPERATOR, VERB_watch_job, &m);
-        world_end(w);
+        world_watch(w, 1, ROLE_OPERATOR, d.job);
         if (life == 0) {
             world_add_worker(w, WORKER, 1);
             pass(w, 1000, 1);
@@ -407,20 +372,13 @@ static void an_end_after_a_restart_tells_it_too(void **state) {
             w->n_journal -= 1; /* as if nothing of this life was there */
         }
     }
-    struct msg_cancel_job m = {0};
-    MSG_SET(&m, cancel_job, id, d.job);
-    world_begin(w, 1);
-    world_say(w, 1, ROLE_OPERATOR, VERB_cancel_job, &m);
-    world_end(w);
-    assert_int_equal(world_last(w, VERB_finished).epoch, d.fence + 2);
-    assert_int_equal(world_last(w, VERB_finished).seq, 7);
+    world_cancel(w, d.job);
+    assert_ended_at(w, d, 7);
 }
 
 static void an_attempt_that_is_lost_voids_the_last(void **state) {
     struct world *w = *state;
-    struct seen d = running(w);
-    report_turn(w, d, OUTCOME_FAILED, 7);
-    whole(w, d.job, d.fence);
+    struct seen d = failed_whole(w);
     pass(w, 1000, 0);
     assert_int_equal(world_count(w, VERB_dispatch), 2);
     assert_int_equal(newest(w, d.job)->stream_epoch, 0);
@@ -442,19 +400,15 @@ static void an_attempt_that_is_lost_voids_the_last(void **state) {
 /* ---- restart --------------------------------------------------------------------------------- */
 static void the_journal_knows_the_position(void **state) {
     struct world *w = *state;
-    struct seen d = running(w);
-    report_turn(w, d, OUTCOME_DONE, 42);
+    struct seen d = reported(w, OUTCOME_DONE, 42);
     whole(w, d.job, d.fence);
     world_restart(w);
     struct msg_get_job m = {0};
     MSG_SET(&m, get_job, id, d.job);
     uint32_t before = world_count(w, VERB_finished);
-    world_begin(w, 1);
-    world_say(w, 1, ROLE_OPERATOR, VERB_watch_job, &m);
-    world_end(w);
+    world_ask(w, 1, ROLE_OPERATOR, VERB_watch_job, &m);
     assert_int_equal(world_count(w, VERB_finished), before + 1);
-    assert_int_equal(world_last(w, VERB_finished).epoch, d.fence + 2);
-    assert_int_equal(world_last(w, VERB_finished).seq, 42);
+    assert_ended_at(w, d, 42);
 }
 
 /* The relay has nothing of it: it is told that there may be something. */
@@ -482,8 +436,7 @@ static void an_adopted_attempt_is_opened_as_heard(void **state) {
 /* Its result was held when the broker ended. */
 static void a_held_result_is_offered_to_the_next_life(void **state) {
     struct world *w = *state;
-    struct seen d = running(w);
-    report_turn(w, d, OUTCOME_DONE, 42);
+    struct seen d = reported(w, OUTCOME_DONE, 42);
     world_restart(w);
     hello(w, NULL, 0, (uint64_t[]){d.job, d.fence}, 2);
     assert_true(w->orders[w->n_orders - 1].heard);

@@ -13,7 +13,7 @@ static void set_speculative(struct world *w) {
 static void an_attempt_is_opened_before_it_is_given(void **state) {
     struct world *w = *state;
     world_add_worker(w, 9, 2);
-    uint64_t id = listen_submit(w, (struct msg_submit){0});
+    uint64_t id = world_submit(w, (struct msg_submit){0});
     struct seen first = world_last(w, VERB_dispatch);
     assert_int_equal(first.job, id);
     assert_int_equal(first.token, ~first.fence);
@@ -24,16 +24,14 @@ static void an_attempt_is_opened_before_it_is_given(void **state) {
     assert_int_equal(w->orders[0].token, first.token);
     assert_false(w->orders[0].heard);
     /* Its epochs are its own. */
-    listen_submit(w, (struct msg_submit){0});
+    world_submit(w, (struct msg_submit){0});
     struct seen second = world_last(w, VERB_dispatch);
     assert_true(second.fence >= first.fence + 256);
     /* A job that goes back has a fence behind all of them. */
     struct msg_attempt_ref r = {0};
     MSG_SET(&r, attempt_ref, job, second.job);
     MSG_SET(&r, attempt_ref, fence, second.fence);
-    world_begin(w, 1);
-    world_say(w, 9, ROLE_WORKER, VERB_returned, &r);
-    world_end(w);
+    world_ask(w, 9, ROLE_WORKER, VERB_returned, &r);
     world_turn(w, 1);
     assert_int_equal(world_count(w, VERB_dispatch), 3);
     assert_int_equal(world_last(w, VERB_dispatch).job, second.job);
@@ -47,7 +45,7 @@ static void a_kind_without_streams_has_no_token(void **state) {
     MSG_SET(&k, kind_info, kind, STR("k"));
     world_set_kind(w, k);
     world_add_worker(w, 9, 1);
-    listen_submit(w, (struct msg_submit){0});
+    world_submit(w, (struct msg_submit){0});
     assert_int_equal(world_count(w, VERB_dispatch), 1);
     assert_int_equal(world_last(w, VERB_dispatch).token, 0);
     assert_int_equal(w->n_orders, 0);
@@ -57,8 +55,8 @@ static void a_need_reaches_the_worker_of_that_fence(void **state) { /* P-74 */
     struct world *w = *state;
     world_add_worker(w, 9, 1);
     world_add_worker(w, 10, 1);
-    uint64_t id = listen_submit(w, (struct msg_submit){0});
-    listen_submit(w, (struct msg_submit){0});
+    uint64_t id = world_submit(w, (struct msg_submit){0});
+    world_submit(w, (struct msg_submit){0});
     struct seen d = {0};
     for (uint32_t k = 0; k < w->n; k++)
         if (w->letters[k].verb == VERB_dispatch && w->letters[k].job == id)
@@ -128,16 +126,16 @@ static void a_duplicate_attaches_to_the_first(void **state) {
     struct world *w = *state;
     struct msg_submit m = {0};
     MSG_SET(&m, submit, unique, STR("u"));
-    uint64_t id = listen_submit(w, m);
+    uint64_t id = world_submit(w, m);
     MSG_SET(&m, submit, attach, true);
-    assert_int_equal(listen_submit(w, m), id);
+    assert_int_equal(world_submit(w, m), id);
     assert_int_equal(orders_count(w, STREAM_ATTACH), 1);
     assert_int_equal(orders_last(w, STREAM_ATTACH).job, id);
 }
 
 static void attach_begins_at_a_position(void **state) { /* P-76 */
     struct world *w = *state;
-    uint64_t id = listen_submit(w, (struct msg_submit){0});
+    uint64_t id = world_submit(w, (struct msg_submit){0});
     struct msg_attach m = {0};
     MSG_SET(&m, attach, epoch, 77);
     MSG_SET(&m, attach, seq, 5);
@@ -173,7 +171,7 @@ static void attach_is_refused_item_by_item(void **state) {
     struct world *w = *state;
     struct msg_submit s = {0};
     MSG_SET(&s, submit, tenant, STR("t"));
-    uint64_t id = listen_submit(w, s);
+    uint64_t id = world_submit(w, s);
     struct msg_attach m = {0};
     assert_int_equal(listen_attach(w, m, id + 100).code, ERR_NOT_FOUND);
     MSG_SET(&m, attach, tenant, STR("u"));
@@ -205,7 +203,7 @@ static void attach_is_refused_item_by_item(void **state) {
     /* P-38 */
     w->config.watches_max = 1;
     core_reconfigure(w->core, &w->config);
-    uint64_t second = listen_submit(w, (struct msg_submit){0});
+    uint64_t second = world_submit(w, (struct msg_submit){0});
     struct core_stats before_it, after_it;
     core_stats(w->core, &before_it);
     assert_int_equal(listen_attach(w, (struct msg_attach){0}, second).code, ERR_BUSY);
@@ -216,7 +214,7 @@ static void attach_is_refused_item_by_item(void **state) {
 
 static void an_ended_job_is_attached_to(void **state) { /* P-76 */
     struct world *w = *state;
-    uint64_t id = listen_submit(w, (struct msg_submit){0});
+    uint64_t id = world_submit(w, (struct msg_submit){0});
     listen_end_job(w, id);
     struct msg_attach m = {0};
     MSG_SET(&m, attach, epoch, 7);
@@ -305,9 +303,7 @@ static void an_end_before_the_commit_is_heard_with_it(void **state) {
     world_begin(w, 1);
     uint64_t id = world_offer(w, m);
     world_end(w);
-    world_begin(w, 1);
-    world_result(w, 9, id, world_last(w, VERB_dispatch).fence, OUTCOME_DONE);
-    world_end(w);
+    world_report(w, 9, id, world_last(w, VERB_dispatch).fence, OUTCOME_DONE);
     assert_true(world_last(w, VERB_finished).after);
     listen_attach(w, (struct msg_attach){0}, id); /* by chance: nobody knows it yet */
     assert_int_equal(orders_count(w, STREAM_ATTACH), 0);
@@ -347,7 +343,7 @@ static void what_needs_no_commit_is_attached_at_once(void **state) {
 /* P-76: cleaning copies the record, and the copy is not durable yet: the submission was. */
 static void a_copy_being_written_keeps_nobody_waiting(void **state) {
     struct world *w = *state;
-    uint64_t id = listen_submit(w, (struct msg_submit){0});
+    uint64_t id = world_submit(w, (struct msg_submit){0});
     listen_attach(w, (struct msg_attach){0}, id);
     struct kept_record row = w->journal[0];
     assert_int_equal(row.state.id, id);

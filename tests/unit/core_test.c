@@ -18,9 +18,7 @@ static void waits_for_the_disk(void **state) {
     assert_int_equal(world_count(w, VERB_dispatch), 0);
     world_turn(w, 1);
     assert_int_equal(world_last(w, VERB_dispatch).job, id);
-    world_begin(w, 1);
-    finish(w, 9, id, world_last(w, VERB_dispatch).fence);
-    world_end(w);
+    world_report(w, 9, id, world_last(w, VERB_dispatch).fence, OUTCOME_DONE);
     assert_int_not_equal(world_last(w, VERB_result_ack).after, 0);
 }
 
@@ -28,10 +26,7 @@ static void waits_for_the_disk(void **state) {
 static void refuses_late_reports(void **state) {
     struct world *w = *state;
     world_add_worker(w, 9, 1);
-    world_begin(w, 1);
-    uint64_t id = world_offer(w, (struct msg_submit){0});
-    world_end(w);
-    world_turn(w, 1);
+    uint64_t id = world_submit(w, (struct msg_submit){0});
     uint64_t old = world_last(w, VERB_dispatch).fence;
     for (int k = 0; k < 20; k++) /* the lease passes, in turns of our own that are in time */
         world_turn(w, 200);
@@ -45,28 +40,19 @@ static void refuses_late_reports(void **state) {
     finish(w, 9, id, old);
     world_end(w);
     assert_int_equal(world_last(w, VERB_lost).fence, old);
-    world_begin(w, 1);
-    finish(w, 10, id, fresh);
-    world_end(w);
+    world_report(w, 10, id, fresh, OUTCOME_DONE);
     assert_int_equal(world_last(w, VERB_result_ack).fence, fresh);
-    struct core_stats s;
-    core_stats(w->core, &s);
-    assert_int_equal(s.ended[JOB_done], 1);
-    assert_true(s.stale_fences >= 1);
+    assert_int_equal(world_stats(w).ended[JOB_done], 1);
+    assert_true(world_stats(w).stale_fences >= 1);
 }
 
 static void sleeps_without_harm(void **state) {
     struct world *w = *state;
     world_add_worker(w, 9, 1);
-    world_begin(w, 1);
-    world_offer(w, (struct msg_submit){0});
-    world_end(w);
-    world_turn(w, 1);
+    world_submit(w, (struct msg_submit){0});
     world_turn(w, 10000); /* we were stopped for ten seconds */
-    struct core_stats s;
-    core_stats(w->core, &s);
-    assert_int_equal(s.workers, 1);
-    assert_int_equal(s.requeued, 0);
+    assert_int_equal(world_stats(w).workers, 1);
+    assert_int_equal(world_stats(w).requeued, 0);
 }
 
 /* One job of B behind many of A is the second to be dispatched. */
@@ -112,9 +98,7 @@ static void one_of_a_key_at_a_time(void **state) {
     world_add_worker(w, 9, 4);
     assert_int_equal(world_count(w, VERB_dispatch), 1);
     assert_int_equal(world_last(w, VERB_dispatch).job, first);
-    world_begin(w, 1);
-    finish(w, 9, first, world_last(w, VERB_dispatch).fence);
-    world_end(w);
+    world_report(w, 9, first, world_last(w, VERB_dispatch).fence, OUTCOME_DONE);
     assert_int_equal(world_count(w, VERB_dispatch), 1); /* that end is not durable yet */
     world_turn(w, 1);
     assert_int_equal(world_last(w, VERB_dispatch).job, second);
@@ -130,9 +114,7 @@ static void a_failed_head_keeps_its_key(void **state) {
     world_end(w);
     world_turn(w, 1);
     world_add_worker(w, 9, 4);
-    world_begin(w, 1);
-    world_result(w, 9, first, world_last(w, VERB_dispatch).fence, OUTCOME_FAILED);
-    world_end(w);
+    world_report(w, 9, first, world_last(w, VERB_dispatch).fence, OUTCOME_FAILED);
     world_turn(w, 10);
     assert_int_equal(world_count(w, VERB_dispatch), 1);
     world_turn(w, 150);
@@ -160,16 +142,11 @@ static void limits_are_exact(void **state) {
     struct world *w = *state;
     struct limit_config two = {.concurrency = 2};
     core_set_queue(w->core, STR("k"), &two, false);
-    world_begin(w, 1);
-    for (int k = 0; k < 5; k++)
-        world_offer(w, (struct msg_submit){0});
-    world_end(w);
-    world_turn(w, 1);
+    world_submit_many(w, (struct msg_submit){0}, 5);
     world_add_worker(w, 9, 10);
     assert_int_equal(world_count(w, VERB_dispatch), 2);
-    world_begin(w, 1);
-    finish(w, 9, world_last(w, VERB_dispatch).job, world_last(w, VERB_dispatch).fence);
-    world_end(w);
+    world_report(w, 9, world_last(w, VERB_dispatch).job, world_last(w, VERB_dispatch).fence,
+                 OUTCOME_DONE);
     assert_int_equal(world_count(w, VERB_dispatch), 3);
 }
 
@@ -177,11 +154,7 @@ static void rates_are_kept(void **state) {
     struct world *w = *state;
     struct limit_config slow = {.rate_count = 10, .rate_per_ms = 1000, .burst = 2};
     core_set_queue(w->core, STR("k"), &slow, false);
-    world_begin(w, 1);
-    for (int k = 0; k < 6; k++)
-        world_offer(w, (struct msg_submit){0});
-    world_end(w);
-    world_turn(w, 1);
+    world_submit_many(w, (struct msg_submit){0}, 6);
     world_add_worker(w, 9, 10);
     assert_int_equal(world_count(w, VERB_dispatch), 2);
     world_turn(w, 99);
@@ -241,9 +214,7 @@ static void cancelled_is_cancelled(void **state) {
     finish(w, 9, id, world_last(w, VERB_dispatch).fence); /* it was done all the same */
     world_end(w);
     assert_int_equal(world_last(w, VERB_finished).state, JOB_cancelled);
-    world_begin(w, 1);
-    world_say(w, 1, ROLE_OPERATOR, VERB_cancel_job, &c);
-    world_end(w);
+    world_ask(w, 1, ROLE_OPERATOR, VERB_cancel_job, &c);
     assert_int_equal(world_last(w, VERB_outcome).code, ERR_ALREADY_DONE);
 }
 
@@ -259,9 +230,7 @@ static void a_repeated_sequence_is_answered_alike(void **state) {
     world_end(w);
     assert_int_equal(world_count(w, VERB_submitted), 2);
     assert_int_equal(world_last(w, VERB_submitted).id, id);
-    struct core_stats s;
-    core_stats(w->core, &s);
-    assert_int_equal(s.submitted, 1);
+    assert_int_equal(world_stats(w).submitted, 1);
 }
 
 static void says_why(void **state) {

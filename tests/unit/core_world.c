@@ -90,6 +90,12 @@ static void keep_text(struct world *w, struct str text) {
     w->text[len] = '\0';
 }
 
+static void keep_queue(struct world *w, const struct msg_queue_info *m) {
+    w->queue = *m;
+    memcpy(w->tenant, m->tenant.len ? m->tenant.at : "", m->tenant.len);
+    w->tenant[m->tenant.len] = '\0';
+}
+
 static void on_send(void *ctx, const struct letter *l) {
     struct world *w = ctx;
     assert_true(w->n < LETTERS);
@@ -154,6 +160,8 @@ static void on_send(void *ctx, const struct letter *l) {
     } else if (l->verb == VERB_pool_info && l->message) {
         const struct msg_pool_info *m = l->message;
         memcpy(s->reason, m->name.at, m->name.len);
+    } else if (l->verb == VERB_queue_info && l->message) {
+        keep_queue(w, l->message);
     } else if (l->verb == VERB_error) {
         s->code = ((const struct msg_error *)l->message)->code;
         keep_text(w, ((const struct msg_error *)l->message)->text);
@@ -235,6 +243,19 @@ uint32_t world_count(const struct world *w, enum verb verb) {
     uint32_t n = 0;
     for (uint32_t k = 0; k < w->n; k++)
         n += w->letters[k].verb == verb;
+    return n;
+}
+
+struct core_stats world_stats(const struct world *w) {
+    struct core_stats s;
+    core_stats(w->core, &s);
+    return s;
+}
+
+uint32_t orders_count(const struct world *w, enum stream_what what) {
+    uint32_t n = 0;
+    for (uint32_t k = 0; k < w->n_orders; k++)
+        n += w->orders[k].what == what;
     return n;
 }
 
@@ -340,4 +361,45 @@ void world_add_worker(struct world *w, uint64_t link, uint64_t slots) {
     world_begin(w, 1);
     world_hello(w, link, ROLE_WORKER, slots);
     world_end(w);
+}
+
+/* ---- turns ----------------------------------------------------------------------------------- */
+void world_ask(struct world *w, uint64_t link, enum role role, enum verb verb, const void *m) {
+    world_begin(w, 1);
+    world_say(w, link, role, verb, m);
+    world_end(w);
+}
+
+uint64_t world_submit(struct world *w, struct msg_submit m) {
+    world_begin(w, 1);
+    uint64_t id = world_offer(w, m);
+    world_end(w);
+    world_turn(w, 1);
+    return id;
+}
+
+void world_submit_many(struct world *w, struct msg_submit m, uint32_t n) {
+    world_begin(w, 1);
+    for (uint32_t k = 0; k < n; k++)
+        world_offer(w, m);
+    world_end(w);
+    world_turn(w, 1);
+}
+
+void world_report(struct world *w, uint64_t link, uint64_t job, uint64_t fence, uint64_t outcome) {
+    world_begin(w, 1);
+    world_result(w, link, job, fence, outcome);
+    world_end(w);
+}
+
+void world_cancel(struct world *w, uint64_t job) {
+    struct msg_cancel_job m = {0};
+    MSG_SET(&m, cancel_job, id, job);
+    world_ask(w, 1, ROLE_OPERATOR, VERB_cancel_job, &m);
+}
+
+void world_watch(struct world *w, uint64_t link, enum role role, uint64_t job) {
+    struct msg_get_job m = {0};
+    MSG_SET(&m, get_job, id, job);
+    world_ask(w, link, role, VERB_watch_job, &m);
 }

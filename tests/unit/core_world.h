@@ -57,8 +57,10 @@ struct world {
     char result[64]; /* of the last FINISHED */
     uint32_t events[EVENT_stream_incomplete + 1];
     uint32_t appended[REC_TYPES];
-    struct msg_rec_kind kind; /* the last one that was written, without its texts */
-    char text[160];           /* of the last refusal */
+    struct msg_rec_kind kind;    /* the last one that was written, without its texts */
+    char text[160];              /* of the last refusal */
+    struct msg_queue_info queue; /* the last one that was listed, without its texts */
+    char tenant[65];             /* of that */
 };
 
 /* A core of `config`, or of the usual one, before its start. */
@@ -74,8 +76,19 @@ void world_say(struct world *w, uint64_t link, enum role role, enum verb verb, c
 void world_hello(struct world *w, uint64_t link, enum role role, uint64_t slots);
 struct seen world_last(const struct world *w, enum verb verb);
 uint32_t world_count(const struct world *w, enum verb verb);
+struct core_stats world_stats(const struct world *w);
+uint32_t orders_count(const struct world *w, enum stream_what what);
 uint64_t world_offer(struct world *w, struct msg_submit m);
 void world_result(struct world *w, uint64_t link, uint64_t job, uint64_t fence, uint64_t outcome);
 int world_set_up(void **state);
 int world_tear_down(void **state);
 void world_add_worker(struct world *w, uint64_t link, uint64_t slots);
+
+/* ---- in turns of their own; what they append is not durable yet, a submission is ---- */
+void world_ask(struct world *w, uint64_t link, enum role role, enum verb verb, const void *m);
+uint64_t world_submit(struct world *w, struct msg_submit m);
+void world_submit_many(struct world *w, struct msg_submit m, uint32_t n);
+void world_report(struct world *w, uint64_t link, uint64_t job, uint64_t fence, uint64_t outcome);
+/* The operator's. */
+void world_cancel(struct world *w, uint64_t job);
+void world_watch(struct world *w, uint64_t link, enum role role, uint64_t job);
