@@ -28,6 +28,9 @@ struct cli {
     bool colour_err;       /* the same of standard error */
     struct client *client; /* NULL until cli_connect */
     enum role role;        /* as which it speaks with the broker */
+    const char *command;   /* its name; NULL until it is known */
+    bool told;             /* a JSON document was printed */
+    struct err failed;     /* the first one that cli_fail was given */
     void *watching;        /* what on_finished is for, while a command waits for jobs */
     void (*on_finished)(void *watching, const struct client_finished *f);
 };
@@ -36,12 +39,21 @@ struct cli {
 #define COMMAND(name, ...) int run_##name(struct cli *c, const struct args_##name *args);
 #include "cli/commands.def"
 
-/* Prints "quern: TEXT" and a hint where there is one; the exit status of the error. */
-int cli_fail(const struct cli *c, const struct err *e);
+/* Prints "quern: TEXT" and a hint where there is one; the exit status of the error. With --json it
+ * is what cli_end prints. */
+int cli_fail(struct cli *c, const struct err *e);
 /* The same without an exit status, for one of several errors. */
 void cli_complain(const struct cli *c, const struct err *e);
 /* "quern: ..." on standard error. */
 void cli_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* Prints the document of a command that was asked for JSON. */
+void cli_json(struct cli *c, const json_t *json);
+/* A text that may hold anything, as JSON. */
+json_t *cli_json_text(struct str text);
+/* At the end of a command that was asked for JSON: one that failed and has printed none prints
+ * what went wrong, {"error": {code, class, text, context}}. */
+void cli_end(struct cli *c, int status);
 
 /* Connects as operator, or as client where that is all the endpoint is for. */
 int cli_connect(struct cli *c, struct err *e);
@@ -51,7 +63,9 @@ struct mono cli_deadline(uint64_t ms);
  * "result". An item with an error code is the error of the call. */
 int cli_ask(struct cli *c, enum verb verb, const void *message, bool payloads, json_t **items,
             struct err *e);
+/* The error that an item of an answer stands for, if it has one. */
+void cli_item_error(const json_t *item, struct err *e);
 /* Items that change something. `told` (may be NULL) gets what became of each: an array of outcomes.
- * -1 with the first error, after all others were complained about. */
+ * -1 with the first error. */
 int cli_change(struct cli *c, enum verb verb, const struct client_item *items, size_t n,
                json_t **told, struct err *e);

@@ -1,59 +1,13 @@
-/* The way to the broker, and what is said when it ends badly. */
+/* The way to the broker, and what it is asked. */
 #include "cli/cli.h"
 #include "cli/out.h"
 #include "cli/tree.h"
 #include "common/os/clock.h"
 
 #include <fcntl.h>
-#include <stdarg.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
-
-/* ---- saying what went wrong ----------------------------------------------------------------- */
-static void hint(const struct cli *c, enum err_code code, struct buf *out) {
-    switch (code) {
-    case ERR_UNREACHABLE_BROKER:
-        if (!c->broker)
-            buf_printf(out, "; start it with: quern up --data %s", c->data);
-        return;
-    case ERR_UNKNOWN_KIND:
-        buf_printf(out, "; a worker that runs it declares it, or the configuration under kinds");
-        return;
-    case ERR_BAD_ROLE:
-        if (c->role == ROLE_CLIENT)
-            buf_printf(out, "; %s is for clients only", c->broker ? c->broker : c->data);
-        return;
-    default:
-        return;
-    }
-}
-
-void cli_complain(const struct cli *c, const struct err *e) {
-    AUTO_BUF line = BUF(16384);
-    if (e->code == ERR_UNKNOWN_OUTCOME)
-        buf_printf(&line, "%s: ", err_code_text(e->code));
-    out_clean(&line, str_of(e->text[0] ? e->text : err_code_text(e->code)));
-    hint(c, e->code, &line);
-    const char *on = c->colour_err ? "\033[31m" : "", *off = c->colour_err ? "\033[0m" : "";
-    fprintf(stderr, "%squern:%s " STR_FMT "\n", on, off, STR_ARG(buf_str(&line)));
-}
-
-int cli_fail(const struct cli *c, const struct err *e) {
-    cli_complain(c, e);
-    return err_code_exit(e->code);
-}
-
-void cli_say(const char *fmt, ...) {
-    char text[4096];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(text, sizeof text, fmt, args);
-    va_end(args);
-    AUTO_BUF line = BUF(sizeof text);
-    out_clean(&line, str_of(text));
-    fprintf(stderr, "quern: " STR_FMT "\n", STR_ARG(buf_str(&line)));
-}
 
 /* ---- connecting ----------------------------------------------------------------------------- */
 struct mono cli_deadline(uint64_t ms) {
@@ -152,8 +106,7 @@ static void on_item(void *ctx, const struct client_reply *r) {
         err_set(&a->err, ERR_NO_MEMORY, "the answer is too large");
 }
 
-/* The error that an item stands for, if it has one. */
-static void item_error(const json_t *item, struct err *e) {
+void cli_item_error(const json_t *item, struct err *e) {
     const char *code = out_text(item, "code");
     if (!code[0] || strcmp(code, "OK") == 0)
         return;
@@ -176,7 +129,7 @@ int cli_ask(struct cli *c, enum verb verb, const void *message, bool payloads, j
     }
     for (size_t i = 0; rc == 0 && i < json_array_size(a.items); i++) {
         struct err found = {0};
-        item_error(json_array_get(a.items, i), &found);
+        cli_item_error(json_array_get(a.items, i), &found);
         if (!found.code)
             continue;
         *e = found;
@@ -196,14 +149,8 @@ int cli_change(struct cli *c, enum verb verb, const struct client_item *items, s
     int rc = client_call(c->client, verb, items, n, on_item, &a, cli_deadline(CLI_LONG_MS), &first);
     if (rc == 0 && a.err.code)
         first = a.err;
-    for (size_t i = 0; i < json_array_size(a.items); i++) {
-        struct err found = {0};
-        item_error(json_array_get(a.items, i), &found);
-        if (found.code && first.code)
-            cli_complain(c, &found);
-        else if (found.code)
-            first = found;
-    }
+    for (size_t i = 0; i < json_array_size(a.items) && !first.code; i++)
+        cli_item_error(json_array_get(a.items, i), &first);
     if (told)
         *told = a.items;
     else

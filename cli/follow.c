@@ -83,9 +83,10 @@ static void print_finished(struct follow *f) {
     struct err e = {0};
     json_t *finished = finished_json(&f->end, &e);
     if (!finished) {
-        cli_complain(f->c, &e);
+        cli_fail(f->c, &e);
         return;
     }
+    f->c->told = true;
     json_t *object = event_object("finished");
     json_object_set_new(object, "whole", json_boolean(!f->broken));
     json_object_update(object, finished);
@@ -127,11 +128,9 @@ static int print_result(struct follow *f) {
         return 0;
     json_auto_t *json =
         f->end.result.len ? json_bridge_of_value(buf_str(&f->end.result), &e) : json_object();
-    if (!json) {
-        cli_complain(f->c, &e);
-        return 1;
-    }
-    out_json(json, f->c->terminal);
+    if (!json)
+        return cli_fail(f->c, &e);
+    cli_json(f->c, json);
     return 0;
 }
 

@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define READ_BYTES 65536
@@ -29,8 +31,18 @@ static int open_input(const char *path, int *fd, struct err *e) {
         *fd = STDIN_FILENO;
         return 0;
     }
+    /* What is named wrongly is a matter of usage; what cannot be read later on is one of the disk.
+     */
+    struct stat at;
     *fd = open(path, O_RDONLY | O_CLOEXEC);
-    return *fd < 0 ? err_errno(e, "cannot open %s", path) : 0;
+    if (*fd < 0)
+        return err_set(e, ERR_USAGE, "cannot open '%s': %s", path, strerror(errno));
+    if (fstat(*fd, &at) == 0 && S_ISDIR(at.st_mode)) {
+        close(*fd);
+        *fd = -1;
+        return err_set(e, ERR_USAGE, "'%s' is a folder", path);
+    }
+    return 0;
 }
 
 static void close_input(int fd) {
@@ -57,9 +69,9 @@ int input_json(struct str text, struct buf *out, struct err *e) {
 static int read_all(const char *path, struct buf *out, struct err *e) {
     int fd;
     bool ended = false;
-    int rc = open_input(path, &fd, e);
-    if (rc < 0)
-        return rc;
+    int rc = 0;
+    if (open_input(path, &fd, e) < 0)
+        return -1;
     while (rc == 0 && !ended)
         rc = read_some(fd, out, &ended, e);
     close_input(fd);
@@ -72,11 +84,13 @@ int input_payload(struct str text, struct buf *out, struct err *e) {
     struct str json = text;
     if (dash || text.at[0] == '@') {
         const char *path = dash ? text.at : text.at + 1; /* of argv: a NUL is behind it */
+        if (!*path)
+            return err_set(e, ERR_USAGE, "submit --payload: a file's name is missing behind @");
         if (read_all(path, &read, e) < 0)
-            return -1;
+            return err_add(e, "submit --payload");
         json = buf_str(&read);
     }
-    return input_json(json, out, e) < 0 ? err_add(e, "payload") : 0;
+    return input_json(json, out, e) < 0 ? err_add(e, "submit --payload") : 0;
 }
 
 /* ---- lines ---------------------------------------------------------------------------------- */

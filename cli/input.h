@@ -19,6 +19,7 @@ struct lines {
     size_t at; /* what of `data` was taken */
     bool ended;
 };
+#define LINES ((struct lines){.fd = -1})
 int lines_open(struct lines *l, const char *path, struct err *e);
 void lines_close(struct lines *l);
 /* The next line that is not blank: 1; no more: 0. It borrows until the next call. */

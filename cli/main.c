@@ -3,6 +3,7 @@
 #include "cli/help.h"
 #include "cli/out.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -14,6 +15,10 @@ static int print(void (*write)(struct buf *out)) {
     write(&text);
     fwrite(text.at, 1, text.len, stdout);
     return 0;
+}
+
+static void version(struct buf *out) {
+    buf_printf(out, "quern %s\n", QUERN_VERSION);
 }
 
 static int print_command(const struct command *command) {
@@ -69,8 +74,37 @@ static int set_up(struct cli *c, const struct parsed *p, struct err *e) {
     c->data = chosen(data, common->data, "QUERN_DATA", CLI_DATA_DEFAULT);
     c->broker = data ? NULL : chosen(broker, common->broker, "QUERN_BROKER", NULL);
     c->config = chosen(ARG_HAS(common, common, config), common->config, "QUERN_CONFIG", NULL);
-    c->json = common->json;
-    return 0;
+    char endpoint[LINK_ENDPOINT_MAX];
+    return c->broker ? link_endpoint(endpoint, c->data, c->broker, ROLE_OPERATOR, e) : 0;
+}
+
+/* Also of words that cannot be understood otherwise: whoever asks for JSON reads the error as such.
+ */
+static bool asks_json(int argc, char **argv) {
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--json") == 0)
+            return true;
+    return false;
+}
+
+/* A descriptor that is closed would be given to a socket, and what is printed would go there. These
+ * can be neither written nor read, as it would be with none. */
+static void fill_descriptors(void) {
+    int fd;
+    do
+        fd = open("/dev/null", fcntl(0, F_GETFD) < 0 ? O_WRONLY : O_RDONLY);
+    while (fd >= 0 && fd <= 2);
+    if (fd > 2)
+        close(fd);
+}
+
+static int done(struct cli *c, int status) {
+    cli_end(c, status);
+    client_destroy(&c->client);
+    if (out_flush())
+        return status;
+    cli_say("standard output cannot be written");
+    return status ? status : 1;
 }
 
 static bool is_word(int argc, char **argv, const char *word) {
@@ -78,30 +112,23 @@ static bool is_word(int argc, char **argv, const char *word) {
 }
 
 int main(int argc, char **argv) {
-    if (is_word(argc, argv, "--help") || is_word(argc, argv, "-h"))
-        return print(help_overview);
-    if (is_word(argc, argv, "--version")) {
-        printf("quern %s\n", QUERN_VERSION);
-        return 0;
-    }
+    fill_descriptors();
     AUTO_ARENA arena = arena_new(ARENA_MAX);
     struct cli c = {.arena = arena,
                     .data = CLI_DATA_DEFAULT,
+                    .json = asks_json(argc, argv),
                     .terminal = isatty(1),
                     .colour = wants_colour(1),
                     .colour_err = wants_colour(2)};
     struct parsed p;
     struct err e = {0};
-    if (cli_parse(argc - 1, argv + 1, arena, &p, &e) < 0)
-        return cli_fail(&c, &e);
-    if (p.help)
-        return print_command(p.command);
-    if (set_up(&c, &p, &e) < 0)
-        return cli_fail(&c, &e);
-    int status = handlers[p.command->id](&c, p.args);
-    client_destroy(&c.client);
-    if (out_flush())
-        return status;
-    cli_say("standard output cannot be written");
-    return status ? status : 1;
+    if (is_word(argc, argv, "--help") || is_word(argc, argv, "-h"))
+        return done(&c, print(help_overview));
+    if (is_word(argc, argv, "--version"))
+        return done(&c, print(version));
+    bool bad = cli_parse(argc - 1, argv + 1, arena, &p, &e) < 0;
+    c.command = p.command ? p.command->name : NULL;
+    if (bad || (!p.help && set_up(&c, &p, &e) < 0))
+        return done(&c, cli_fail(&c, &e));
+    return done(&c, p.help ? print_command(p.command) : handlers[p.command->id](&c, p.args));
 }

@@ -50,9 +50,9 @@ static void tell_text(const json_t *told) {
     }
 }
 
-static void tell(const struct cli *c, const json_t *told) {
+static void tell(struct cli *c, const json_t *told) {
     if (c->json)
-        out_json(told, c->terminal);
+        cli_json(c, told);
     else
         tell_text(told);
 }

@@ -5,14 +5,32 @@
 
 #include <inttypes.h>
 
-/* Answers are given as in the message table: an object for one thing, a list for several. */
+/* One of the errors has been told of as that of the command. */
+static void complain_about_more(const struct cli *c, const json_t *told, const struct err *first) {
+    bool seen = false;
+    for (size_t i = 0; i < json_array_size(told); i++) {
+        struct err found = {0};
+        cli_item_error(json_array_get(told, i), &found);
+        bool same = found.code == first->code && strcmp(found.text, first->text) == 0;
+        if (found.code && (seen || !same))
+            cli_complain(c, &found);
+        seen = seen || same;
+    }
+}
+
+/* Answers are given as in the message table: an object for one thing, a list of what became of each
+ * for several. One thing that was refused is the failure of the command. */
 static int finish(struct cli *c, json_t *told, bool many, const struct err *e, const char *said) {
     json_auto_t *owned = told;
-    if (c->json && json_array_size(told))
-        out_json(many ? owned : json_array_get(owned, 0), c->terminal);
+    if (c->json && json_array_size(told) && (many || !e->code))
+        cli_json(c, many ? owned : json_array_get(owned, 0));
     else if (!e->code && said)
         printf("%s\n", said);
-    return e->code ? cli_fail(c, e) : 0;
+    if (!e->code)
+        return 0;
+    int status = cli_fail(c, e);
+    complain_about_more(c, owned, e);
+    return status;
 }
 
 static uint64_t count_of(const json_t *told) {

@@ -42,7 +42,7 @@ int run_doctor(struct cli *c, const struct args_doctor *args) {
     for (size_t i = 0; i < sizeof looks / sizeof looks[0]; i++)
         looks[i](&d);
     if (c->json)
-        out_json(d.findings, c->terminal);
+        cli_json(c, d.findings);
     json_decref(d.findings);
     settings_destroy(&d.settings);
     return d.bad ? 1 : 0;

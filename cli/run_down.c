@@ -123,13 +123,13 @@ static void print_list(const json_t *answer, const char *key, const char *head) 
     }
 }
 
-static int tell_answer(const struct cli *c, const json_t *answer) {
+static int tell_answer(struct cli *c, const json_t *answer) {
     const json_t *errors = json_object_get(answer, "errors");
     size_t n = json_array_size(errors);
     for (size_t i = 0; i < n; i++)
         cli_say("%s", json_string_value(json_array_get(errors, i)));
     if (c->json) {
-        out_json(answer, c->terminal);
+        cli_json(c, answer);
     } else if (!n) {
         print_list(answer, "applied", "applied: ");
         print_list(answer, "restart", "needs a restart: ");

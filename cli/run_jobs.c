@@ -154,7 +154,7 @@ int run_job(struct cli *c, const struct args_job *args) {
         return cli_fail(c, &e);
     const json_t *job = json_array_get(jobs, 0);
     if (c->json)
-        out_json(job, c->terminal);
+        cli_json(c, job);
     else
         print_job(job);
     return 0;
@@ -192,7 +192,7 @@ int run_why(struct cli *c, const struct args_why *args) {
     if (cli_connect(c, &e) < 0 || cli_ask(c, VERB_get_why, &m, false, &reasons, &e) < 0)
         return cli_fail(c, &e);
     if (c->json)
-        out_json(reasons, c->terminal);
+        cli_json(c, reasons);
     else
         TABLE(columns, reasons, "nothing holds it back", c->colour);
     return 0;
@@ -282,7 +282,7 @@ int run_jobs(struct cli *c, const struct args_jobs *args) {
             return cli_fail(c, &e);
     } while (next && json_array_size(all) < limit);
     if (c->json) {
-        out_json(all, c->terminal);
+        cli_json(c, all);
         return 0;
     }
     TABLE(columns, all, "no jobs", c->colour);

@@ -23,6 +23,18 @@ static void put_rate(struct buf *out, const json_t *row) {
     buf_printf(out, "/%" PRIu64 "ms", per_ms);
 }
 
+/* What one tenant may run of the queue, who runs most, and how many run all they may. */
+static void put_quota(struct buf *out, const json_t *row) {
+    buf_printf(out, "%" PRIu64 " a tenant", out_field(row, "tenant_concurrency"));
+    if (!out_field(row, "tenants_running"))
+        return;
+    buf_printf(out, " (most: ");
+    out_clean(out, str_of(out_text(row, "tenant")));
+    buf_printf(out, " %" PRIu64 "; full: %" PRIu64 " of %" PRIu64 ")",
+               out_field(row, "tenant_running"), out_field(row, "tenants_full"),
+               out_field(row, "tenants_running"));
+}
+
 static void put_limits(struct buf *out, const json_t *row, const char *key) {
     (void)key;
     const char *comma = "";
@@ -37,6 +49,11 @@ static void put_limits(struct buf *out, const json_t *row, const char *key) {
     if (out_field(row, "rate_count")) {
         buf_printf(out, "%s", comma);
         put_rate(out, row);
+        comma = ", ";
+    }
+    if (out_field(row, "tenant_concurrency")) {
+        buf_printf(out, "%s", comma);
+        put_quota(out, row);
         comma = ", ";
     }
     if (out_flag(row, "at_run_time"))
@@ -106,7 +123,7 @@ static int ask_list(struct cli *c, enum verb verb, struct str name, json_t **row
     return cli_ask(c, verb, &m, false, rows, e);
 }
 
-static int unknown(const struct cli *c, enum err_code code, const char *what, struct str name) {
+static int unknown(struct cli *c, enum err_code code, const char *what, struct str name) {
     struct err e;
     err_set(&e, code, "%s '" STR_FMT "': not known", what, STR_ARG(name));
     return cli_fail(c, &e);
@@ -120,7 +137,7 @@ int run_queues(struct cli *c, const struct args_queues *args) {
     if (args->name.len && !json_array_size(rows))
         return unknown(c, ERR_UNKNOWN_QUEUE, "queue", args->name);
     if (c->json)
-        out_json(rows, c->terminal);
+        cli_json(c, rows);
     else
         TABLE(queue_columns, rows, "no queues", c->colour);
     return 0;
@@ -134,7 +151,7 @@ int run_pools(struct cli *c, const struct args_pools *args) {
     if (args->name.len && !json_array_size(rows))
         return unknown(c, ERR_UNKNOWN_POOL, "pool", args->name);
     if (c->json)
-        out_json(rows, c->terminal);
+        cli_json(c, rows);
     else
         TABLE(pool_columns, rows, "no pools", c->colour);
     return 0;
@@ -145,8 +162,15 @@ int run_workers(struct cli *c, const struct args_workers *args) {
     json_auto_t *rows = NULL;
     if (ask_list(c, VERB_list_workers, args->pool, &rows, &e) < 0)
         return cli_fail(c, &e);
+    if (args->pool.len && !json_array_size(rows)) {
+        json_auto_t *pools = NULL;
+        if (ask_list(c, VERB_list_pools, args->pool, &pools, &e) < 0)
+            return cli_fail(c, &e);
+        if (!json_array_size(pools))
+            return unknown(c, ERR_UNKNOWN_POOL, "pool", args->pool);
+    }
     if (c->json)
-        out_json(rows, c->terminal);
+        cli_json(c, rows);
     else
         TABLE(worker_columns, rows, "no workers", c->colour);
     return 0;
@@ -253,7 +277,7 @@ int run_status(struct cli *c, const struct args_status *args) {
         if (ask_part(c, &parts[i], all, &e) < 0)
             return cli_fail(c, &e);
     if (c->json)
-        out_json(all, c->terminal);
+        cli_json(c, all);
     else
         print_all(c, all);
     return 0;

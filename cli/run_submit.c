@@ -19,8 +19,9 @@ struct submitting {
     size_t n;
     struct client_item items[CHUNK_JOBS];
     struct client_submitted out[CHUNK_JOBS];
-    uint64_t line, told; /* of the batch; jobs printed so far */
-    bool prints_ids;     /* else their ends */
+    struct lines lines; /* of the batch */
+    uint64_t told;      /* jobs printed so far */
+    bool prints_ids;    /* else their ends */
     struct waits waits;
     struct follow follow; /* with --stream */
     struct err first;     /* what the exit status says */
@@ -78,15 +79,15 @@ static void tell_json(struct submitting *s, const struct client_submitted *o) {
         MSG_SET(&m, submitted, id, o->id);
     if (o->duplicate)
         MSG_SET(&m, submitted, duplicate, true);
-    if (o->err.code)
-        MSG_SET(&m, submitted, text, str_of(o->err.text));
     struct err e;
     json_auto_t *json = json_bridge_of_message(msg_def(MSG_submitted), &m, &e);
+    if (o->err.code)
+        json_object_set_new(json, "text", cli_json_text(str_of(o->err.text)));
     if (is_many(s->args)) {
         printf("%s", s->told ? "," : "");
         json_dumpf(json, stdout, JSON_COMPACT);
     } else if (!o->err.code) {
-        out_json(json, s->c->terminal);
+        cli_json(s->c, json);
     }
 }
 
@@ -103,7 +104,7 @@ static void tell(struct submitting *s, size_t i) {
     else if (o->err.code && o->err.code != s->first.code)
         cli_complain(s->c, &o->err);
     if (!s->prints_ids)
-        waits_add(&s->waits, o->err.code ? 0 : o->id);
+        waits_add(&s->waits, o->err.code ? 0 : o->id, o->err.code);
 }
 
 static int send_chunk(struct submitting *s) {
@@ -161,32 +162,45 @@ static int submit_lines(struct submitting *s, struct lines *l, struct err *e) {
     return rc == 0 ? 0 : -1;
 }
 
+/* A list of what became of each: so far as there is anything that was tried. */
+static bool prints_list(const struct submitting *s) {
+    return s->c->json && is_many(s->args) && s->prints_ids;
+}
+
+static void begin_list(struct submitting *s) {
+    s->c->told = prints_list(s);
+    if (prints_list(s))
+        putchar('[');
+}
+
 static int submit_batch(struct submitting *s, struct err *e) {
-    struct lines l;
-    int rc = lines_open(&l, s->args->batch.at, e);
+    begin_list(s);
+    int rc = submit_lines(s, &s->lines, e);
     if (rc == 0)
-        rc = submit_lines(s, &l, e);
-    lines_close(&l);
-    if (rc < 0) /* the jobs of the lines before it are accepted */
-        err_add(e, "%s", s->args->batch.at);
+        return 0;
+    /* The jobs of the lines before it are accepted. */
+    err_add(e, "submit --batch: %s", s->args->batch.at);
+    if (prints_list(s))
+        tell_json(s, &(struct client_submitted){.err = *e});
     return rc;
 }
 
 static int submit_all(struct submitting *s, struct err *e) {
-    bool list = s->c->json && is_many(s->args) && s->prints_ids;
     AUTO_BUF payload = BUF(INPUT_JSON_MAX);
     if (ARG_HAS(s->args, submit, payload) && input_payload(s->args->payload, &payload, e) < 0)
         return -1;
+    if (ARG_HAS(s->args, submit, batch) && lines_open(&s->lines, s->args->batch.at, e) < 0)
+        return err_add(e, "submit --batch");
     if (s->args->stream ? follow_open(&s->follow, s->c, e) < 0 : cli_connect(s->c, e) < 0)
         return -1;
-    if (list)
-        putchar('[');
     int rc = 0;
-    if (ARG_HAS(s->args, submit, batch))
+    if (ARG_HAS(s->args, submit, batch)) {
         rc = submit_batch(s, e);
-    else
+    } else {
+        begin_list(s);
         submit_count(s, buf_str(&payload));
-    if (list)
+    }
+    if (prints_list(s) && s->c->told)
         printf("]\n");
     return rc;
 }
@@ -203,6 +217,7 @@ int run_submit(struct cli *c, const struct args_submit *args) {
     s->c = c;
     s->args = args;
     s->prints_ids = !args->wait && !args->stream;
+    s->lines = LINES;
     s->payloads = BUF(CHUNK_BYTES + BODY_MAX_LEN + 1);
     waits_init(&s->waits, c, is_many(args));
     struct err e = {0};
@@ -220,6 +235,7 @@ int run_submit(struct cli *c, const struct args_submit *args) {
     if (s->follow.c)
         follow_done(&s->follow);
     waits_done(&s->waits);
+    lines_close(&s->lines);
     buf_destroy(&s->payloads);
     mem_free(s);
     return status;

@@ -116,9 +116,15 @@ static int bounds(const struct cli_row *row, uint64_t v, struct err *e) {
 }
 
 static int to_count(const struct cli_row *row, struct str s, uint64_t *v, struct err *e) {
-    if (!str_to_u64(s, UINT64_MAX, v))
-        return err_set(e, ERR_USAGE, "'" STR_FMT "' is no whole number", STR_ARG(s));
-    return bounds(row, *v, e);
+    if (str_to_u64(s, UINT64_MAX, v))
+        return bounds(row, *v, e);
+    bool digits = s.len > 0;
+    for (size_t i = 0; i < s.len; i++)
+        digits = digits && s.at[i] >= '0' && s.at[i] <= '9';
+    if (digits)
+        return err_set(e, ERR_USAGE, STR_FMT ", at most %llu", STR_ARG(s),
+                       (unsigned long long)row->max);
+    return err_set(e, ERR_USAGE, "'" STR_FMT "' is no whole number", STR_ARG(s));
 }
 
 static int to_duration(const struct cli_row *row, struct str s, uint64_t *v, struct err *e) {
@@ -192,7 +198,9 @@ static int to_state(struct str s, uint64_t *v, struct err *e) {
 static int to_id(struct str s, uint64_t *v, struct err *e) {
     if (id_parse(s, v))
         return 0;
-    return err_set(e, ERR_USAGE, "'" STR_FMT "' is no id; ids have 13 characters", STR_ARG(s));
+    return err_set(e, ERR_USAGE,
+                   "'" STR_FMT "' is no id; an id has 13 digits and letters, such as 0000c00000007",
+                   STR_ARG(s));
 }
 
 static int to_name(const struct cli_row *row, struct str s, struct str *v, struct err *e) {

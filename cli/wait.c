@@ -15,11 +15,13 @@ void waits_init(struct waits *w, struct cli *c, bool many) {
     *w = (struct waits){.c = c, .many = many};
 }
 
-void waits_add(struct waits *w, uint64_t id) {
+void waits_add(struct waits *w, uint64_t id, enum err_code refused) {
     if (w->n == w->size) {
         w->size = w->size ? w->size * 2 : 64;
         w->ids = mem_grow(w->ids, w->size, sizeof *w->ids);
+        w->refused = mem_grow(w->refused, w->size, sizeof *w->refused);
     }
+    w->refused[w->n] = refused;
     w->ids[w->n++] = id;
 }
 
@@ -28,6 +30,7 @@ void waits_done(struct waits *w) {
         client_finished_done(&w->window[i]);
     mem_free(w->window);
     mem_free(w->ids);
+    mem_free(w->refused);
 }
 
 /* ---- what is printed ------------------------------------------------------------------------ */
@@ -62,16 +65,29 @@ static void print_result(struct waits *w, const struct client_finished *f) {
     }
     json_auto_t *json = bare ? result_of(f, &e) : finished_json(f, &e);
     if (!json) {
-        cli_complain(w->c, &e);
-        w->status = 1;
-        return;
+        w->status = cli_fail(w->c, &e);
+        if (!w->many)
+            return;
+        json = json_null(); /* its place in the list stays */
     }
     if (w->many) {
-        json_dumpf(json, stdout, JSON_COMPACT);
+        json_dumpf(json, stdout, JSON_ENCODE_ANY | JSON_COMPACT);
         printf("%s", w->c->json ? (w->printed + 1 < w->n ? "," : "") : "\n");
     } else {
-        out_json(json, w->c->terminal);
+        cli_json(w->c, json);
     }
+}
+
+/* The place of a job that was not accepted. */
+static void print_refused(const struct waits *w, enum err_code code) {
+    if (!w->c->json) {
+        printf("null\n");
+        return;
+    }
+    json_auto_t *json =
+        json_pack("{s:s, s:s}", "error", err_code_name(code), "text", err_code_text(code));
+    json_dumpf(json, stdout, JSON_COMPACT);
+    printf("%s", w->printed + 1 < w->n ? "," : "");
 }
 
 static void print_end(struct waits *w, const struct client_finished *f) {
@@ -124,7 +140,7 @@ static void print_ready(struct waits *w) {
         if (slot->id)
             print_end(w, slot);
         else if (w->many)
-            printf("%s", !w->c->json ? "null\n" : w->printed + 1 < w->n ? "null," : "null");
+            print_refused(w, w->refused[w->printed]);
         client_finished_done(slot);
         w->printed++;
     }
@@ -169,8 +185,10 @@ int waits_run(struct waits *w) {
     w->window = mem_zalloc(WINDOW * sizeof *w->window);
     w->c->watching = w;
     w->c->on_finished = on_finished;
-    if (w->many && w->c->json)
+    if (w->many && w->c->json) {
+        w->c->told = true;
         putchar('[');
+    }
     for (;;) {
         watch_more(w);
         while (client_poll(w->c->client, MONO_PAST))

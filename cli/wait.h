@@ -10,7 +10,8 @@
 struct waits {
     struct cli *c;
     bool many;
-    uint64_t *ids; /* 0: it was not accepted */
+    uint64_t *ids;          /* 0: it was not accepted */
+    enum err_code *refused; /* why not */
     size_t n, size;
     struct client_finished *window; /* of the next ones to be printed */
     size_t printed, watched;
@@ -31,7 +32,8 @@ void interrupts_obey(struct interrupts *s, struct cli *c);
 json_t *finished_json(const struct client_finished *f, struct err *e);
 
 void waits_init(struct waits *w, struct cli *c, bool many);
-void waits_add(struct waits *w, uint64_t id);
+/* A job that was accepted; or 0, and why it was not. */
+void waits_add(struct waits *w, uint64_t id, enum err_code refused);
 /* The exit status: 0 if all ended well. */
 int waits_run(struct waits *w);
 void waits_done(struct waits *w);

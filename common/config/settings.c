@@ -104,7 +104,7 @@ static int read_file(const char *path, struct buf *text, struct err_list *errors
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     int rc = fd < 0 ? -1 : read_all(fd, text);
     if (rc < 0) {
-        err_errno(&e, "%s: cannot be read", shown_path(path));
+        err_set(&e, ERR_BAD_CONFIG, "%s: cannot be read: %s", shown_path(path), strerror(errno));
         err_list_put(errors, &e);
     }
     if (fd >= 0)

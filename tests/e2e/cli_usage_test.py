@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """What `quern` says about itself, and about being called wrongly. Nothing has to run for that."""
 
+import json
 import os
 import pathlib
 import re
@@ -77,11 +78,28 @@ class Completion(unittest.TestCase):
 
 class Wrong(unittest.TestCase):
     def wrong(self, *words, **env):
+        """What is said on standard error; with --json the same on standard output too."""
         done = quern(*words, **env)
-        self.assertEqual((done.returncode, done.stdout), (2, ""), words)
         self.assertTrue(done.stderr.startswith("quern: "), done.stderr)
         self.assertEqual(done.stderr.count("\n"), 1)
+        if words and "--json" not in words and "--" not in words:
+            told = quern(*words, "--json", **env)
+            self.assertEqual(told.returncode, 2, words)
+            self.check_json(told, words[0])
+        if "--json" in words:
+            self.check_json(done, words[0])
+        else:
+            self.assertEqual((done.returncode, done.stdout), (2, ""), words)
         return done.stderr
+
+    def check_json(self, done, command):
+        self.assertEqual(done.returncode, 2)
+        error = json.loads(done.stdout)["error"]
+        self.assertEqual(sorted(error), ["class", "code", "context", "text"])
+        self.assertEqual(error["class"], "perm")
+        self.assertEqual(error["context"]["status"], 2)
+        if command in COMMANDS:
+            self.assertEqual(error["context"]["command"], command)
 
     def test_named_with_what_was_meant(self):
         for words, says in {
@@ -131,10 +149,37 @@ class Wrong(unittest.TestCase):
             ("bench", "submits"): "did you mean 'submit'?",
             ("status", "--data", "a", "--broker", "tcp://h:1"): "not both",
             ("status", "--broker", "http://h"): "must be tcp://HOST:PORT",
-            ("help", "sumbit"): "did you mean 'submit'?",
+            ("status", "--broker", "tcp://h"): "must be tcp://HOST:PORT",
+            ("status", "--broker", "nowhere"): "write tcp://HOST:PORT, ipc://PATH, or the path",
+            ("submit", "echo", "--broker", "localhost:7000"): "is no address and no path",
+            ("doctor", "--broker", "/dev/null"): "neither a folder nor a socket",
+            ("submit", "echo", "--payload", "@"): "a file's name is missing behind @",
+            ("submit", "echo", "--payload", "@/nowhere"):
+                "submit --payload: cannot open '/nowhere': No such file or directory",
+            ("submit", "echo", "--payload", "@/"): "submit --payload: '/' is a folder",
+            ("submit", "echo", "--payload", "@/dev/zero"): "more than 8388608 bytes",
+            ("submit", "echo", "--batch", "/nowhere"):
+                "submit --batch: cannot open '/nowhere': No such file or directory",
+            ("submit", "echo", "--batch", "/"): "submit --batch: '/' is a folder",
+            ("submit", "echo", "--priority", "-1"): "'-1' is no whole number",
+            ("jobs", "--limit", "9" * 30): f"{'9' * 30}, at most 1000000",
+            ("jobs", "--queue", ""): "'' is no name",
+            ("cancel", ""): "'' is no id; an id has 13 digits and letters",
+            ("help", "sumbit"): "did you mean",
         }.items():
             with self.subTest(words):
                 self.assertIn(says, self.wrong(*words))
+
+    def test_settings_that_cannot_be_read(self):
+        with tempfile.TemporaryDirectory() as folder:
+            self.assertIn("/nowhere: cannot be read", quern(
+                "up", "--data", folder, "--config", "/nowhere").stderr)
+            self.assertEqual(quern("up", "--data", folder, "--config", "/nowhere").returncode, 2)
+
+    def test_words_that_are_no_text(self):
+        """Whatever an argument holds, --json prints JSON."""
+        said = quern("job", b"\xff\xfe", "--json")
+        self.assertIn("is no id", json.loads(said.stdout)["error"]["text"])
 
     def test_nothing_of_the_terminal_is_taken_over(self):
         self.assertNotIn("\033", self.wrong("submit", "\033[31mred"))
@@ -154,6 +199,16 @@ class Wrong(unittest.TestCase):
                                   check=False, text=True)
         self.assertEqual(done.returncode, 1)
         self.assertIn("standard output", done.stderr)
+
+    def test_descriptors_that_are_closed(self):
+        """Nothing that is opened later takes the place of standard output or input."""
+        for words, says in (("help >&-", "standard output"),
+                            ("submit echo --payload - <&-", "standard input: cannot be read")):
+            done = subprocess.run(["bash", "-c", f"exec {BIN / 'quern'} {words}"], check=False,
+                                  stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+                                  env=quern_tree.environment())
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(says, done.stderr)
 
 
 if __name__ == "__main__":

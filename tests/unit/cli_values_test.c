@@ -67,7 +67,8 @@ static void test_lists_of_ids(void **state) {
     assert_int_equal(a->ids.at[0] - a->ids.at[1], 6);
     assert_int_equal(parse(arena, &p, &e, 2, "cancel", "7"), -1);
     assert_int_equal(e.code, ERR_USAGE);
-    assert_string_equal(e.text, "cancel ID: '7' is no id; ids have 13 characters");
+    assert_string_equal(e.text, "cancel ID: '7' is no id; an id has 13 digits and letters, such as "
+                                "0000c00000007");
 }
 
 static void test_every_command_can_be_named(void **state) {

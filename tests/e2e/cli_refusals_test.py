@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+"""What a command says that is refused: each one with and without --json, and to whom it is said."""
+
+import json
+import signal
+import subprocess
+import unittest
+
+import quern_tree
+from quern_tree import BIN, DEADLINE_S, TreeTest
+
+GONE, GONE_TOO = "0000c00000007", "0000c00000008"
+
+# The words of a command; its exit status; the error's code.
+REFUSED = [
+    (("status", "--broker", "tcp://127.0.0.1:1"), 3, "UNREACHABLE_BROKER"),
+    (("doctor", "--broker", "tcp://no port"), 2, "USAGE"),
+    (("reload", "--data", "/nowhere"), 3, "UNREACHABLE_BROKER"),
+    (("submit", "nokind"), 2, "UNKNOWN_KIND"),
+    (("submit", "nokind", "--wait"), 2, "UNKNOWN_KIND"),
+    (("submit", "nokind", "--stream"), 2, "UNKNOWN_KIND"),
+    (("submit", "echo", "--payload", "[]"), 2, "BAD_VALUE"),
+    (("submit", "echo", "--payload", "@/nowhere"), 2, "USAGE"),
+    (("submit", "echo", "--batch", "/nowhere"), 2, "USAGE"),
+    (("submit", "echo", "--batch", "/"), 2, "USAGE"),
+    (("job", GONE), 4, "NOT_FOUND"),
+    (("job", GONE, "--payload"), 4, "NOT_FOUND"),
+    (("job", GONE, "--stream"), 4, "NOT_FOUND"),
+    (("why", GONE), 4, "NOT_FOUND"),
+    (("jobs", "--before", "17"), 2, "USAGE"),
+    (("cancel", "17"), 2, "USAGE"),
+    (("retry", GONE), 4, "NOT_FOUND"),
+    (("retry", "--dead", "--queue", "nothing"), 4, "UNKNOWN_QUEUE"),
+    (("queues", "nothing"), 4, "UNKNOWN_QUEUE"),
+    (("pause", "nothing"), 4, "UNKNOWN_QUEUE"),
+    (("resume", "nothing"), 4, "UNKNOWN_QUEUE"),
+    (("purge", "nothing"), 4, "UNKNOWN_QUEUE"),
+    (("limit", "queue", "nothing"), 2, "USAGE"),
+    (("workers", "nothing"), 4, "UNKNOWN_POOL"),
+    (("pools", "nothing"), 4, "UNKNOWN_POOL"),
+    (("scale", "nothing"), 2, "USAGE"),
+    (("drain", "nothing"), 4, "UNKNOWN_POOL"),
+    (("bench", "submit", "--kind", "nokind"), 2, "UNKNOWN_KIND"),
+    (("bench", "roundtrip", "--kind", "nokind"), 2, "UNKNOWN_KIND"),
+]
+
+# Commands that say of each thing what became of it: the status, the codes.
+OF_EACH = [
+    (("cancel", GONE), 4, ["NOT_FOUND"]),
+    (("cancel", GONE, GONE_TOO), 4, ["NOT_FOUND", "NOT_FOUND"]),
+    (("scale", "nothing=1", "default=99", "default=1"), 4, ["UNKNOWN_POOL", "BAD_VALUE", "OK"]),
+    (("submit", "nokind", "--count", "2"), 2, ["UNKNOWN_KIND", "UNKNOWN_KIND"]),
+]
+
+
+class Refused(TreeTest):
+    def both(self, words, status):
+        """What is said on standard output with --json, and on standard error."""
+        text, told = self.quern.run(*words), self.quern.run(*words, "--json")
+        self.assertEqual((text.returncode, told.returncode), (status, status), text.stderr)
+        self.assertEqual(told.stderr, text.stderr)
+        self.assertTrue(text.stderr.startswith("quern: "), text.stderr)
+        self.assertEqual(told.stdout.count("\n"), 1)
+        return json.loads(told.stdout), text
+
+    def test_one_document(self):
+        for words, status, code in REFUSED:
+            with self.subTest(words):
+                told, text = self.both(words, status)
+                self.assertEqual(list(told), ["error"])
+                error = told["error"]
+                self.assertEqual(error["code"], code)
+                self.assertIn(error["class"], ("temp", "perm"))
+                self.assertIn(error["text"], text.stderr)
+                self.assertEqual(error["context"].pop("command"), words[0])
+                self.assertEqual(error["context"].pop("status"), status)
+                self.assertIn(error["context"].pop("hint", ""), text.stderr)
+                self.assertEqual(error["context"], {})
+                self.assertEqual(text.stdout, "")
+
+    def test_every_command_is_tried(self):
+        listed = self.quern("help", "--markdown").split("### quern ")[1:]
+        with_json = {part.split()[0] for part in listed if "`--json`" in part}
+        self.assertEqual({words[0] for words, _, _ in REFUSED}, with_json)
+
+    def test_what_became_of_each(self):
+        for words, status, codes in OF_EACH:
+            with self.subTest(words):
+                rows, text = self.both(words, status)
+                self.assertEqual([row["code"] for row in rows], codes)
+                said = [row["text"] for row in rows if row["code"] != "OK"]
+                for one in said:
+                    self.assertIn(one, text.stderr)
+                places = [text.stderr.index(one) for one in said]
+                self.assertEqual(places, sorted(places))
+
+    def test_a_batch_tells_of_its_bad_line(self):
+        path = self.quern.path / "batch"
+        path.write_text('{"n":1}\n[2]\n{"n":3}\n')
+        rows, _ = self.both(("submit", "echo", "--batch", str(path)), 2)
+        self.assertEqual([row["code"] for row in rows], ["OK", "BAD_VALUE"])
+        self.assertIn("line 2", rows[1]["text"])
+
+    def test_ends_of_those_that_were_refused(self):
+        rows, _ = self.both(("submit", "nokind", "--count", "2", "--wait"), 2)
+        self.assertEqual([row["error"] for row in rows], ["UNKNOWN_KIND"] * 2)
+
+    def test_a_job_that_failed_is_no_failure_to_tell_of_it(self):
+        words = ("submit", "fail", "--payload", '{"class":"perm"}')
+        told = self.quern.json(*words, "--wait", status=1)
+        self.assertEqual((told["state"], told["error"]), ("dead", "JOB_REJECTED"))
+        told = self.quern.json(*words, "--stream", status=1)
+        self.assertEqual((told["event"], told["error"]), ("finished", "JOB_REJECTED"))
+
+
+class Reading(TreeTest):
+    """Who reads may go before all is said."""
+
+    def head(self, *words):
+        reader = subprocess.Popen([BIN / "quern", *words], stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+                                  env=quern_tree.environment(QUERN_DATA=str(self.quern.data)))
+        line = reader.stdout.readline()
+        reader.stdout.close()
+        _, said = reader.communicate(timeout=DEADLINE_S)
+        return line, reader.returncode, said
+
+    def test_a_pipe_that_is_closed(self):
+        self.quern("submit", "nobody", "--queue", "long", "--count", 3000)
+        line, status, said = self.head("jobs", "--limit", "3000", "--queue", "long")
+        self.assertTrue(line.startswith(b"ID "))
+        self.assertEqual((status, said), (-signal.SIGPIPE, b""))
+        self.assertEqual(self.head("help", "--markdown")[2], b"")
+        self.assertEqual(len(self.quern.json("jobs", "--limit", 5000, "--queue", "long")), 3000)
+        self.quern("purge", "long")
+
+    def test_paths_of_the_broker(self):
+        socket = self.quern.data / "run/operator.sock"
+        for broker in (self.quern.data, socket, f"ipc://{socket}"):
+            self.assertEqual(self.quern.json("status", "--broker", broker)["broker"]["queues"],
+                             self.quern.json("status")["broker"]["queues"])
+        self.assertIn("is for clients only", self.quern.fails(
+            2, "workers", "--broker", self.quern.data / "run/client.sock"))
+
+
+class Quota(TreeTest):
+    CONFIG = quern_tree.CONFIG.replace("kinds:", "queues:\n  shared: {tenant_concurrency: 2}\n"
+                                       "kinds:")
+
+    def test_what_of_it_is_used(self):
+        row = self.quern.json("queues", "shared")[0]
+        self.assertEqual((row["tenant_concurrency"], row["tenants_running"], row["tenants_full"]),
+                         (2, 0, 0))
+        self.assertNotIn("tenant", row)
+        self.assertTrue(self.quern("queues", "shared").endswith("  2 a tenant"))
+        jobs = [self.quern.submit("sleep", {"ms": 600000}, "--queue", "shared", "--tenant", tenant)
+                for tenant in ("a", "b", "b", "b")]
+        for job in jobs[:3]:
+            self.quern.wait_state(job, "running")
+        self.quern.wait_reason(jobs[3], "queue_tenant_concurrency")
+        row = self.quern.json("queues", "shared")[0]
+        self.assertEqual((row["tenants_running"], row["tenants_full"]), (2, 1))
+        self.assertEqual((row["tenant"], row["tenant_running"]), ("b", 2))
+        self.assertIn("2 a tenant (most: b 2; full: 1 of 2)", self.quern("queues", "shared"))
+        self.quern("cancel", *jobs)
+
+
+if __name__ == "__main__":
+    quern_tree.main()
