@@ -2,6 +2,7 @@
 
 #include "common/base/check.h"
 #include "common/base/mem.h"
+#include "common/wire/socket.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -28,35 +29,28 @@ static int zmq_failed(struct err *e, const char *what, const char *name) {
     return err_set(e, ERR_IO, "%s %s: %s", what, name, zmq_strerror(zmq_errno()));
 }
 
-static void set_int(void *socket, int option, int value) {
-    int rc = zmq_setsockopt(socket, option, &value, sizeof value);
-    ASSERT(rc == 0);
-}
-
 static int bind_role(struct peers *p, enum role role, const struct peers_options *o,
                      struct err *e) {
     void *s = p->sockets[role] = zmq_socket(p->context, ZMQ_ROUTER);
     if (!s)
         return zmq_failed(e, "cannot make the socket for", names[role]);
-    int64_t bytes_max = (int64_t)o->bytes_max;
-    int rc = zmq_setsockopt(s, ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max);
-    ASSERT(rc == 0);
-    set_int(s, ZMQ_ROUTER_MANDATORY, 1);
-    set_int(s, ZMQ_SNDHWM, PEERS_QUEUE_MAX);
-    set_int(s, ZMQ_RCVHWM, PEERS_READ_MAX);
-    set_int(s, ZMQ_LINGER, o->linger_ms);
-    set_int(s, ZMQ_BACKLOG, 1024);
+    socket_set_frame_max(s, (int64_t)o->bytes_max);
+    socket_set(s, ZMQ_ROUTER_MANDATORY, 1);
+    socket_set(s, ZMQ_SNDHWM, PEERS_QUEUE_MAX);
+    socket_set(s, ZMQ_RCVHWM, PEERS_READ_MAX);
+    socket_set(s, ZMQ_LINGER, o->linger_ms);
+    socket_set(s, ZMQ_BACKLOG, 1024);
     char endpoint[64];
     snprintf(endpoint, sizeof endpoint, "ipc://%s.sock", names[role]);
     if (zmq_bind(s, endpoint) < 0)
         return zmq_failed(e, "cannot listen on", endpoint);
     if (!o->tcp[role])
         return 0;
-    set_int(s, ZMQ_IPV6, strchr(o->tcp[role], '[') != NULL);
+    socket_set(s, ZMQ_IPV6, strchr(o->tcp[role], '[') != NULL);
     if (zmq_bind(s, o->tcp[role]) < 0)
         return zmq_failed(e, "cannot listen on", o->tcp[role]);
     size_t size = sizeof p->tcp[role];
-    rc = zmq_getsockopt(s, ZMQ_LAST_ENDPOINT, p->tcp[role], &size);
+    int rc = zmq_getsockopt(s, ZMQ_LAST_ENDPOINT, p->tcp[role], &size);
     ASSERT(rc == 0);
     return 0;
 }

@@ -5,6 +5,7 @@
 #include "common/base/ring.h"
 #include "common/os/clock.h"
 #include "common/os/wake.h"
+#include "common/wire/socket.h"
 #include "common/wire/spin.h"
 
 #include <pthread.h>
@@ -198,11 +199,6 @@ static void *run(void *ctx) {
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
-static void set_int(void *socket, int option, int value) {
-    int rc = zmq_setsockopt(socket, option, &value, sizeof value);
-    ASSERT(rc == 0);
-}
-
 static int failed(struct err *e, const char *what, const char *name) {
     return err_set(e, ERR_IO, "%s %s: %s", what, name, zmq_strerror(zmq_errno()));
 }
@@ -219,14 +215,14 @@ static uint16_t port_of(void *socket) {
 static int bind_one(void *socket, const char *name, const char *tcp, uint16_t *port,
                     struct err *e) {
     char endpoint[64];
-    set_int(socket, ZMQ_LINGER, 0);
-    set_int(socket, ZMQ_BACKLOG, 1024);
+    socket_set(socket, ZMQ_LINGER, 0);
+    socket_set(socket, ZMQ_BACKLOG, 1024);
     snprintf(endpoint, sizeof endpoint, "ipc://%s", name);
     if (zmq_bind(socket, endpoint) < 0)
         return failed(e, "cannot listen on", endpoint);
     if (!tcp)
         return 0;
-    set_int(socket, ZMQ_IPV6, strchr(tcp, '[') != NULL);
+    socket_set(socket, ZMQ_IPV6, strchr(tcp, '[') != NULL);
     if (zmq_bind(socket, tcp) < 0)
         return failed(e, "cannot listen on", tcp);
     *port = port_of(socket);
@@ -239,18 +235,15 @@ static int open_sockets(struct relay_thread *t, const struct relay_thread_option
     t->out = zmq_socket(o->context, ZMQ_XPUB);
     if (!t->in || !t->out)
         return failed(e, "cannot make the sockets of", "streams");
-    int64_t bytes_max = STREAM_RUN_BYTES + STREAM_FRAME_MAX;
-    int rc = zmq_setsockopt(t->in, ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max);
-    ASSERT(rc == 0);
-    bytes_max = 1024; /* subscriptions, and the greeting of the sockets, which it counts for too */
-    rc = zmq_setsockopt(t->out, ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max);
-    ASSERT(rc == 0);
-    set_int(t->in, ZMQ_RCVHWM, READ_MAX);
-    set_int(t->out, ZMQ_SNDHWM, QUEUE_MAX);
+    socket_set_frame_max(t->in, STREAM_RUN_BYTES + STREAM_FRAME_MAX);
+    /* Subscriptions, and the greeting of the sockets, which it counts for too. */
+    socket_set_frame_max(t->out, 1024);
+    socket_set(t->in, ZMQ_RCVHWM, READ_MAX);
+    socket_set(t->out, ZMQ_SNDHWM, QUEUE_MAX);
     if (bind_one(t->in, RELAY_WORKER_SOCKET, o->tcp_worker, &t->worker_port, e) < 0 ||
         bind_one(t->out, RELAY_READER_SOCKET, o->tcp_reader, &t->reader_port, e) < 0)
         return -1;
-    rc = zmq_send(t->in, "\x01", 1, 0); /* everything */
+    int rc = zmq_send(t->in, "\x01", 1, 0); /* everything */
     ASSERT(rc == 1);
     return 0;
 }

@@ -3,6 +3,7 @@
 #include "common/base/check.h"
 #include "common/base/mem.h"
 #include "common/wire/link_core.h"
+#include "common/wire/socket.h"
 #include "common/wire/spin.h"
 
 #include <errno.h>
@@ -44,19 +45,6 @@ struct link {
 };
 
 /* ---- the socket ----------------------------------------------------------------------------- */
-static void set_int(void *socket, int option, int value) {
-    int rc = zmq_setsockopt(socket, option, &value, sizeof value);
-    ASSERT(rc == 0);
-}
-
-static int fd_of(void *socket) {
-    int fd = -1;
-    size_t len = sizeof fd;
-    int rc = zmq_getsockopt(socket, ZMQ_FD, &fd, &len);
-    ASSERT(rc == 0);
-    return fd;
-}
-
 /* A path over the kernel's bound is reached through a handle of its folder. */
 static int reachable(const char *endpoint, int *handle, char out[LINK_ENDPOINT_MAX]) {
     const char *path = endpoint + strlen("ipc://");
@@ -87,11 +75,11 @@ static int watch_socket(struct link *l, struct err *e) {
     l->watch = zmq_socket(l->context, ZMQ_PAIR);
     if (!l->watch)
         return err_set(e, ERR_IO, "a socket: %s", zmq_strerror(errno));
-    set_int(l->watch, ZMQ_RCVHWM, 0); /* whoever tells the event would wait for room */
+    socket_set(l->watch, ZMQ_RCVHWM, 0); /* whoever tells the event would wait for room */
     if (zmq_socket_monitor(l->socket, name, ZMQ_EVENT_DISCONNECTED) < 0 ||
         zmq_connect(l->watch, name) < 0)
         return err_set(e, ERR_IO, "the monitor of a socket: %s", zmq_strerror(errno));
-    l->watch_fd = fd_of(l->watch);
+    l->watch_fd = socket_fd(l->watch);
     return 0;
 }
 
@@ -118,8 +106,8 @@ static void close_socket(struct link *l, int linger_ms) {
     if (l->watch)
         epoll_ctl(l->epoll, EPOLL_CTL_DEL, l->watch_fd, NULL);
     unwatch_socket(l);
-    epoll_ctl(l->epoll, EPOLL_CTL_DEL, fd_of(l->socket), NULL);
-    set_int(l->socket, ZMQ_LINGER, linger_ms);
+    epoll_ctl(l->epoll, EPOLL_CTL_DEL, socket_fd(l->socket), NULL);
+    socket_set(l->socket, ZMQ_LINGER, linger_ms);
     zmq_close(l->socket);
     l->socket = NULL;
 }
@@ -138,12 +126,11 @@ static int open_socket(struct link *l, struct err *e) {
     l->socket = zmq_socket(l->context, ZMQ_DEALER);
     if (!l->socket)
         return err_set(e, ERR_IO, "a socket: %s", zmq_strerror(errno));
-    set_int(l->socket, ZMQ_SNDHWM, LINK_QUEUE_MAX);
-    set_int(l->socket, ZMQ_LINGER, 0);
-    set_int(l->socket, ZMQ_RECONNECT_IVL, CONNECT_MS);
-    set_int(l->socket, ZMQ_IPV6, 1);
-    int64_t frame_max = FRAME_BYTES_MAX;
-    zmq_setsockopt(l->socket, ZMQ_MAXMSGSIZE, &frame_max, sizeof frame_max);
+    socket_set(l->socket, ZMQ_SNDHWM, LINK_QUEUE_MAX);
+    socket_set(l->socket, ZMQ_LINGER, 0);
+    socket_set(l->socket, ZMQ_RECONNECT_IVL, CONNECT_MS);
+    socket_set(l->socket, ZMQ_IPV6, 1);
+    socket_set_frame_max(l->socket, FRAME_BYTES_MAX);
     int rc = watch_socket(l, e);
     if (rc == 0 && zmq_connect(l->socket, where) < 0)
         rc = err_set(e, ERR_USAGE, "%s: %s", l->endpoint, zmq_strerror(errno));
@@ -153,7 +140,7 @@ static int open_socket(struct link *l, struct err *e) {
         l->socket = NULL;
         return -1;
     }
-    listen_to(l, fd_of(l->socket));
+    listen_to(l, socket_fd(l->socket));
     listen_to(l, l->watch_fd);
     return 0;
 }

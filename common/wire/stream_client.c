@@ -3,6 +3,7 @@
 #include "common/base/check.h"
 #include "common/base/mem.h"
 #include "common/wire/client_int.h"
+#include "common/wire/socket.h"
 #include "common/wire/stream_table.h"
 
 #include <errno.h>
@@ -42,23 +43,10 @@ static struct mono now_of(const struct stream_client *s) {
 }
 
 /* ---- the socket ----------------------------------------------------------------------------- */
-static void set_int(void *socket, int option, int value) {
-    int rc = zmq_setsockopt(socket, option, &value, sizeof value);
-    ASSERT(rc == 0);
-}
-
-static int fd_of(void *socket) {
-    int fd = -1;
-    size_t len = sizeof fd;
-    int rc = zmq_getsockopt(socket, ZMQ_FD, &fd, &len);
-    ASSERT(rc == 0);
-    return fd;
-}
-
 static void close_sub(struct stream_client *s) {
     if (!s->sub)
         return;
-    epoll_ctl(s->epoll, EPOLL_CTL_DEL, fd_of(s->sub), NULL);
+    epoll_ctl(s->epoll, EPOLL_CTL_DEL, socket_fd(s->sub), NULL);
     zmq_close(s->sub);
     s->sub = NULL;
     s->endpoint[0] = 0;
@@ -69,16 +57,15 @@ static void open_sub(struct stream_client *s, const char *endpoint) {
     s->sub = zmq_socket(link_context(s->client->link), ZMQ_SUB);
     if (!s->sub)
         return;
-    int64_t bytes_max = STREAM_TOPIC_LEN + STREAM_FRAME_MAX;
-    set_int(s->sub, ZMQ_RCVHWM, (int)s->config.queue_max);
-    set_int(s->sub, ZMQ_LINGER, 0);
-    set_int(s->sub, ZMQ_RECONNECT_IVL,
-            100); /* and no longer: a broker that is back is not waited for */
-    set_int(s->sub, ZMQ_IPV6, 1);
-    zmq_setsockopt(s->sub, ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max);
+    socket_set(s->sub, ZMQ_RCVHWM, (int)s->config.queue_max);
+    socket_set(s->sub, ZMQ_LINGER, 0);
+    socket_set(s->sub, ZMQ_RECONNECT_IVL,
+               100); /* and no longer: a broker that is back is not waited for */
+    socket_set(s->sub, ZMQ_IPV6, 1);
+    socket_set_frame_max(s->sub, STREAM_TOPIC_LEN + STREAM_FRAME_MAX);
     zmq_setsockopt(s->sub, ZMQ_SUBSCRIBE, s->topic.at, STREAM_TOPIC_LEN);
     struct epoll_event ev = {.events = EPOLLIN};
-    int rc = epoll_ctl(s->epoll, EPOLL_CTL_ADD, fd_of(s->sub), &ev);
+    int rc = epoll_ctl(s->epoll, EPOLL_CTL_ADD, socket_fd(s->sub), &ev);
     ASSERT(rc == 0);
     if (zmq_connect(s->sub, endpoint) < 0) {
         close_sub(s);

@@ -3,6 +3,7 @@
 #include "common/base/check.h"
 #include "common/base/mem.h"
 #include "common/os/clock.h"
+#include "common/wire/socket.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -53,22 +54,17 @@ void stream_socket_destroy(struct stream_socket **sp) {
     mem_free(s);
 }
 
-static void set_int(void *socket, int option, int value) {
-    int rc = zmq_setsockopt(socket, option, &value, sizeof value);
-    ASSERT(rc == 0);
-}
-
 static void *connect_pub(void *context, const char *endpoint, struct err *e) {
     void *socket = zmq_socket(context, ZMQ_PUB);
     if (!socket) {
         err_set(e, ERR_IO, "a socket: %s", zmq_strerror(errno));
         return NULL;
     }
-    set_int(socket, ZMQ_SNDHWM, STREAM_QUEUE_MAX);
-    set_int(socket, ZMQ_LINGER, 0);
-    set_int(socket, ZMQ_RECONNECT_IVL, 100);
-    set_int(socket, ZMQ_RECONNECT_IVL_MAX, 1000);
-    set_int(socket, ZMQ_IPV6, 1);
+    socket_set(socket, ZMQ_SNDHWM, STREAM_QUEUE_MAX);
+    socket_set(socket, ZMQ_LINGER, 0);
+    socket_set(socket, ZMQ_RECONNECT_IVL, 100);
+    socket_set(socket, ZMQ_RECONNECT_IVL_MAX, 1000);
+    socket_set(socket, ZMQ_IPV6, 1);
     if (zmq_connect(socket, endpoint) == 0)
         return socket;
     err_set(e, ERR_IO, "%s: %s", endpoint, zmq_strerror(errno));
