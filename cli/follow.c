@@ -50,7 +50,7 @@ static void print_reset(struct follow *f) {
 
 /* ---- as JSON -------------------------------------------------------------------------------- */
 static void print_object(json_t *object) {
-    json_dumpf(object, stdout, JSON_COMPACT);
+    out_json_part(object);
     putchar('\n');
     json_decref(object);
 }

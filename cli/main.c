@@ -75,7 +75,8 @@ static int set_up(struct cli *c, const struct parsed *p, struct err *e) {
     c->broker = data ? NULL : chosen(broker, common->broker, "QUERN_BROKER", NULL);
     c->config = chosen(ARG_HAS(common, common, config), common->config, "QUERN_CONFIG", NULL);
     char endpoint[LINK_ENDPOINT_MAX];
-    return c->broker ? link_endpoint(endpoint, c->data, c->broker, ROLE_OPERATOR, e) : 0;
+    bool checks = c->broker && p->command->uses & USES_BROKER; /* the environment may name one */
+    return checks ? link_endpoint(endpoint, c->data, c->broker, ROLE_OPERATOR, e) : 0;
 }
 
 /* Also of words that cannot be understood otherwise: whoever asks for JSON reads the error as such.

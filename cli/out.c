@@ -7,23 +7,31 @@
 #include <time.h>
 
 /* ---- values --------------------------------------------------------------------------------- */
-static bool is_control(struct str text, size_t i) {
+/* The bytes of the control character that stands there; 0 if there is none. */
+static size_t control_at(struct str text, size_t i) {
     unsigned char c = (unsigned char)text.at[i];
-    /* The second byte of U+0080 to U+009F makes a control character too. */
-    bool c1 = c >= 0x80 && c <= 0x9f && i && (unsigned char)text.at[i - 1] == 0xc2;
-    return c < 0x20 || c == 0x7f || c1;
+    if (c < 0x20 || c == 0x7f)
+        return 1;
+    /* U+0080 to U+009F are some too, and have two bytes. */
+    unsigned char next = i + 1 < text.len ? (unsigned char)text.at[i + 1] : 0;
+    return c == 0xc2 && next >= 0x80 && next <= 0x9f ? 2 : 0;
+}
+
+static void clean(struct buf *out, struct str text, const char *stays) {
+    for (size_t i = 0; i < text.len;) {
+        size_t n = control_at(text, i);
+        bool blank = n && !(text.at[i] && strchr(stays, text.at[i]));
+        buf_putc(out, blank ? ' ' : text.at[i]);
+        i += n ? n : 1;
+    }
 }
 
 void out_clean(struct buf *out, struct str text) {
-    for (size_t i = 0; i < text.len; i++)
-        buf_putc(out, is_control(text, i) ? ' ' : text.at[i]);
+    clean(out, text, "");
 }
 
 void out_clean_text(struct buf *out, struct str text) {
-    for (size_t i = 0; i < text.len; i++) {
-        bool stays = text.at[i] == '\n' || text.at[i] == '\t';
-        buf_putc(out, is_control(text, i) && !stays ? ' ' : text.at[i]);
-    }
+    clean(out, text, "\n\t");
 }
 
 void out_duration(struct buf *out, uint64_t ms) {
@@ -79,9 +87,36 @@ void out_time_and_age(struct buf *out, uint64_t wall_ms, struct wall now) {
 }
 
 /* ---- JSON ----------------------------------------------------------------------------------- */
+/* A terminal obeys U+0080 to U+009F, which JSON needs not escape. They stand in strings only. */
+static int put_json(const char *bytes, size_t n, void *ctx) {
+    bool *lead = ctx; /* the first byte of such a character may have been one */
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)bytes[i];
+        if (*lead && c <= 0x9f)
+            printf("\\u00%02x", c);
+        else if (*lead)
+            printf("\xc2%c", c);
+        else if (c == 0x7f)
+            printf("\\u007f");
+        else if (c != 0xc2)
+            putchar(c);
+        *lead = !*lead && c == 0xc2;
+    }
+    return 0;
+}
+
+static void dump(const json_t *json, size_t flags) {
+    bool lead = false;
+    json_dump_callback(json, put_json, &lead, JSON_ENCODE_ANY | flags);
+}
+
 void out_json(const json_t *json, bool terminal) {
-    json_dumpf(json, stdout, JSON_ENCODE_ANY | (terminal ? JSON_INDENT(2) : JSON_COMPACT));
+    dump(json, terminal ? JSON_INDENT(2) : JSON_COMPACT);
     putchar('\n');
+}
+
+void out_json_part(const json_t *json) {
+    dump(json, JSON_COMPACT);
 }
 
 uint64_t out_field(const json_t *row, const char *key) {

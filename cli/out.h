@@ -26,8 +26,10 @@ void out_time(struct buf *out, uint64_t wall_ms);
 void out_time_and_age(struct buf *out, uint64_t wall_ms, struct wall now);
 
 /* ---- JSON ----------------------------------------------------------------------------------- */
-/* One value and a newline; on a terminal over several lines. */
+/* One value and a newline; on a terminal over several lines. No control characters either way. */
 void out_json(const json_t *json, bool terminal);
+/* The same as a part of a line. */
+void out_json_part(const json_t *json);
 /* Fields of an object; 0, false or "" where there is none. */
 uint64_t out_field(const json_t *row, const char *key);
 bool out_flag(const json_t *row, const char *key);

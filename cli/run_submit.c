@@ -56,6 +56,8 @@ static int make_message(const struct args_submit *a, struct msg_submit *m, struc
     COPY(m, a, attach, stream);
     if (ARG_HAS(a, submit, window) && !ARG_HAS(a, submit, unique))
         return err_set(e, ERR_USAGE, "submit: --window needs --unique");
+    if (a->wait && ARG_HAS(a, submit, count) && a->count > WAITS_MAX)
+        return err_set(e, ERR_USAGE, "submit: with --wait at most %d jobs", WAITS_MAX);
     if (ARG_HAS(a, submit, interval) && !ARG_HAS(a, submit, key))
         return err_set(e, ERR_USAGE, "submit: --interval needs --key");
     if (ARG_HAS(a, submit, delay) && ARG_HAS(a, submit, run_at))
@@ -85,7 +87,7 @@ static void tell_json(struct submitting *s, const struct client_submitted *o) {
         json_object_set_new(json, "text", cli_json_text(str_of(o->err.text)));
     if (is_many(s->args)) {
         printf("%s", s->told ? "," : "");
-        json_dumpf(json, stdout, JSON_COMPACT);
+        out_json_part(json);
     } else if (!o->err.code) {
         cli_json(s->c, json);
     }
@@ -156,6 +158,10 @@ static int submit_lines(struct submitting *s, struct lines *l, struct err *e) {
         }
         if (add(s, buf_str(&payload)) < 0)
             return 0;
+        if (!s->prints_ids && s->told + s->n > WAITS_MAX) {
+            rc = err_set(e, ERR_USAGE, "with --wait at most %d jobs", WAITS_MAX);
+            break;
+        }
     }
     if (s->n)
         send_chunk(s);

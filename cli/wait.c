@@ -71,7 +71,7 @@ static void print_result(struct waits *w, const struct client_finished *f) {
         json = json_null(); /* its place in the list stays */
     }
     if (w->many) {
-        json_dumpf(json, stdout, JSON_ENCODE_ANY | JSON_COMPACT);
+        out_json_part(json);
         printf("%s", w->c->json ? (w->printed + 1 < w->n ? "," : "") : "\n");
     } else {
         cli_json(w->c, json);
@@ -86,7 +86,7 @@ static void print_refused(const struct waits *w, enum err_code code) {
     }
     json_auto_t *json =
         json_pack("{s:s, s:s}", "error", err_code_name(code), "text", err_code_text(code));
-    json_dumpf(json, stdout, JSON_COMPACT);
+    out_json_part(json);
     printf("%s", w->printed + 1 < w->n ? "," : "");
 }
 

@@ -7,6 +7,8 @@
 
 #include <signal.h>
 
+#define WAITS_MAX 10000000 /* jobs waited for at a time */
+
 struct waits {
     struct cli *c;
     bool many;

@@ -141,6 +141,20 @@ class Looking(TreeTest):
         self.assertNotIn("\033", self.on_a_terminal("pools", NO_COLOR="1"))
         self.assertIn('\n  "broker": {', self.on_a_terminal("status", "--json").replace("\r", ""))
 
+    def test_a_terminal_is_not_taken_over(self):
+        """Control characters that JSON and UTF-8 allow stay what they say, unsaid."""
+        evil = {"a": "\u009b31m\u007f\u00a0\u00fc", "\u0085": 1}
+        job = self.quern.submit("echo", evil)
+        self.quern.wait_state(job, "done")
+        for words in (("job", job, "--payload"), ("job", job, "--payload", "--json")):
+            said = self.on_a_terminal(*words)
+            self.assertNotRegex(said, "[\u0080-\u009f\u007f]")
+            self.assertIn("\u00a0\u00fc", said)
+        self.assertEqual(self.quern.json("job", job, "--payload")["payload"], evil)
+        said = self.quern("submit", "echo", "--payload", json.dumps(evil), "--wait")
+        self.assertEqual(json.loads(said), evil)
+        self.assertNotRegex(said, "[\u0080-\u009f\u007f]")
+
     def test_doctor(self):
         rows = self.quern.json("doctor")
         self.assertNotIn("bad", {row["verdict"] for row in rows})

@@ -122,6 +122,7 @@ class Wrong(unittest.TestCase):
             ("submit", "echo", "--queue", "a b"): "'a b' is no name",
             ("submit", "e" * 65): "65 characters, at most 64",
             ("submit", "echo", "--durability", "asinc"): "did you mean 'async'?",
+            ("submit", "echo", "--count", "10000001", "--wait"): "with --wait at most 10000000 jobs",
             ("submit", "echo", "--window", "1h"): "--window needs --unique",
             ("submit", "echo", "--interval", "1s"): "--interval needs --key",
             ("submit", "echo", "--run-at", "2027-02-30T09:00"): "is no time",
@@ -169,6 +170,12 @@ class Wrong(unittest.TestCase):
         }.items():
             with self.subTest(words):
                 self.assertIn(says, self.wrong(*words))
+
+    def test_a_broker_of_the_environment(self):
+        """It matters to those who speak with it."""
+        self.assertIn('broker: "nowhere"', self.wrong("status", QUERN_BROKER="nowhere"))
+        self.assertEqual(quern("help", QUERN_BROKER="nowhere").returncode, 0)
+        self.assertEqual(quern("down", "--data", "/nowhere", QUERN_BROKER="nowhere").returncode, 3)
 
     def test_settings_that_cannot_be_read(self):
         with tempfile.TemporaryDirectory() as folder:
