@@ -65,7 +65,7 @@ void cli_json(struct cli *c, const json_t *json) {
 
 /* What an argument held may be no text that JSON can carry. */
 json_t *cli_json_text(struct str text) {
-    json_t *json = json_stringn(text.at ? text.at : "", text.len);
+    json_t *json = text.len ? json_stringn(text.at, text.len) : json_string("");
     if (json)
         return json;
     AUTO_BUF clean = BUF(16384);

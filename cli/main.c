@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 #include "cli/help.h"
 #include "cli/out.h"
+#include "common/base/check.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -129,7 +130,10 @@ int main(int argc, char **argv) {
         return done(&c, print(version));
     bool bad = cli_parse(argc - 1, argv + 1, arena, &p, &e) < 0;
     c.command = p.command ? p.command->name : NULL;
-    if (bad || (!p.help && set_up(&c, &p, &e) < 0))
+    if (bad)
+        return done(&c, cli_fail(&c, &e));
+    ASSERT(p.command);
+    if (!p.help && set_up(&c, &p, &e) < 0)
         return done(&c, cli_fail(&c, &e));
     return done(&c, p.help ? print_command(p.command) : handlers[p.command->id](&c, p.args));
 }

@@ -234,7 +234,8 @@ int run_submit(struct cli *c, const struct args_submit *args) {
         int refused = cli_fail(c, &s->first);
         status = status ? status : refused;
     }
-    if (s->waits.n) {
+    bool none = c->json && is_many(args) && !s->prints_ids && !status; /* a list all the same */
+    if (s->waits.n || none) {
         int ended = wait_for_ends(s);
         status = status ? status : ended;
     }

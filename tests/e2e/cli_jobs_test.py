@@ -56,6 +56,14 @@ class Submitting(TreeTest):
         last = self.quern.json("job", ids[-1], "--payload")
         self.assertEqual(last["payload"], {"n": 699})
 
+    def test_none_at_all(self):
+        for text in ("", "\n \n"):
+            words = ("submit", "echo", "--batch", "-")
+            self.assertEqual(self.quern(*words, text=text), "")
+            self.assertEqual(self.quern(*words, "--json", text=text), "[]")
+            self.assertEqual(self.quern(*words, "--wait", text=text), "")
+            self.assertEqual(self.quern(*words, "--wait", "--json", text=text), "[]")
+
     def test_a_bad_line_is_named(self):
         done = self.quern.run("submit", "echo", "--batch", "-", text='{"n":1}\n{"n":\n{"n":3}\n')
         self.assertEqual(done.returncode, 2)
