@@ -70,7 +70,8 @@ void attempt_begin(struct core *c, uint32_t i, uint32_t worker, uint64_t fence) 
     x->started_ms = c->wall.ms;
     x->asked_ms = 0;
     x->progress = x->progress_total = 0;
-    stream_set_position(c, i, 0, 0);
+    if (x->stream)
+        stream_set_position(c, i, 0, 0);
     timer_clear(c, TIMER_JOB_EXTRA, i);
     limit_take(&job_queue(c, j)->limit, core_now_us(c));
     limit_take(&job_tenant(c, j)->limit, core_now_us(c));
@@ -104,7 +105,8 @@ static void unhand(struct core *c, uint32_t i) {
     x->worker = 0;
     x->asked_ms = 0;
     timer_clear(c, TIMER_JOB_EXTRA, i);
-    stream_drop_result(c, i);
+    if (x->stream)
+        stream_drop_result(c, i);
     job_unmark(j, JOB_STARTED | JOB_TIMED_OUT | JOB_RECALLED | JOB_TO_SEND);
 }
 
@@ -122,7 +124,7 @@ void attempt_adopt(struct core *c, uint32_t i, uint32_t worker) {
     struct job *j = job_at(c, i);
     unhand(c, i);
     attempt_attach(c, i, worker);
-    if (job_streams(c, i))
+    if (job_streams(c, j))
         stream_open(c, i, true);
     if (!job_is(j, JOB_STARTED)) { /* it says so: its slots decide, not our count */
         job_mark(j, JOB_STARTED);

@@ -174,7 +174,7 @@ static void check_quotas(const struct core *c) {
         if (j->state != JOB_running && j->state != JOB_cancelling)
             continue;
         uint32_t quota = quota_find(c, line_at(c, j->line)->queue, j->tenant);
-        ASSERT(quota);
+        ASSERT(quota && quota == job_extra(c, j)->quota);
         running[quota]++;
     }
     SLAB_EACH(i, &c->quotas) {

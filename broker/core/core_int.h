@@ -53,11 +53,17 @@ static inline struct kind *job_kind(const struct core *c, const struct job *j) {
 static inline struct tenant *job_tenant(const struct core *c, const struct job *j) {
     return tenant_at(c, j->tenant);
 }
+static inline bool job_streams(const struct core *c, const struct job *j) {
+    return job_kind(c, j)->info.streams;
+}
 static inline struct extra *job_extra(const struct core *c, const struct job *j) {
     return j->extra ? extra_at(c, j->extra) : NULL;
 }
 static inline struct body *job_body(const struct core *c, const struct job *j) {
     return j->extra ? extra_at(c, j->extra)->body : NULL;
+}
+static inline bool job_has_stream(const struct core *c, const struct job *j) {
+    return j->extra && extra_at(c, j->extra)->stream;
 }
 static inline bool job_is(const struct job *j, unsigned flag) {
     return (j->flags & flag) != 0;
@@ -70,7 +76,7 @@ static inline void job_unmark(struct job *j, unsigned flag) {
 }
 
 /* names.c: what has a name, found or made */
-uint32_t names_find(const struct names *n, struct str name);
+uint32_t names_find(struct names *n, struct str name);
 /* What is held is not forgotten; what is not may be, to make room for another name. */
 void names_hold(struct names *n, uint32_t i);
 void names_let_go(struct names *n, uint32_t i);
@@ -243,7 +249,6 @@ uint64_t fence_next(struct core *c, uint32_t width);
 #define STREAM_FENCES 256U
 void streams_setup(struct core *c);
 void streams_teardown(struct core *c);
-bool job_streams(const struct core *c, uint32_t i);
 void stream_set_grace(struct core *c, uint32_t i, uint64_t grace_ms);
 /* The session, which watches the job if that has not ended, gets what comes behind (epoch, seq). */
 void stream_attach(struct core *c, uint32_t i, uint32_t session, uint64_t epoch, uint64_t seq);
@@ -253,7 +258,7 @@ void stream_forget_attached(struct core *c, uint32_t i);
 void streams_durable(struct core *c);
 /* Returns the token of the attempt. */
 uint64_t stream_open(struct core *c, uint32_t i, bool heard);
-/* True: the result waits until all that the attempt wrote has arrived. */
+/* Of a result that says where its stream ended. True: it waits until all of that has arrived. */
 bool stream_hold_result(struct core *c, uint32_t i, const struct msg_result *m, struct str result);
 bool stream_holds_result(const struct core *c, uint32_t i);
 void stream_drop_result(struct core *c, uint32_t i);

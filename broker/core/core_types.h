@@ -92,6 +92,7 @@ struct extra {
     uint64_t asked_ms; /* monotone: when the attempt was told to stop */
     uint32_t worker, run_next, run_prev;
     uint32_t key, ticket, unique, watchers, timer, stream;
+    uint32_t quota; /* while it runs */
     uint32_t tries, attempts_max;
     uint32_t seen; /* the hello that last named it */
     uint16_t crashes;
@@ -115,6 +116,7 @@ struct queue {
     struct limit limit;
     bool paused, pause_is_set, file_paused, configured;
     uint32_t tenant_concurrency; /* jobs that run at a time for one tenant; 0: any number */
+    uint32_t line, quota;        /* those that were asked for last: the likely next ones */
     uint32_t version, timer;
     uint64_t pos;
     uint32_t bytes;
@@ -374,6 +376,7 @@ struct names {
     struct lhash index;
     const struct name_ops *ops;
     uint32_t max;
+    uint32_t last;          /* what was found last: the likely next one */
     uint32_t hand;          /* the row that was looked at last for one that is not used */
     uint32_t version_floor; /* no lower version may be written: an older record would win */
 };

@@ -52,7 +52,7 @@ void dispatch_send(struct core *c, uint32_t i) {
         MSG_SET(&m, dispatch, trace, b->spec.trace);
     if (job_is(j, JOB_ISOLATED))
         MSG_SET(&m, dispatch, alone, true);
-    if (job_streams(c, i))
+    if (job_streams(c, j))
         MSG_SET(&m, dispatch, token, stream_open(c, i, false));
     const struct worker *w = worker_at(c, x->worker);
     send_to(c, session_at(c, w->session)->link, VERB_dispatch, 0, &m, b->payload, 0);
@@ -67,7 +67,7 @@ static void give(struct core *c, uint32_t i, uint32_t worker) {
     struct job *j = job_at(c, i);
     attempt_begin(
         c, i, worker,
-        fence_next(c, job_streams(c, i) && !MUTANT(stream_fences_dense) ? STREAM_FENCES : 1));
+        fence_next(c, job_streams(c, j) && !MUTANT(stream_fences_dense) ? STREAM_FENCES : 1));
     c->stats.dispatched++;
     job_record(c, i, STR(""));
     job_mark(j, JOB_TO_SEND);

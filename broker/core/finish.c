@@ -35,7 +35,8 @@ uint64_t job_end(struct core *c, uint32_t i, enum job_state state, struct str re
     key_leave(c, i, was, pos);
     core_tell(c, EVENT_job_ended, j->id, str_of(job_state_name(state)));
     watch_tell(c, i, result, pos);
-    stream_free(c, i);
+    if (job_has_stream(c, j))
+        stream_free(c, i);
     body_drop(c, i);
     if (job_is(j, JOB_IS_VOLATILE)) {
         job_free(c, i);
@@ -177,7 +178,7 @@ void on_result(struct core *c, const void *message, struct str payload) {
     if (is_current(c, i, m->fence)) {
         if (!attempt_learned(c, i) && needs_body(c, j, m, payload))
             return; /* its record is still being read: the worker will offer this again */
-        if (!stream_hold_result(c, i, m, payload))
+        if (!MSG_HAS(m, result, epoch) || !stream_hold_result(c, i, m, payload))
             result_take(c, i, m, payload);
         return;
     }

@@ -195,6 +195,15 @@ static void set_wait(const struct core *c, const struct job *j, const struct ext
     MSG_SET(m, rec_state, wait_ms, rest);
 }
 
+static void set_position(const struct core *c, uint32_t i, struct msg_rec_state *m) {
+    uint64_t epoch, seq;
+    stream_position(c, i, &epoch, &seq);
+    if (!epoch)
+        return;
+    MSG_SET(m, rec_state, stream_epoch, epoch);
+    MSG_SET(m, rec_state, stream_seq, seq);
+}
+
 void job_state_message(const struct core *c, uint32_t i, struct msg_rec_state *m) {
     const struct job *j = job_at(c, i);
     const struct extra *x = job_extra(c, j);
@@ -219,12 +228,8 @@ void job_state_message(const struct core *c, uint32_t i, struct msg_rec_state *m
         MSG_SET(m, rec_state, started_ms, x->started_ms);
     if (x->tries)
         MSG_SET(m, rec_state, tries, x->tries);
-    uint64_t epoch, seq;
-    stream_position(c, i, &epoch, &seq);
-    if (epoch) {
-        MSG_SET(m, rec_state, stream_epoch, epoch);
-        MSG_SET(m, rec_state, stream_seq, seq);
-    }
+    if (x->stream)
+        set_position(c, i, m);
     if (x->failure) {
         MSG_SET(m, rec_state, error, (uint64_t)x->failure->code);
         MSG_SET(m, rec_state, text, str_make(x->failure->text, x->failure->len));

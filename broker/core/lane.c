@@ -245,10 +245,9 @@ void lane_push(struct core *c, uint32_t i, bool front) {
     body_refill(c, lane);
 }
 
-void lane_remove(struct core *c, uint32_t i) {
+static void take_out(struct core *c, uint32_t lane, uint32_t i) {
     struct job *j = job_at(c, i);
     ASSERT(job_is(j, JOB_IN_LANE));
-    uint32_t lane = lane_of(c, j);
     struct lane *a = lane_at(c, lane);
     if (a->ahead == i)
         a->ahead = j->next;
@@ -271,6 +270,10 @@ void lane_remove(struct core *c, uint32_t i) {
         k->last = 0;
     lhash_remove(&c->lane_index, lane);
     slab_give(&c->lanes, lane);
+}
+
+void lane_remove(struct core *c, uint32_t i) {
+    take_out(c, lane_of(c, job_at(c, i)), i);
 }
 
 /* ---- the choice --------------------------------------------------------------------------------
@@ -433,8 +436,7 @@ void lane_unserved(struct core *c) {
 }
 
 void lane_served(struct core *c, uint32_t i) {
-    struct job *j = job_at(c, i);
-    uint32_t lane = lane_of(c, j);
+    uint32_t lane = lane_of(c, job_at(c, i));
     struct lane *a = lane_at(c, lane);
     struct line *l = line_at(c, a->line);
     if (!a->credit)
@@ -444,5 +446,5 @@ void lane_served(struct core *c, uint32_t i) {
     if (c->active[l->top] == a->line)
         c->active[l->top] = l->active_next;
     count_share(c);
-    lane_remove(c, i);
+    take_out(c, lane, i);
 }

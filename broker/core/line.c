@@ -37,18 +37,30 @@ void lines_teardown(struct core *c) {
     slab_done(&c->lines);
 }
 
-uint32_t line_join(struct core *c, uint32_t queue, uint32_t kind) {
+static uint32_t line_make(struct core *c, uint32_t queue, uint32_t kind) {
+    uint32_t i = slab_take(&c->lines);
+    struct line *l = line_at(c, i);
+    l->queue = queue;
+    l->kind = kind;
+    names_hold(&c->queues, queue);
+    names_hold(&c->kinds, kind);
+    lhash_add(&c->line_index, i);
+    return i;
+}
+
+static uint32_t line_find(const struct core *c, uint32_t queue, uint32_t kind) {
+    uint32_t last = queue_at(c, queue)->line;
+    if (last && line_at(c, last)->kind == kind)
+        return last;
     struct line_name name = {queue, kind};
-    uint32_t i = lhash_find(&c->line_index, line_hash_of(queue, kind), &name);
-    if (!i) {
-        i = slab_take(&c->lines);
-        struct line *l = line_at(c, i);
-        l->queue = queue;
-        l->kind = kind;
-        names_hold(&c->queues, queue);
-        names_hold(&c->kinds, kind);
-        lhash_add(&c->line_index, i);
-    }
+    return lhash_find(&c->line_index, line_hash_of(queue, kind), &name);
+}
+
+uint32_t line_join(struct core *c, uint32_t queue, uint32_t kind) {
+    uint32_t i = line_find(c, queue, kind);
+    if (!i)
+        i = line_make(c, queue, kind);
+    queue_at(c, queue)->line = i;
     line_at(c, i)->jobs++;
     return i;
 }
@@ -59,6 +71,8 @@ void line_leave(struct core *c, uint32_t i) {
     if (--l->jobs)
         return;
     ASSERT(!l->mask && !l->loaded);
+    if (queue_at(c, l->queue)->line == i)
+        queue_at(c, l->queue)->line = 0;
     names_let_go(&c->queues, l->queue);
     names_let_go(&c->kinds, l->kind);
     lhash_remove(&c->line_index, i);

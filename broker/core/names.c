@@ -39,8 +39,14 @@ static void done(struct names *n) {
     slab_done(&n->rows);
 }
 
-uint32_t names_find(const struct names *n, struct str name) {
-    return lhash_find(&n->index, hash_bytes(0, name), &name);
+/* Who submits many jobs mostly names the same things in each of them. */
+uint32_t names_find(struct names *n, struct str name) {
+    if (n->last && name_equal(n, n->last, &name))
+        return n->last;
+    uint32_t i = lhash_find(&n->index, hash_bytes(0, name), &name);
+    if (i)
+        n->last = i;
+    return i;
 }
 
 void names_hold(struct names *n, uint32_t i) {
@@ -58,6 +64,8 @@ static void forget(struct core *c, struct names *n, uint32_t i) {
     struct name_row *row = slab_at(&n->rows, i);
     ASSERT(row->refs == 0);
     n->ops->forget(c, i);
+    if (n->last == i)
+        n->last = 0;
     lhash_remove(&n->index, i);
     mem_free((void *)(uintptr_t)row->name.at);
     slab_give(&n->rows, i);

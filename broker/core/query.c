@@ -256,7 +256,7 @@ struct filter {
     bool nothing;
 };
 
-static struct filter filter_of(const struct core *c, const struct msg_list_jobs *m) {
+static struct filter filter_of(struct core *c, const struct msg_list_jobs *m) {
     struct filter f = {.m = m};
     f.queue = m->queue.len ? names_find(&c->queues, m->queue) : 0;
     f.tenant = m->tenant.len ? names_find(&c->tenants, m->tenant) : 0;

@@ -36,6 +36,9 @@ void quotas_teardown(struct core *c) {
 }
 
 uint32_t quota_find(const struct core *c, uint32_t queue, uint32_t tenant) {
+    uint32_t last = queue_at(c, queue)->quota;
+    if (last && quota_at(c, last)->tenant == tenant)
+        return last;
     struct quota_name name = {queue, tenant};
     return lhash_find(&c->quota_index, hash_mix(queue, tenant), &name);
 }
@@ -65,20 +68,29 @@ void quota_take(struct core *c, const struct job *j) {
         lhash_add(&c->quota_index, i);
     }
     quota_at(c, i)->running++;
+    queue_at(c, queue)->quota = i;
+    job_extra(c, j)->quota = i;
+}
+
+static void drop(struct core *c, uint32_t i) {
+    struct queue *of = queue_at(c, quota_at(c, i)->queue);
+    if (of->quota == i)
+        of->quota = 0;
+    lhash_remove(&c->quota_index, i);
+    slab_give(&c->quotas, i);
 }
 
 void quota_give(struct core *c, const struct job *j) {
-    uint32_t queue = line_at(c, j->line)->queue;
-    uint32_t i = quota_find(c, queue, j->tenant);
-    ASSERT(i && quota_at(c, i)->running > 0);
+    struct extra *x = job_extra(c, j);
+    uint32_t i = x->quota;
     struct quota *q = quota_at(c, i);
+    ASSERT(q->running > 0);
+    x->quota = 0;
     q->running--;
-    if (q->parked && quota_has_room(c, queue, j->tenant) && !MUTANT(quota_parked_forever))
+    if (q->parked && quota_has_room(c, q->queue, q->tenant) && !MUTANT(quota_parked_forever))
         lanes_unpark(c, &q->parked);
-    if (q->running || q->parked)
-        return;
-    lhash_remove(&c->quota_index, i);
-    slab_give(&c->quotas, i);
+    if (!q->running && !q->parked)
+        drop(c, i);
 }
 
 void quotas_unpark(struct core *c, uint32_t queue) {

@@ -39,10 +39,6 @@ static void order(struct core *c, const struct stream_order *o) {
         c->fx.stream(c->fx.ctx, o);
 }
 
-bool job_streams(const struct core *c, uint32_t i) {
-    return job_kind(c, job_at(c, i))->info.streams;
-}
-
 static struct stream *need_stream(struct core *c, uint32_t i) {
     struct extra *x = job_need_extra(c, i);
     if (!x->stream) {
@@ -86,7 +82,7 @@ static uint64_t topic_of(const struct session *s) {
 static void order_attach(struct core *c, uint32_t i, const struct session *s, uint64_t epoch,
                          uint64_t seq) {
     const struct job *j = job_at(c, i);
-    if (!job_streams(c, i))
+    if (!job_streams(c, j))
         return;
     order(c, &(struct stream_order){.what = STREAM_ATTACH,
                                     .job = j->id,
@@ -188,9 +184,9 @@ void streams_durable(struct core *c) {
 }
 
 static void order_detach(struct core *c, uint32_t i, const struct session *s) {
-    if (job_streams(c, i))
-        order(c, &(struct stream_order){
-                     .what = STREAM_DETACH, .job = job_at(c, i)->id, .to = topic_of(s)});
+    const struct job *j = job_at(c, i);
+    if (job_streams(c, j))
+        order(c, &(struct stream_order){.what = STREAM_DETACH, .job = j->id, .to = topic_of(s)});
 }
 
 void stream_detach(struct core *c, struct watch *w) {
@@ -212,7 +208,8 @@ void stream_forget_attached(struct core *c, uint32_t i) {
     if (!s)
         return;
     s->attached = 0;
-    for (uint32_t wi = s->waits && job_streams(c, i) ? job_extra(c, job_at(c, i))->watchers : 0;
+    for (uint32_t wi =
+             s->waits && job_streams(c, job_at(c, i)) ? job_extra(c, job_at(c, i))->watchers : 0;
          wi;) {
         const struct watch *w = slab_at(&c->watches, wi);
         if (w->streams)
@@ -278,7 +275,7 @@ static struct held_result *hold(const struct msg_result *m, struct str result) {
 
 bool stream_hold_result(struct core *c, uint32_t i, const struct msg_result *m, struct str result) {
     struct job *j = job_at(c, i);
-    if (!MSG_HAS(m, result, epoch) || !job_streams(c, i))
+    if (!job_streams(c, j))
         return false;
     struct stream *s = need_stream(c, i);
     s->epoch = m->epoch;

@@ -153,7 +153,7 @@ static bool adopt_unrecorded(struct core *c, uint32_t i, uint32_t w, uint64_t fe
     job_leave_line(c, i);
     job_unmark(j, JOB_BACKOFF | JOB_HAS_RUN_AT);
     attempt_begin(c, i, w, fence);
-    if (job_streams(c, i))
+    if (job_streams(c, job_at(c, i)))
         stream_open(c, i, true);
     job_record(c, i, STR(""));
     if (job_body(c, j))

@@ -32,7 +32,7 @@ static int grow(struct buf *b, size_t need) {
     return 0;
 }
 
-void *buf_room(struct buf *b, size_t n) {
+void *buf_grow(struct buf *b, size_t n) {
     if (b->failed || n > b->bytes_max || b->len > b->bytes_max - n ||
         ((!b->at || b->len + n > b->size) && grow(b, b->len + n) < 0)) {
         b->failed = true;

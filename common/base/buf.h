@@ -20,9 +20,13 @@ struct buf {
 #define AUTO_BUF __attribute__((cleanup(buf_destroy))) struct buf
 
 void buf_destroy(struct buf *b);
-void buf_clear(struct buf *b); /* keeps the memory */
+void buf_clear(struct buf *b);           /* keeps the memory */
+void *buf_grow(struct buf *b, size_t n); /* buf_room where there is none yet */
 /* Room for `n` more bytes; where they go, or NULL. Add what was written with buf_took. */
-void *buf_room(struct buf *b, size_t n);
+static inline void *buf_room(struct buf *b, size_t n) {
+    bool fits = !b->failed && b->at && n <= b->size - b->len;
+    return fits ? b->at + b->len : buf_grow(b, n);
+}
 int buf_put(struct buf *b, const void *at, size_t n);
 int buf_put_str(struct buf *b, struct str s);
 int buf_putc(struct buf *b, char c);

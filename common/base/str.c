@@ -76,16 +76,16 @@ bool str_is_utf8(struct str s) {
     return true;
 }
 
-static bool is_name_char(char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
-           c == '_' || c == ':' || c == '-';
-}
+static const bool name_char[256] = {
+    ['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['0' ... '9'] = true, ['.'] = true,
+    ['_'] = true,         [':'] = true,         ['-'] = true,
+};
 
 bool str_is_name(struct str s, size_t max) {
     if (s.len == 0 || s.len > max || s.at[0] == '-' || s.at[0] == '.')
         return false;
     for (size_t i = 0; i < s.len; i++)
-        if (!is_name_char(s.at[i]))
+        if (!name_char[(unsigned char)s.at[i]])
             return false;
     return true;
 }

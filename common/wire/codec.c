@@ -159,18 +159,21 @@ static inline bool has_room(struct writer *w, size_t n) {
     return __builtin_expect((size_t)(w->end - w->p) >= n, 1) || make_room(w, n);
 }
 
-static void write_uint(struct writer *w, uint64_t v) {
-    if ((size_t)(w->end - w->p) >= MSGPACK_HEAD_MAX) {
-        w->p = msgpack_write_uint(w->p, v);
-        return;
-    }
-    /* Near the end of the buffer: exactly what it takes and not a byte more. */
+/* Near the end of the buffer: exactly what it takes and not a byte more. */
+static void write_uint_tight(struct writer *w, uint64_t v) {
     unsigned char head[MSGPACK_HEAD_MAX];
     size_t n = (size_t)(msgpack_write_uint(head, v) - head);
     if (has_room(w, n)) {
         memcpy(w->p, head, n);
         w->p += n;
     }
+}
+
+static inline void write_uint(struct writer *w, uint64_t v) {
+    if (__builtin_expect((size_t)(w->end - w->p) >= MSGPACK_HEAD_MAX, 1))
+        w->p = msgpack_write_uint(w->p, v);
+    else
+        write_uint_tight(w, v);
 }
 
 static void write_bytes(struct writer *w, struct str s, bool text) {
@@ -293,12 +296,13 @@ int codec_put_def(struct buf *out, const struct msg_def *def, const void *msg) {
     memcpy(w.p, head, n);
     w.p += n;
     for (; has && !w.failed; has &= has - 1) {
-        unsigned number = (unsigned)__builtin_ctzll(has);
+        unsigned number = (unsigned)__builtin_ctzll(has); /* one byte, as the highest is 63 */
         ASSERT(def->at[number]);
         const struct field_def *f = &def->fields[def->at[number] - 1];
-        write_uint(&w, number);
-        if (!w.failed)
+        if (has_room(&w, 1)) {
+            *w.p++ = (unsigned char)number;
             write_value(&w, f, (const char *)msg + f->offset);
+        }
     }
     if (w.failed) {
         out->len = start;

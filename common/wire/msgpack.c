@@ -2,6 +2,9 @@
 
 #include "common/base/check.h"
 
+#include <endian.h>
+#include <string.h>
+
 /* What the first byte says. `head` is how many bytes come before the content, itself with them;
  * `width` is how many of those are a big-endian number (the value, a length or a count). */
 struct lead {
@@ -364,9 +367,9 @@ int msgpack_check(struct str value, const struct msgpack_limits *limits, struct 
 }
 
 /* ---- writing -------------------------------------------------------------------------------- */
-static unsigned char *store_be(unsigned char *p, uint64_t v, unsigned width) {
-    for (unsigned i = 0; i < width; i++)
-        p[i] = (unsigned char)(v >> (8 * (width - 1 - i)));
+static inline unsigned char *store_be(unsigned char *p, uint64_t v, unsigned width) {
+    uint64_t be = htobe64(v << (64 - 8 * width));
+    memcpy(p, &be, width);
     return p + width;
 }
 
