@@ -117,6 +117,7 @@ void attempt_detach(struct core *c, uint32_t i) {
         limit_give(&job_queue(c, j)->limit);
     limit_give(&job_tenant(c, j)->limit);
     quota_give(c, j);
+    queue_changed(c, line_at(c, j->line)->queue);
     tenant_unpark(c, j->tenant);
 }
 

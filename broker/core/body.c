@@ -90,7 +90,7 @@ void body_drop(struct core *c, uint32_t i) {
 /* Whether workers could take `n` jobs of the kind now. */
 static bool would_be_taken(const struct core *c, const struct kind *k, uint32_t n) {
     uint32_t credit = 0;
-    if (k->exhausted == c->pass)
+    if (k->closed)
         return false;
     for (uint32_t w = 0; w < k->n_workers && credit < n; w++)
         credit += worker_credit(worker_at(c, k->workers[w]));

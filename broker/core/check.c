@@ -77,23 +77,6 @@ static void check_lane(const struct core *c, uint32_t i, uint32_t *jobs) {
     *jobs += n;
 }
 
-/* A line stands in the ring of its highest priority, and there once. */
-static void check_rings(const struct core *c) {
-    uint32_t lines = 0, active = 0;
-    SLAB_EACH(i, &c->lines)
-    active += line_at(c, i)->mask != 0;
-    for (int p = 0; p < PRIORITIES; p++) {
-        ASSERT(!c->aside[p]);
-        for (uint32_t i = c->active[p]; i; lines++) {
-            const struct line *l = line_at(c, i);
-            ASSERT(l->top == p && (l->mask >> p) == 1);
-            ASSERT(line_at(c, l->active_next)->active_prev == i && lines < active);
-            i = l->active_next == c->active[p] ? 0 : l->active_next;
-        }
-    }
-    ASSERT(lines == active);
-}
-
 static void check_lanes(const struct core *c, const struct tally *t) {
     uint32_t jobs = 0;
     SLAB_EACH(i, &c->lanes)
@@ -101,11 +84,11 @@ static void check_lanes(const struct core *c, const struct tally *t) {
     ASSERT(jobs == t->in_lanes);
     SLAB_EACH(i, &c->lines) {
         const struct line *l = line_at(c, i);
-        ASSERT((l->mask != 0) == (l->active_next != 0));
+        ASSERT((l->mask != 0) == (l->ring_next != 0));
         for (int p = 0; p < PRIORITIES; p++)
             ASSERT(((l->mask >> p) & 1) == (l->class[p].ring != 0));
     }
-    check_rings(c);
+    turns_check(c);
 }
 
 /* 4. Workers hold what they count, never more than their credit, and are alone when they must be.

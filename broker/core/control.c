@@ -74,6 +74,7 @@ static void set_pause(struct core *c, const struct msg_queue_ref *m, bool paused
     q->pause_is_set = !m->reset;
     q->version++;
     queue_record(c, queue);
+    queue_changed(c, queue);
     if (q->paused)
         queue_recall(c, queue);
     done(c, 1, q->pos);
@@ -116,6 +117,7 @@ static void limit_queue(struct core *c, const struct msg_set_limit *m) {
     q->version++;
     queue_record(c, queue);
     timer_clear(c, TIMER_QUEUE, queue);
+    queue_changed(c, queue);
     done(c, 1, q->pos);
 }
 

@@ -133,6 +133,7 @@ void core_set_queue(struct core *c, struct str name, const struct limit_config *
     bool newly = paused && !q->paused && !q->pause_is_set;
     if (!q->pause_is_set)
         q->paused = paused;
+    queue_changed(c, i);
     if (newly)
         queue_recall(c, i);
 }

@@ -227,6 +227,7 @@ struct core_stats {
     uint64_t kept, kept_dead;
     uint64_t submitted, duplicates, dispatched, stale_fences, malformed, refused;
     uint64_t requeued, loads, moved;
+    uint64_t looks; /* at lines, to find what is dispatched next */
     uint32_t workers, sessions;
     /* Held now, each within its bound of the configuration. */
     uint32_t queues, kinds, tenants, pools;

@@ -147,14 +147,24 @@ void lanes_teardown(struct core *c);
 void lane_push(struct core *c, uint32_t i, bool front);
 void lane_remove(struct core *c, uint32_t i);
 uint32_t lane_choose(struct core *c); /* the job whose turn it is, or 0; it stays in its lane */
-void lane_served(struct core *c, uint32_t i); /* it was taken: the ring moves on */
-void lane_unserved(struct core *c);           /* nobody could take it */
-void lanes_pass_end(struct core *c);
+void lane_served(struct core *c, uint32_t i);        /* it was taken: the ring moves on */
+void lane_unserved(struct core *c);                  /* nobody could take it */
 void lanes_unpark(struct core *c, uint32_t *parked); /* all of a list of parked lanes */
 void tenant_unpark(struct core *c, uint32_t tenant);
 /* Whether its tenant lets it: of its queue that is asked once for the line. */
 bool lane_may_start(const struct core *c, const struct lane *a);
 uint32_t lane_of(const struct core *c, const struct job *j);
+
+/* turns.c: whose turn it is among lines */
+void turns_teardown(struct core *c);
+void turns_check(const struct core *c);
+void line_place(struct core *c, uint32_t i);       /* what it has is of other priorities now */
+uint32_t line_first(struct core *c, int priority); /* 0: none whose kind is open */
+void line_served(struct core *c, uint32_t i);
+void line_shut(struct core *c, uint32_t i);         /* its queue may not start */
+void queue_changed(struct core *c, uint32_t queue); /* it may perhaps start now */
+void kind_close(struct core *c, uint32_t kind);     /* no worker of it is free */
+void kind_open(struct core *c, uint32_t kind);
 
 /* limit.c */
 bool limit_has_room(const struct limit *l);

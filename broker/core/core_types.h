@@ -117,6 +117,7 @@ struct queue {
     bool paused, pause_is_set, file_paused, configured;
     uint32_t tenant_concurrency; /* jobs that run at a time for one tenant; 0: any number */
     uint32_t line, quota;        /* those that were asked for last: the likely next ones */
+    uint32_t shut;               /* a ring of lines that wait until it may start */
     uint32_t version, timer;
     uint64_t pos;
     uint32_t bytes;
@@ -160,8 +161,10 @@ struct kind {
     uint32_t n_workers, size_workers;
     struct list isolated; /* jobs that must run alone */
     uint32_t reserved;    /* the worker that is being emptied for one of them */
-    uint64_t looked;      /* the pass that looked for a free worker */
-    uint64_t exhausted;   /* the pass that found none */
+    bool closed;          /* no worker was free when one was wanted last */
+    /* Its lines that have something to dispatch, by their highest priority, in order of turns; and
+     * its place among the kinds with such lines, by the turn of the first of them. */
+    uint32_t ring[PRIORITIES], place[PRIORITIES];
 };
 
 struct pool {
@@ -182,11 +185,13 @@ struct class {
 
 struct line {
     uint32_t queue, kind, hash_next;
-    uint32_t active_next, active_prev;
+    uint32_t ring_next, ring_prev; /* of its kind's ring, or of its queue's if that is shut */
+    uint64_t turn;
     uint32_t jobs;   /* live and kept; a line without any is given back */
     uint32_t loaded; /* bodies in memory or on their way */
     uint16_t mask;   /* priorities with a lane in the ring */
     uint8_t top;     /* the ring that it stands in */
+    bool shut;       /* its queue may not start */
     struct class class[PRIORITIES];
 };
 
@@ -366,6 +371,11 @@ struct timers {
     uint32_t n, size;
 };
 
+struct turns {
+    uint32_t *at; /* a heap of kinds; at[0] is unused */
+    uint32_t n, size;
+};
+
 struct name_ops {
     bool (*unused)(const struct core *c, uint32_t i);
     void (*forget)(struct core *c, uint32_t i); /* what it has beside its row */
@@ -428,9 +438,8 @@ struct core {
     uint64_t orphans_end_ms;
     struct list kept[2]; /* ended: [0] all but dead, [1] dead; oldest first */
     uint64_t kept_bytes[2];
-    /* Lines with something to dispatch, a ring for each highest priority: whose turn it is. */
-    uint32_t active[PRIORITIES];
-    uint32_t aside[PRIORITIES];          /* those that may not start in this pass */
+    struct turns turns[PRIORITIES];      /* kinds with something to dispatch and a free worker */
+    uint64_t turn;                       /* the last one that was given */
     uint32_t release_head, release_tail; /* keys that wait for a commit */
     uint32_t sweep_head, hello_mark;
     struct reply *oldest_reply, *newest_reply; /* of those with items */
@@ -438,6 +447,8 @@ struct core {
     uint32_t interval_keys;
     uint64_t pass, aged_pass;
     uint64_t aged_look_ms; /* until then nobody is looked for who has waited long */
+    uint32_t aged_hand;    /* the line that was looked at last for that */
+    uint32_t aged_in_vain; /* lines looked at since somebody was found */
     uint32_t since_aged;   /* dispatches since one went to the class that waited longest */
     bool chose_aged;
     uint64_t check_ms;

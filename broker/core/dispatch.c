@@ -135,6 +135,19 @@ static void dispatch_isolated(struct core *c, uint32_t kind) {
 
 /* ---- the end of a turn
  * --------------------------------------------------------------------------- */
+/* Kinds that a worker with credit runs may go on. Returns the credit of all. */
+static uint32_t open_kinds(struct core *c) {
+    uint32_t credit = 0;
+    SLAB_EACH(i, &c->workers) {
+        const struct worker *w = worker_at(c, i);
+        uint32_t free = worker_credit(w);
+        for (uint32_t n = 0; free && n < w->n_kinds; n++)
+            kind_open(c, w->kinds[n]);
+        credit += free;
+    }
+    return credit;
+}
+
 void dispatch(struct core *c) {
     if (!c->open || c->read_only || c->room == CORE_FULL)
         return;
@@ -142,7 +155,8 @@ void dispatch(struct core *c) {
     SLAB_EACH(k, &c->kinds.rows)
     if (kind_at(c, k)->isolated.n || kind_at(c, k)->reserved)
         dispatch_isolated(c, k);
-    for (uint32_t n = 0;; n++) {
+    uint32_t credit = open_kinds(c);
+    for (uint32_t n = 0; credit; n++) {
         if (n == DISPATCH_MAX) {
             c->more = true;
             break;
@@ -150,15 +164,15 @@ void dispatch(struct core *c) {
         uint32_t i = lane_choose(c);
         if (!i)
             break;
-        struct kind *k = job_kind(c, job_at(c, i));
-        uint32_t w = least_loaded(c, k);
+        uint32_t kind = line_at(c, job_at(c, i)->line)->kind;
+        uint32_t w = least_loaded(c, kind_at(c, kind));
         if (!w) {
-            k->exhausted = c->pass;
+            kind_close(c, kind);
             lane_unserved(c);
             continue;
         }
         lane_served(c, i);
         give(c, i, w);
+        credit--;
     }
-    lanes_pass_end(c);
 }

@@ -3,17 +3,16 @@
  * By priority, the highest first; lines of the same priority take turns; within a class the lanes
  * of the tenants stand in a ring and are served by deficit round robin (M. Shreedhar, G. Varghese,
  * "Efficient fair queueing using deficit round robin", 1995), a job costing one and a tenant's
- * weight being its quantum; within a lane first in, first out. Lines stand in a ring for each
- * priority, the highest that they have, so that whose turn it is need not be searched. One of
- * `aging_share` dispatches goes to the class that has waited longest, if that is over
- * aging_wait_ms, so that nothing starves.
+ * weight being its quantum; within a lane first in, first out. One of `aging_share` dispatches goes
+ * to the class that has waited longest, if that is over aging_wait_ms, so that nothing starves.
  *
  * A lane whose tenant is at a limit is parked with its tenant until the limit gives way, one whose
- * tenant runs as many jobs of the queue as it may with that quota; a line whose queue is at a
- * limit, or whose kind has no free worker, is set aside for the pass. */
+ * tenant runs as many jobs of the queue as it may with that quota; what lines whose queue is at
+ * a limit, or whose kind has no free worker, do meanwhile is in turns.c. */
 #include "broker/core/core_int.h"
 
-#define LOOK_AGAIN 64 /* times in aging_wait_ms it is looked whether anybody has waited so long */
+#define LOOK_AGAIN 64  /* times in aging_wait_ms it is looked whether anybody has waited so long */
+#define AGED_LOOKS 512 /* lines looked at in one search for who has waited longest */
 
 struct lane_name {
     uint32_t line, tenant;
@@ -57,50 +56,6 @@ uint32_t lane_of(const struct core *c, const struct job *j) {
         return k->last;
     struct lane_name name = {j->line, j->tenant, j->priority};
     return lhash_find(&c->lane_index, lane_hash_of(j->line, j->tenant, j->priority), &name);
-}
-
-/* ---- the rings of lines that have something to dispatch
- * ------------------------------------------- */
-/* Behind everybody: before the one whose turn it is. */
-static void line_into(struct core *c, uint32_t *ring, uint32_t i) {
-    struct line *l = line_at(c, i);
-    if (!*ring) {
-        l->active_next = l->active_prev = i;
-        *ring = i;
-        return;
-    }
-    struct line *at = line_at(c, *ring);
-    l->active_next = *ring;
-    l->active_prev = at->active_prev;
-    line_at(c, at->active_prev)->active_next = i;
-    at->active_prev = i;
-}
-
-static void line_out_of(struct core *c, uint32_t *ring, uint32_t i) {
-    struct line *l = line_at(c, i);
-    if (l->active_next == i) {
-        *ring = 0;
-    } else {
-        line_at(c, l->active_prev)->active_next = l->active_next;
-        line_at(c, l->active_next)->active_prev = l->active_prev;
-        if (*ring == i)
-            *ring = l->active_next;
-    }
-    l->active_next = l->active_prev = 0;
-}
-
-/* A line stands in the ring of its highest priority. */
-static void line_place(struct core *c, uint32_t i) {
-    struct line *l = line_at(c, i);
-    int top = l->mask ? 31 - __builtin_clz((unsigned)l->mask) : -1;
-    if (l->active_next && top == l->top)
-        return;
-    if (l->active_next)
-        line_out_of(c, &c->active[l->top], i);
-    if (top < 0)
-        return;
-    l->top = (uint8_t)top;
-    line_into(c, &c->active[top], i);
 }
 
 /* ---- the ring of lanes of a class --------------------------------------------------------------
@@ -167,7 +122,7 @@ static void park(struct core *c, uint32_t i) {
     *parked = i;
     uint64_t wait_us = limit_wait_us(&t->limit, core_now_us(c));
     if (wait_us)
-        timer_set(c, TIMER_TENANT, a->tenant, c->now.ms + wait_us / 1000 + 1);
+        timer_set(c, TIMER_TENANT, a->tenant, c->now.ms + (wait_us + 999) / 1000);
 }
 
 static void unpark(struct core *c, uint32_t i) {
@@ -279,43 +234,7 @@ void lane_remove(struct core *c, uint32_t i) {
 /* ---- the choice --------------------------------------------------------------------------------
  */
 static bool line_may_start(const struct core *c, const struct line *l) {
-    struct kind *k = kind_at(c, l->kind);
-    if (k->looked != c->pass) {
-        k->looked = c->pass;
-        if (!least_loaded(c, k))
-            k->exhausted = c->pass;
-    }
-    return k->exhausted != c->pass && queue_may_start(c, queue_at(c, l->queue));
-}
-
-/* What may not start now will not in this pass either: it is not looked at again. */
-static void set_aside(struct core *c, int priority, uint32_t i) {
-    const struct line *l = line_at(c, i);
-    struct queue *q = queue_at(c, l->queue);
-    line_out_of(c, &c->active[priority], i);
-    line_into(c, &c->aside[priority], i);
-    uint64_t wait_us = limit_wait_us(&q->limit, core_now_us(c));
-    if (wait_us && !q->paused && !q->timer)
-        timer_set(c, TIMER_QUEUE, l->queue, c->now.ms + wait_us / 1000 + 1);
-}
-
-/* Those that were passed over stand behind the others, in their order. */
-void lanes_pass_end(struct core *c) {
-    for (int p = 0; p < PRIORITIES; p++) {
-        uint32_t ring = c->active[p], back = c->aside[p];
-        c->aside[p] = 0;
-        if (!back)
-            continue;
-        if (!ring) {
-            c->active[p] = back;
-            continue;
-        }
-        uint32_t last = line_at(c, ring)->active_prev, back_last = line_at(c, back)->active_prev;
-        line_at(c, last)->active_next = back;
-        line_at(c, back)->active_prev = last;
-        line_at(c, back_last)->active_next = ring;
-        line_at(c, ring)->active_prev = back_last;
-    }
+    return !kind_at(c, l->kind)->closed && queue_may_start(c, queue_at(c, l->queue));
 }
 
 static uint64_t class_waited_ms(const struct core *c, const struct line *l, int priority) {
@@ -332,13 +251,12 @@ struct choice {
 static struct choice highest(struct core *c) {
     for (int n = 0; n < PRIORITIES; n++) {
         int top = MUTANT(priority_reversed) ? n : PRIORITIES - 1 - n;
-        while (c->active[top]) {
-            uint32_t i = c->active[top];
+        for (uint32_t i = line_first(c, top); i; i = line_first(c, top)) {
             const struct line *l = line_at(c, i);
-            if (line_may_start(c, l))
+            if (queue_may_start(c, queue_at(c, l->queue)))
                 return (struct choice){
                     i, MUTANT(priority_reversed) ? __builtin_ctz((unsigned)l->mask) : top};
-            set_aside(c, top, i);
+            line_shut(c, i);
         }
     }
     return (struct choice){0, -1};
@@ -353,6 +271,8 @@ struct search {
 static void search_line(const struct core *c, uint32_t i, struct search *s) {
     const struct line *l = line_at(c, i);
     bool asked = false, may_start = false;
+    if (l->shut)
+        return; /* what wakes it asks for another search */
     for (unsigned rest = l->mask; rest; rest &= rest - 1) {
         int p = __builtin_ctz(rest);
         uint64_t waited = class_waited_ms(c, l, p);
@@ -369,29 +289,27 @@ static void search_line(const struct core *c, uint32_t i, struct search *s) {
     }
 }
 
-static void search_ring(const struct core *c, uint32_t ring, struct search *s) {
-    uint32_t i = ring;
-    if (!ring)
-        return;
-    do {
-        search_line(c, i, s);
-        i = line_at(c, i)->active_next;
-    } while (i != ring);
-}
-
-/* A search that finds nobody is not done again in this pass, for nobody will be let start in it;
- * and if nobody has waited so long at all, not for a while. */
+/* A search looks at so many lines and goes on from there, so that with more of them the longest
+ * waiting of a part is found, and of each part in turn. One that finds nobody is not done again in
+ * this pass, for nobody will be let start in it; and if nobody at all has waited so long, not for a
+ * while. */
 static struct choice longest_waiting(struct core *c) {
     struct search s = {.best = {0, -1}, .longest = c->config.aging_wait_ms};
-    for (int p = 0; p < PRIORITIES; p++) {
-        search_ring(c, c->active[p], &s);
-        if (!s.any)
-            search_ring(c, c->aside[p], &s);
+    uint32_t looks = c->lines.used < AGED_LOOKS ? c->lines.used : AGED_LOOKS;
+    c->stats.looks += looks;
+    for (uint32_t n = 0; n < looks; n++) {
+        c->aged_hand = slab_next(&c->lines, c->aged_hand + 1);
+        if (!c->aged_hand)
+            c->aged_hand = slab_next(&c->lines, 1);
+        search_line(c, c->aged_hand, &s);
     }
+    c->aged_in_vain = s.any ? 0 : c->aged_in_vain + looks;
     if (!s.best.line)
         c->aged_pass = c->pass;
-    if (!s.any)
+    if (c->aged_in_vain >= c->lines.used) {
+        c->aged_in_vain = 0;
         c->aged_look_ms = c->now.ms + c->config.aging_wait_ms / LOOK_AGAIN;
+    }
     return s.best;
 }
 
@@ -443,8 +361,7 @@ void lane_served(struct core *c, uint32_t i) {
         a->credit = tenant_at(c, a->tenant)->limit.now.weight;
     if (--a->credit == 0 && !MUTANT(unfair_ring))
         l->class[a->priority].ring = a->next;
-    if (c->active[l->top] == a->line)
-        c->active[l->top] = l->active_next;
+    line_served(c, a->line);
     count_share(c);
     take_out(c, lane, i);
 }

@@ -35,6 +35,7 @@ void lines_setup(struct core *c) {
 void lines_teardown(struct core *c) {
     lhash_done(&c->line_index);
     slab_done(&c->lines);
+    turns_teardown(c);
 }
 
 static uint32_t line_make(struct core *c, uint32_t queue, uint32_t kind) {

@@ -113,7 +113,8 @@ static void fire(struct core *c, enum timer_what what, uint32_t item) {
         unique_timer(c, item);
         return;
     case TIMER_QUEUE:
-        return; /* it only had to wake the dispatch at the end of this turn */
+        queue_changed(c, item);
+        return;
     case TIMER_TENANT:
         tenant_unpark(c, item);
         return;
