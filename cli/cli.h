@@ -31,6 +31,7 @@ struct cli {
     const char *command;   /* its name; NULL until it is known */
     bool told;             /* a JSON document was printed */
     struct err failed;     /* the first one that cli_fail was given */
+    bool lost;             /* cli_tell_link said that the broker is gone */
     void *watching;        /* what on_finished is for, while a command waits for jobs */
     void (*on_finished)(void *watching, const struct client_finished *f);
 };
@@ -57,6 +58,8 @@ void cli_end(struct cli *c, int status);
 
 /* Connects as operator, or as client where that is all the endpoint is for. */
 int cli_connect(struct cli *c, struct err *e);
+/* Who waits for a job waits for its broker as well: says it when that goes or is back. */
+void cli_tell_link(struct cli *c);
 struct mono cli_deadline(uint64_t ms);
 
 /* Asks, and gets the items of the answer as a JSON array. `payloads`: each with its "payload" and

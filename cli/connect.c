@@ -38,6 +38,15 @@ static void on_finished(void *ctx, const struct client_finished *f) {
         c->on_finished(c->watching, f);
 }
 
+void cli_tell_link(struct cli *c) {
+    bool lost = !client_is_up(c->client);
+    if (lost == c->lost)
+        return;
+    fflush(stdout);
+    cli_say(lost ? "the broker is gone; waiting for it to be back" : "the broker is back");
+    c->lost = lost;
+}
+
 static int connect_as(struct cli *c, enum role role, struct err *e) {
     char endpoint[LINK_ENDPOINT_MAX];
     c->role = role;
@@ -65,7 +74,13 @@ int cli_connect(struct cli *c, struct err *e) {
         return 0;
     if (e->code != ERR_BAD_ROLE || !c->broker)
         return -1;
-    return connect_as(c, ROLE_CLIENT, e);
+    if (connect_as(c, ROLE_CLIENT, e) == 0)
+        return 0;
+    if (e->code == ERR_BAD_ROLE) {
+        c->role = ROLE_OPERATOR;
+        err_set(e, ERR_BAD_ROLE, "%s is for neither operators nor clients", c->broker);
+    }
+    return -1;
 }
 
 /* ---- asking --------------------------------------------------------------------------------- */

@@ -177,6 +177,7 @@ int follow_run(struct follow *f, uint64_t id) {
         fflush(stdout);
         if (f->ended)
             break;
+        cli_tell_link(f->c);
         stream_client_wait(f->streams, calls ? MONO_PAST : MONO_NEVER, &interrupts.fd, &stopped, 1);
         if (stopped)
             give_up(f, &interrupts);

@@ -89,6 +89,9 @@ int input_payload(struct str text, struct buf *out, struct err *e) {
         if (read_all(path, &read, e) < 0)
             return err_add(e, "submit --payload");
         json = buf_str(&read);
+        if (!str_trim(json).len)
+            return err_set(e, ERR_USAGE, "submit --payload: %s is empty",
+                           dash ? "standard input" : path);
     }
     return input_json(json, out, e) < 0 ? err_add(e, "submit --payload") : 0;
 }

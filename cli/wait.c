@@ -200,6 +200,7 @@ int waits_run(struct waits *w) {
         if (w->printed != before)
             continue;
         fflush(stdout);
+        cli_tell_link(w->c);
         bool stopped = false;
         link_wait(client_link(w->c->client), client_next(w->c->client), &interrupts.fd, &stopped,
                   1);

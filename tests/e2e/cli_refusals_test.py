@@ -2,12 +2,13 @@
 """What a command says that is refused: each one with and without --json, and to whom it is said."""
 
 import json
+import select
 import signal
 import subprocess
 import unittest
 
 import quern_tree
-from quern_tree import BIN, DEADLINE_S, TreeTest
+from quern_tree import BIN, DEADLINE_S, TreeTest, wait_for
 
 GONE, GONE_TOO = "0000c00000007", "0000c00000008"
 
@@ -141,6 +142,34 @@ class Reading(TreeTest):
                              self.quern.json("status")["broker"]["queues"])
         self.assertIn("is for clients only", self.quern.fails(
             2, "workers", "--broker", self.quern.data / "run/client.sock"))
+        self.assertIn("worker.sock is for neither operators nor clients\n", self.quern.fails(
+            2, "status", "--broker", self.quern.data / "run/worker.sock"))
+
+
+class Waiting(TreeTest):
+    """A job outlives its broker; whoever waits for it hears why nothing happens."""
+
+    def said(self, waiting, text):
+        ready, _, _ = select.select([waiting.stderr], [], [], DEADLINE_S)
+        self.assertTrue(ready)
+        self.assertEqual(waiting.stderr.readline(), f"quern: {text}\n".encode())
+
+    def test_a_broker_that_goes_and_comes_back(self):
+        for how in ("--wait", "--stream"):
+            waiting = subprocess.Popen(
+                [BIN / "quern", "submit", "nobody", "--queue", how[2:], how, "--json"],
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
+                stdin=subprocess.DEVNULL,
+                env=quern_tree.environment(QUERN_DATA=str(self.quern.data)))
+            job = wait_for("the job", lambda: self.quern.json("jobs", "--queue", how[2:]))[0]["id"]
+            self.quern.stop()
+            self.said(waiting, "the broker is gone; waiting for it to be back")
+            self.quern.start()
+            self.said(waiting, "the broker is back")
+            self.quern("cancel", job)
+            told, _ = waiting.communicate(timeout=DEADLINE_S)
+            self.assertEqual(waiting.returncode, 1)
+            self.assertEqual(json.loads(told)["state"], "cancelled")
 
 
 class Quota(TreeTest):

@@ -157,6 +157,8 @@ class Wrong(unittest.TestCase):
             ("submit", "echo", "--payload", "@"): "a file's name is missing behind @",
             ("submit", "echo", "--payload", "@/nowhere"):
                 "submit --payload: cannot open '/nowhere': No such file or directory",
+            ("submit", "echo", "--payload", "-"): "standard input is empty",
+            ("submit", "echo", "--payload", "@/dev/null"): "/dev/null is empty",
             ("submit", "echo", "--payload", "@/"): "submit --payload: '/' is a folder",
             ("submit", "echo", "--payload", "@/dev/zero"): "more than 8388608 bytes",
             ("submit", "echo", "--batch", "/nowhere"):
