@@ -1,5 +1,6 @@
 #include "broker/dispatcher_int.h"
 
+#include "broker/gate.h"
 #include "broker/records.h"
 #include "common/log/log.h"
 #include "common/os/clock.h"
@@ -268,7 +269,7 @@ static void turn(struct dispatcher *d) {
     dispatcher_hear(d);
     bool drained = take_messages(d);
     clean(d);
-    figures_refresh(d, now);
+    figures_refresh(d, now, drained);
     core_end(d->core, drained);
     outbox_flush(d->outbox);
     if (!put_off(d, &before))
@@ -307,12 +308,13 @@ void dispatcher_hear_signals(struct dispatcher *d) {
 
 /* ---- waiting -------------------------------------------------------------------------------- */
 static void wait_for_work(struct dispatcher *d) {
-    zmq_pollitem_t items[3 + PEERS_ROLES] = {
+    zmq_pollitem_t items[4 + PEERS_ROLES] = {
         {.fd = d->signals, .events = ZMQ_POLLIN},
         {.fd = journal_fd(d->journal), .events = ZMQ_POLLIN},
         {.fd = relay_thread_fd(d->relay), .events = ZMQ_POLLIN},
+        {.fd = gate_fd(), .events = ZMQ_POLLIN},
     };
-    int n = 3;
+    int n = 4;
     if (may_take(d))
         for (enum role role = ROLE_CLIENT; role <= ROLE_OPERATOR; role++)
             items[n++] =
@@ -321,12 +323,16 @@ static void wait_for_work(struct dispatcher *d) {
         log_event(LOG_turn_held, log_u64("messages", outbox_held(d->outbox)));
     d->due = d->again ? clock_mono() : core_next(d->core);
     uint64_t ms = mono_until(clock_mono(), d->due);
+    if (gate_awake() && ms > FIGURES_MS)
+        ms = FIGURES_MS;
     if (d->hold_until_ns)
         spin_until(d->hold_until_ns, items, n);
     else
         spin_poll(&d->spin, items, n, ms > 60000 ? 60000 : (long)ms);
     if (items[0].revents)
         dispatcher_hear_signals(d);
+    if (items[3].revents)
+        gate_seen();
 }
 
 /* ---- the end -------------------------------------------------------------------------------- */

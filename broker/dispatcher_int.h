@@ -41,16 +41,19 @@ struct dispatcher {
     uint32_t hold_credit, hold_skipped;
 
     struct mono figures_due;
-    struct peers_stats told; /* of dropped letters */
-    struct err upkeep;       /* the journal's last trouble that was logged */
+    uint64_t refused, told_refused;         /* connections: seen, and told in the log */
+    struct mono refused_due, refused_until; /* the next line; trouble is told */
+    struct peers_stats told;                /* of dropped letters */
+    struct err upkeep;                      /* the journal's last trouble that was logged */
     char trouble[ERR_TEXT_MAX];
 };
 
 /* start.c */
 int dispatcher_start(struct dispatcher *d, const struct dispatcher_options *o, struct err *e);
 void dispatcher_close(struct dispatcher *d);
-/* figures.c */
-void figures_refresh(struct dispatcher *d, struct mono now);
+/* figures.c. `drained`: nothing that came waits to be read. */
+#define FIGURES_MS 1000
+void figures_refresh(struct dispatcher *d, struct mono now, bool drained);
 /* dispatcher.c: for start.c */
 void dispatcher_hear(struct dispatcher *d);
 void dispatcher_hear_signals(struct dispatcher *d);

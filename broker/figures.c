@@ -1,13 +1,14 @@
 /* What the broker knows of itself and the core does not: figures for the status, trouble for
  * people. Once a second at most. */
 #include "broker/dispatcher_int.h"
+#include "broker/gate.h"
 #include "common/log/log.h"
 
 #include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
 
-#define REFRESH_MS 1000
+#define REFUSED_MS 10000 /* between two lines about connections; so long it is a trouble */
 
 /* Resident memory: the second number of statm, in pages. */
 static uint64_t read_rss(void) {
@@ -42,7 +43,21 @@ static void tell_upkeep(struct dispatcher *d, const struct err *e) {
     d->upkeep = *e;
 }
 
-static void write_trouble(struct dispatcher *d, const struct journal_stats *s) {
+static void tell_refused(struct dispatcher *d, const struct gate_stats *g, struct mono now) {
+    if (g->refused != d->refused)
+        d->refused_until = mono_add(now, REFUSED_MS);
+    d->refused = g->refused;
+    if (g->refused == d->told_refused || !mono_reached(now, d->refused_due))
+        return;
+    log_event(LOG_connections_refused, log_u64("connections", g->refused),
+              log_u64("silent", g->silent), log_u64("places", g->places),
+              log_u64("files_max", g->files));
+    d->told_refused = g->refused;
+    d->refused_due = mono_add(now, REFUSED_MS);
+}
+
+static void write_trouble(struct dispatcher *d, const struct journal_stats *s,
+                          const struct gate_stats *g, struct mono now) {
     const struct err *failed = journal_error(d->journal);
     const char *text = "";
     if (failed)
@@ -51,18 +66,28 @@ static void write_trouble(struct dispatcher *d, const struct journal_stats *s) {
         text = "no space is left on disk for new jobs";
     else if (s->upkeep.code)
         text = s->upkeep.text;
+    else if (!mono_reached(now, d->refused_until)) {
+        snprintf(d->trouble, sizeof d->trouble,
+                 "connections are turned away: %u fit into the limit of %u open files", g->places,
+                 g->files);
+        return;
+    }
     snprintf(d->trouble, sizeof d->trouble, "%s", text);
 }
 
-void figures_refresh(struct dispatcher *d, struct mono now) {
+void figures_refresh(struct dispatcher *d, struct mono now, bool drained) {
     if (!mono_reached(now, d->figures_due))
         return;
-    d->figures_due = mono_add(now, REFRESH_MS);
+    d->figures_due = mono_add(now, FIGURES_MS);
+    if (drained)
+        gate_tick();
+    struct gate_stats g = gate_stats();
     struct journal_stats s;
     journal_stats(d->journal, &s);
     tell_dropped(d);
     tell_upkeep(d, &s.upkeep);
-    write_trouble(d, &s);
+    tell_refused(d, &g, now);
+    write_trouble(d, &s, &g, now);
     struct relay_stats r = relay_thread_stats(d->relay);
     struct core_outside o = {.journal_bytes = s.disk_bytes,
                              .journal_live_bytes = s.live_bytes,
@@ -75,6 +100,9 @@ void figures_refresh(struct dispatcher *d, struct mono now) {
                              .stream_gaps = r.gaps,
                              .stream_refused = r.malformed + r.strange,
                              .stream_gone = r.gone,
+                             .connections_refused = g.refused,
+                             .connections_silent = g.silent,
+                             .connections_max = g.places,
                              .version = d->version,
                              .trouble = str_of(d->trouble)};
     core_set_outside(d->core, &o);

@@ -8,7 +8,6 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 
 #define EXIT_FAILED 1
@@ -104,22 +103,12 @@ static const char *absolute(const char *path) {
     return path && realpath(path, whole) ? whole : path;
 }
 
-/* Each connection is a descriptor. */
-static void raise_descriptors(void) {
-    struct rlimit l;
-    if (getrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_cur < l.rlim_max) {
-        l.rlim_cur = l.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &l);
-    }
-}
-
 int main(int argc, char **argv) {
     struct arguments a = read_arguments(argc, argv);
     a.config = absolute(a.config);
     if (a.status >= 0)
         return a.status;
     umask(077);
-    raise_descriptors();
     struct settings *settings;
     if (load_settings(a.config, &settings) < 0)
         return EXIT_USAGE;

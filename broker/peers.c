@@ -17,11 +17,11 @@ struct peers {
     struct peers_stats stats;
 };
 
-static const char *const names[PEERS_ROLES + 1] = {
-    [ROLE_CLIENT] = "client",
-    [ROLE_WORKER] = "worker",
-    [ROLE_GATEWAY] = "gateway",
-    [ROLE_OPERATOR] = "operator",
+static const char *const files[PEERS_ROLES + 1] = {
+    [ROLE_CLIENT] = "client.sock",
+    [ROLE_WORKER] = "worker.sock",
+    [ROLE_GATEWAY] = "gateway.sock",
+    [ROLE_OPERATOR] = "operator.sock",
 };
 
 /* ---- life ----------------------------------------------------------------------------------- */
@@ -33,15 +33,16 @@ static int bind_role(struct peers *p, enum role role, const struct peers_options
                      struct err *e) {
     void *s = p->sockets[role] = zmq_socket(p->context, ZMQ_ROUTER);
     if (!s)
-        return zmq_failed(e, "cannot make the socket for", names[role]);
+        return zmq_failed(e, "cannot make the socket for", files[role]);
     socket_set_frame_max(s, (int64_t)o->bytes_max);
     socket_set(s, ZMQ_ROUTER_MANDATORY, 1);
     socket_set(s, ZMQ_SNDHWM, PEERS_QUEUE_MAX);
     socket_set(s, ZMQ_RCVHWM, PEERS_READ_MAX);
     socket_set(s, ZMQ_LINGER, o->linger_ms);
     socket_set(s, ZMQ_BACKLOG, 1024);
+    socket_set(s, ZMQ_HANDSHAKE_IVL, PEERS_HANDSHAKE_MS);
     char endpoint[64];
-    snprintf(endpoint, sizeof endpoint, "ipc://%s.sock", names[role]);
+    snprintf(endpoint, sizeof endpoint, "ipc://%s", files[role]);
     if (zmq_bind(s, endpoint) < 0)
         return zmq_failed(e, "cannot listen on", endpoint);
     if (!o->tcp[role])
@@ -88,6 +89,10 @@ void *peers_context(const struct peers *p) {
 
 void *peers_socket(const struct peers *p, enum role role) {
     return p->sockets[role];
+}
+
+const char *peers_file(enum role role) {
+    return files[role];
 }
 
 const char *peers_tcp(const struct peers *p, enum role role) {
@@ -149,6 +154,10 @@ size_t parcel_bytes(struct parcel *in) {
     for (unsigned n = 0; n < PEERS_PARTS; n++)
         bytes += parcel_part(in, n).len;
     return bytes;
+}
+
+int parcel_fd(const struct parcel *in) {
+    return in->count ? zmq_msg_get(&in->parts[0], ZMQ_SRCFD) : -1;
 }
 
 void parcel_done(struct parcel *in) {

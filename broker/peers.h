@@ -23,6 +23,9 @@
 #define PEERS_ROLES     4
 #define PEERS_QUEUE_MAX 4096 /* messages that wait for one peer to read them */
 #define PEERS_READ_MAX  256  /* messages of one peer that wait for the broker */
+/* In which a connection must have become one of ZeroMQ, which takes a millisecond; else its place
+ * is free again. */
+#define PEERS_HANDSHAKE_MS 10000
 
 struct peers;
 
@@ -45,6 +48,8 @@ static inline enum role peers_role(uint64_t link) {
 void *peers_context(const struct peers *p);
 /* For zmq_poll. */
 void *peers_socket(const struct peers *p, enum role role);
+/* The path of the role's socket, in the current directory. */
+const char *peers_file(enum role role);
 /* Where the role can be reached by TCP, with the port that was given to `*`; "" if nowhere. */
 const char *peers_tcp(const struct peers *p, enum role role);
 
@@ -64,6 +69,8 @@ struct parcel {
 bool peers_take(struct peers *p, enum role role, struct parcel *in);
 struct str parcel_part(struct parcel *in, unsigned n);
 size_t parcel_bytes(struct parcel *in);
+/* The descriptor of the connection it came by, which may be gone by now; -1: not known. */
+int parcel_fd(const struct parcel *in);
 void parcel_done(struct parcel *in);
 
 /* ---- out ------------------------------------------------------------------------------------ */

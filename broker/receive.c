@@ -1,5 +1,6 @@
 #include "broker/receive.h"
 
+#include "broker/gate.h"
 #include "common/base/check.h"
 #include "common/base/mem.h"
 #include "common/log/log.h"
@@ -175,6 +176,8 @@ uint32_t receive_message(struct receiver *r, struct parcel *in) {
         refuse(r, in, frame.sequence, &e);
         return 0;
     }
+    if (frame.verb->verb == VERB_hello)
+        gate_hello(parcel_fd(in));
     if (!has_room(r, in, &frame) ||
         !core_request(r->core, in->link, in->role, frame.verb->verb, frame.sequence))
         return 0;

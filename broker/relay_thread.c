@@ -1,5 +1,6 @@
 #include "broker/relay_thread.h"
 
+#include "broker/peers.h"
 #include "common/base/check.h"
 #include "common/base/mem.h"
 #include "common/base/ring.h"
@@ -217,6 +218,7 @@ static int bind_one(void *socket, const char *name, const char *tcp, uint16_t *p
     char endpoint[64];
     socket_set(socket, ZMQ_LINGER, 0);
     socket_set(socket, ZMQ_BACKLOG, 1024);
+    socket_set(socket, ZMQ_HANDSHAKE_IVL, PEERS_HANDSHAKE_MS);
     snprintf(endpoint, sizeof endpoint, "ipc://%s", name);
     if (zmq_bind(socket, endpoint) < 0)
         return failed(e, "cannot listen on", endpoint);

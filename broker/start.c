@@ -1,5 +1,6 @@
 /* From an empty process to one that serves, and back. */
 #include "broker/dispatcher_int.h"
+#include "broker/gate.h"
 #include "broker/journal/file_layer.h"
 #include "broker/records.h"
 #include "common/base/id.h"
@@ -15,6 +16,7 @@
 #define STARTING_MESSAGES 256     /* at a time */
 #define LOOK_NS           200000U /* a worker's way with a short job */
 #define STARTING_LOOK     256     /* records between two looks at the clock */
+#define OTHER_FILES       8       /* open at a time, with the gate's two */
 #define EPOCHS_FEW        10000   /* starts that are left when the log begins to warn */
 
 /* ---- reading the journal -------------------------------------------------------------------- */
@@ -91,6 +93,14 @@ static int open_journal(struct dispatcher *d, struct err *e) {
     return configure_check(&d->config, journal_body_max(d->journal), e);
 }
 
+/* Files that connections never take: the journal's, and for a moment one to read the settings or
+ * figures of the system. */
+static int open_gate(struct dispatcher *d, struct err *e) {
+    struct journal_stats s;
+    journal_stats(d->journal, &s);
+    return gate_open(s.files_max + OTHER_FILES, e);
+}
+
 static int open_relay(struct dispatcher *d, struct err *e) {
     struct relay_thread_options options = configure_relay(d->settings);
     options.context = peers_context(d->peers);
@@ -161,10 +171,11 @@ int dispatcher_start(struct dispatcher *d, const struct dispatcher_options *o, s
         open_journal(d, e) < 0 || data_dir_enter(&d->dir, e) < 0)
         return -1;
     d->begun = true;
-    if (data_dir_write_pid(e) < 0 || peers_open(&d->peers, &peers, e) < 0)
+    if (data_dir_write_pid(e) < 0 || open_gate(d, e) < 0 || peers_open(&d->peers, &peers, e) < 0)
         return -1;
+    gate_watch(peers_file(ROLE_OPERATOR));
     log_event(LOG_broker_starting, log_text("data", d->dir.path));
-    if (open_relay(d, e) < 0)
+    if (open_relay(d, e) < 0 || gate_ready(e) < 0)
         return -1;
     open_parts(d);
     if (read_journal(d, e) < 0 || open_core(d, e) < 0)
@@ -177,6 +188,7 @@ int dispatcher_start(struct dispatcher *d, const struct dispatcher_options *o, s
 void dispatcher_close(struct dispatcher *d) {
     relay_thread_destroy(&d->relay);
     peers_close(&d->peers); /* waits for the last answers to leave */
+    gate_close();
     struct err e = {0};
     if (d->journal && journal_close(&d->journal, &e) < 0)
         log_event(LOG_journal_read_only, LOG_WHY(&e));

@@ -37,6 +37,10 @@ static bool look_at_status(struct doctor *d) {
     else
         finding(d, VERDICT_OK, "journal", "", "%" PRIu64 " commits, %" PRIu64 " bytes",
                 out_field(s, "commits"), out_field(s, "journal_bytes"));
+    if (out_field(s, "connections_refused"))
+        finding(d, VERDICT_WARN, "connections", "find who opens so many, or raise LimitNOFILE=",
+                "%" PRIu64 " were turned away since the start; %" PRIu64 " fit",
+                out_field(s, "connections_refused"), out_field(s, "connections_max"));
     if (out_field(s, "kept_dead"))
         finding(d, VERDICT_WARN, "jobs", "quern jobs --state dead, then quern retry",
                 "%" PRIu64 " dead jobs are kept", out_field(s, "kept_dead"));

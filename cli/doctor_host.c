@@ -12,7 +12,7 @@
 #include <sys/timex.h>
 #include <unistd.h>
 
-#define FILES_SPARE  64
+#define FILES_SPARE  160 /* the broker's own, of which it sets aside about 90 */
 #define YEAR_2024_MS 1704067200000ULL
 
 /* ---- configuration -------------------------------------------------------------------------- */

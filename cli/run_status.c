@@ -220,6 +220,9 @@ static void print_broker(const json_t *s) {
     if (out_field(s, "malformed") || out_field(s, "stale_fences"))
         buf_printf(&out, "refused  %" PRIu64 " messages, %" PRIu64 " stale reports\n",
                    out_field(s, "malformed"), out_field(s, "stale_fences"));
+    if (out_field(s, "connections_refused"))
+        buf_printf(&out, "turned   %" PRIu64 " connections away, %" PRIu64 " places\n",
+                   out_field(s, "connections_refused"), out_field(s, "connections_max"));
     if (out_text(s, "text")[0]) {
         buf_printf(&out, "TROUBLE  ");
         out_clean(&out, str_of(out_text(s, "text")));

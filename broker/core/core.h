@@ -243,6 +243,7 @@ struct core_outside {
     uint64_t journal_bytes, journal_live_bytes, commits, rss_bytes;
     uint64_t streams, attached, stream_bytes, stream_events, stream_gaps, stream_refused,
         stream_gone;
+    uint64_t connections_refused, connections_silent, connections_max;
     const char *version;
     struct str trouble;
 };

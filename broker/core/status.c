@@ -48,6 +48,12 @@ static void fill_streams(const struct core_outside *o, struct msg_status_info *m
     MSG_SET(m, status_info, stream_gone, o->stream_gone);
 }
 
+static void fill_connections(const struct core_outside *o, struct msg_status_info *m) {
+    MSG_SET(m, status_info, connections_refused, o->connections_refused);
+    MSG_SET(m, status_info, connections_silent, o->connections_silent);
+    MSG_SET(m, status_info, connections_max, o->connections_max);
+}
+
 void on_get_status(struct core *c, const void *message, struct str payload) {
     (void)message;
     (void)payload;
@@ -78,6 +84,7 @@ void on_get_status(struct core *c, const void *message, struct str payload) {
     MSG_SET(&m, status_info, rss_bytes, o->rss_bytes);
     fill_held(&s, &m);
     fill_streams(o, &m);
+    fill_connections(o, &m);
     if (o->trouble.len)
         MSG_SET(&m, status_info, text, o->trouble);
     send_to(c, c->request.link, VERB_status_info, c->request.sequence, &m, STR(""), 0);

@@ -303,6 +303,7 @@ static void files_stats(const struct journal *j, struct journal_stats *out) {
                                   .room = files_room(j)};
     writer_stats(&f->writer, out);
     keeper_stats((struct keeper *)(uintptr_t)&f->keeper, out);
+    out->files_max += 2; /* the segment that is written, and its successor */
     if (f->clean_blocked)
         out->upkeep = f->clean_err;
 }

@@ -164,6 +164,7 @@ struct journal_stats {
     uint64_t segments;      /* that hold the log */
     uint64_t first_segment; /* number of the oldest that is not released for good */
     uint64_t spares;        /* that are ready */
+    uint32_t files_max; /* descriptors that it opens at a time, but for spares found at the start */
     uint64_t records, commits, syncs, bytes_written; /* since open */
     uint64_t segments_made, segments_recycled, segments_dropped;
     uint64_t records_moved; /* shown by cleaning */

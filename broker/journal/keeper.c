@@ -329,6 +329,7 @@ void keeper_stats(struct keeper *k, struct journal_stats *out) {
     out->segments_recycled = atomic_load(&k->spares.recycled);
     out->segments_dropped = atomic_load(&k->spares.dropped);
     out->loads = k->loads.count;
+    out->files_max = KEEPER_FILES + spares_files_max(&k->spares) + 1; /* one is cleaned */
     pthread_mutex_lock(&k->upkeep_lock);
     out->upkeep = k->upkeep;
     pthread_mutex_unlock(&k->upkeep_lock);

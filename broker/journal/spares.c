@@ -174,6 +174,10 @@ int spares_drop(struct spares *s, uint32_t segment, uint32_t bytes, struct err *
     return file_sync_dir(s->dir, e);
 }
 
+uint32_t spares_files_max(const struct spares *s) {
+    return recycled_max(&s->options) + 1; /* and the one that is being made */
+}
+
 /* ---- writer ---------------------------------------------------------------------------------- */
 
 bool spares_ready(const struct spares *s) {

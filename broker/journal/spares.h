@@ -54,6 +54,9 @@ void spares_clear(struct spares *s);
  * not take the reserve until the keeper has found out. */
 void spares_look(struct spares *s);
 
+/* How many files it holds open, but for those that were ready at the start. */
+uint32_t spares_files_max(const struct spares *s);
+
 /* ---- keeper ---------------------------------------------------------------------------------- */
 bool spares_wanted(const struct spares *s);
 /* No more than `low` are left: it cannot wait. */

@@ -15,6 +15,7 @@
 #include <sys/inotify.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -96,6 +97,8 @@ void broker_launch(struct broker *b) {
     if (b->pid == 0) {
         if (b->preload)
             preload(b);
+        if (b->files_max)
+            setrlimit(RLIMIT_NOFILE, &(struct rlimit){b->files_max, b->files_max});
         become(arguments, log);
     }
     close(ready[1]);

@@ -14,6 +14,7 @@ struct broker {
     char run[BROKER_PATH_MAX];    /* root/data/run */
     char config[BROKER_PATH_MAX]; /* root/quern.yaml */
     char log[BROKER_PATH_MAX];    /* root/log: its standard error, of all its lives */
+    unsigned files_max;           /* its limit of open files; 0: as usual */
     const char *preload;          /* a library to load in front, or NULL; see fail_sync.c */
     pid_t pid;                    /* 0: does not run */
     int ready;
