@@ -10,7 +10,7 @@ enum verdict { VERDICT_OK, VERDICT_WARN, VERDICT_BAD };
 struct doctor {
     struct cli *c;
     json_t *findings;
-    struct settings *settings; /* NULL if they are not valid */
+    struct settings *settings; /* of the tree that runs here, else as we are told; NULL if bad */
     bool bad;
 };
 
@@ -18,8 +18,9 @@ struct doctor {
 void finding(struct doctor *d, enum verdict v, const char *about, const char *advice,
              const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
-/* ---- doctor_host.c: this host ---- */
+/* ---- doctor_config.c: the settings ---- */
 void doctor_config(struct doctor *d);
+/* ---- doctor_host.c: this host ---- */
 void doctor_folder(struct doctor *d);
 void doctor_processes(struct doctor *d);
 void doctor_limits(struct doctor *d);

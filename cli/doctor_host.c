@@ -15,20 +15,6 @@
 #define FILES_SPARE  160 /* the broker's own, of which it sets aside about 90 */
 #define YEAR_2024_MS 1704067200000ULL
 
-/* ---- configuration -------------------------------------------------------------------------- */
-void doctor_config(struct doctor *d) {
-    struct err_list errors = {0};
-    const char *path = d->c->config;
-    if (settings_load(path, environ, &d->settings, &errors) == 0) {
-        finding(d, VERDICT_OK, "config", "", "%s is valid",
-                path ? path : "what the environment sets");
-        return;
-    }
-    for (size_t i = 0; i < errors.count; i++)
-        finding(d, VERDICT_BAD, "config", "docs/configuration.md has all settings", "%s",
-                errors.at[i].text);
-}
-
 /* ---- the data folder ------------------------------------------------------------------------ */
 static void look_at_space(struct doctor *d) {
     struct statvfs fs;

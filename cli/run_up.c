@@ -329,7 +329,7 @@ static int prepare(struct up *u, const struct args_up *args, struct err *e) {
         return -1;
     log_open("quern", STDERR_FILENO);
     log_set((enum log_level)u->boot->log.level, (enum log_format)u->boot->log.format);
-    if (signals_open(&u->signals, e) < 0 || tree_take(u->data, e) < 0)
+    if (signals_open(&u->signals, e) < 0 || tree_take(u->data, e) < 0 || up_hand_down(u, e) < 0)
         return -1;
     return wait_for_old_broker(u, e);
 }
@@ -356,6 +356,7 @@ int run_up(struct cli *c, const struct args_up *args) {
     if (u.now != u.boot)
         settings_destroy(&u.now);
     settings_destroy(&u.boot);
+    handed_done(&u.handed);
     buf_destroy(&u.pools_text);
     if (u.signals >= 0)
         close(u.signals);

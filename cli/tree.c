@@ -77,3 +77,9 @@ int tree_write(const char *data, const char *name, const json_t *json, struct er
         return err_errno(e, "cannot rename %s", part);
     return 0;
 }
+
+json_t *tree_read(const char *data, const char *name) {
+    char path[TREE_PATH_MAX];
+    tree_path(path, data, name);
+    return json_load_file(path, 0, NULL);
+}

@@ -11,6 +11,8 @@
 #include <sys/types.h>
 
 #define TREE_PATH_MAX 4200
+#define TREE_STATE    "up.json"    /* {"config": the operator's file, or null} */
+#define TREE_CONFIG   "quern.yaml" /* as the tree has accepted it; missing without a file */
 
 /* The process that runs the tree of a data folder; 0 if none does. */
 pid_t tree_pid(const char *data);
@@ -19,5 +21,7 @@ pid_t tree_pid(const char *data);
 int tree_take(const char *data, struct err *e);
 /* Writes a file of the tree as a whole or not at all. */
 int tree_write(const char *data, const char *name, const json_t *json, struct err *e);
+/* Reads one; NULL if it is not there or no JSON. */
+json_t *tree_read(const char *data, const char *name);
 /* DATA/run/NAME */
 void tree_path(char out[TREE_PATH_MAX], const char *data, const char *name);

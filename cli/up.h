@@ -7,7 +7,7 @@
 #pragma once
 
 #include "cli/cli.h"
-#include "common/config/settings.h"
+#include "common/config/handed.h"
 #include "common/os/child.h"
 #include "common/os/restart.h"
 
@@ -33,6 +33,7 @@ struct up {
     const char *config;
     char config_path[PATH_MAX];
     char data[PATH_MAX];         /* absolute */
+    struct handed handed;        /* what the parts read of it */
     struct settings *boot, *now; /* as started; as last loaded */
     struct part parts[PARTS];
     struct rng rng;
@@ -67,5 +68,7 @@ void detach_answer(struct up *u, int status, struct str text);
 
 /* ---- up_reload.c ---------------------------------------------------------------------------- */
 int up_load(struct up *u, struct settings **out, struct err_list *errors);
+/* From now on the parts read a copy in DATA/run; says there which file is the operator's. */
+int up_hand_down(struct up *u, struct err *e);
 /* SIGHUP: all or nothing; answers in DATA/run/reload.json, and tells the parts. */
 void up_reload(struct up *u);

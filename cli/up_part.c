@@ -38,9 +38,11 @@ int part_init(struct part *p, enum part_id id, struct err *e) {
 int part_start(struct part *p, struct up *u, struct err *e) {
     char *argv[10] = {(char *)(uintptr_t)p->name, "--data", u->data};
     size_t n = 3;
-    if (u->config) {
+    if (handed_keep(&u->handed, e) < 0)
+        return -1;
+    if (handed_path(&u->handed)) {
         argv[n++] = "--config";
-        argv[n++] = (char *)(uintptr_t)u->config;
+        argv[n++] = (char *)(uintptr_t)handed_path(&u->handed);
     }
     if (p->has_ready_fd) {
         argv[n++] = "--ready-fd";

@@ -6,7 +6,16 @@
 #include <unistd.h>
 
 int up_load(struct up *u, struct settings **out, struct err_list *errors) {
-    return settings_load(u->config, environ, out, errors);
+    return handed_load(&u->handed, u->config, environ, out, errors);
+}
+
+int up_hand_down(struct up *u, struct err *e) {
+    char path[TREE_PATH_MAX];
+    tree_path(path, u->data, TREE_CONFIG);
+    json_auto_t *json = json_pack("{s:s?}", "config", u->config);
+    if (tree_write(u->data, TREE_STATE, json, e) < 0)
+        return -1;
+    return handed_open(&u->handed, path, e);
 }
 
 /* ---- what has changed ----------------------------------------------------------------------- */

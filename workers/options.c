@@ -174,7 +174,8 @@ static int from_settings(struct worker_options *o, const struct given *g, char *
     }
     const struct settings_pool *pool =
         settings_find_pool(o->settings, g->pool ? o->pool : STR("default"));
-    if (!pool && g->pool && g->config)
+    /* A supervisor keeps pools that a reload took out of the file until it is started anew. */
+    if (!pool && g->pool && g->config && !g->instance)
         return err_set(e, ERR_USAGE, "the settings have no pool %s", g->pool);
     if (!pool)
         pool = &o->settings->pools.usual;

@@ -99,7 +99,7 @@ static int read_all(int fd, struct buf *text) {
 }
 
 /* Leaves room for one piece more than is allowed, so that a larger file is seen to be larger. */
-static int read_file(const char *path, struct buf *text, struct err_list *errors) {
+int settings_read(const char *path, struct buf *text, struct err_list *errors) {
     struct err e;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     int rc = fd < 0 ? -1 : read_all(fd, text);
@@ -115,8 +115,8 @@ static int read_file(const char *path, struct buf *text, struct err_list *errors
 int settings_load(const char *path, char *const *envp, struct settings **out,
                   struct err_list *errors) {
     *out = NULL;
-    AUTO_BUF text = BUF(SETTINGS_FILE_MAX + 8192);
-    if (path && read_file(path, &text, errors) < 0)
+    AUTO_BUF text = SETTINGS_FILE_BUF;
+    if (path && settings_read(path, &text, errors) < 0)
         return -1;
     return settings_parse(buf_str(&text), path ? path : "defaults", envp, out, errors);
 }

@@ -153,6 +153,9 @@ int settings_load(const char *path, char *const *envp, struct settings **out,
 /* The same of a text in memory, called `path` in errors. */
 int settings_parse(struct str yaml, const char *path, char *const *envp, struct settings **out,
                    struct err_list *errors);
+/* The text of a file, for settings_parse; begin with a buf of SETTINGS_FILE_BUF. */
+#define SETTINGS_FILE_BUF BUF(SETTINGS_FILE_MAX + 8192)
+int settings_read(const char *path, struct buf *text, struct err_list *errors);
 void settings_destroy(struct settings **s);
 
 /* settings_find_queue(s, name), _tenant, _kind, _pool: the entry, or NULL if it is not listed (what

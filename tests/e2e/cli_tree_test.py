@@ -246,6 +246,54 @@ class Reload(unittest.TestCase):
         self.assertEqual(quern.json("queues", "chat")[0]["concurrency"], 0)
         self.assertEqual(len(quern.json("reload", status=2)["errors"]), 1)
 
+    def doctor(self, about, *options):
+        return [row for row in self.quern.json("doctor", *options) if row["about"] == about]
+
+    def test_refused_file_stops_nobody(self):
+        """What dies comes back with the settings that were last accepted, not with the file's."""
+        quern = self.quern
+        quern.config.write_text(CONFIG + "queues:\n  chat: {concurrency: 3}\n")
+        quern("reload")
+        quern("submit", "echo", "--queue", "chat", "--wait")
+        quern.config.write_text(CONFIG + "queues:\n  chat: {concurrency: 9\n")
+        self.assertIn("quern.yaml:", quern.fails(2, "reload"))
+        for names in (["worker"], ["broker"], ["broker", "worker", "pools"]):
+            old = [pid for name in names for pid in quern.pids(f"quern-{name}")]
+            self.assertEqual(len(old), len(names))
+            kill(old)
+            wait_for("them to come back", lambda: all(
+                set(quern.pids(f"quern-{name}")) - set(old) for name in names))
+            self.assertEqual(quern("submit", "echo", "--queue", "chat", "--wait"), "{}")
+            wait_for("one worker", lambda: quern.pool()["alive"] == 1)
+            self.assertEqual(quern.json("queues", "chat")[0]["concurrency"], 3)
+        self.assertIn("quern.yaml:", quern.fails(2, "reload"))
+        told, = self.doctor("config")
+        self.assertEqual(told["verdict"], "warn")
+        self.assertIn("quern.yaml:", told["text"])
+        self.assertIn("quern reload", told["advice"])
+
+    def test_pool_taken_out_of_the_file(self):
+        """That needs a restart: until then its workers come back."""
+        quern = self.quern
+        quern.config.write_text("pools:\n  other: {}\n")
+        self.assertIn("pools.default removed", quern.json("reload")["restart"])
+        kill(quern.pids("quern-worker"))
+        wait_for("another worker", lambda: quern.events("process.died") and
+                 [row for row in quern.workers() if row["pool"] == "default"])
+
+    def test_doctor_judges_by_what_runs(self):
+        quern = self.quern
+        self.assertEqual(self.doctor("config")[0]["verdict"], "ok")
+        self.assertIn("256.0MiB", self.doctor("disk")[0]["text"])
+        quern.config.write_text(CONFIG + "journal: {disk_min_free: 1MiB}\n")
+        told, = self.doctor("config")
+        self.assertIn("1 of its settings", told["text"])
+        self.assertEqual((told["verdict"], told["advice"]), ("warn", "quern reload"))
+        self.assertIn("256.0MiB", self.doctor("disk")[0]["text"])
+        quern("reload")
+        self.assertEqual(self.doctor("config")[0]["verdict"], "ok")
+        self.assertIn("1.0MiB", self.doctor("disk")[0]["text"])
+
 
 if __name__ == "__main__":
     quern_tree.main()

@@ -23,14 +23,15 @@ class Alone(unittest.TestCase):
         self.starts = self.quern.path / "starts"
         self.pools = None
 
-    def start(self, script, settings="restart_backoff: 100ms", *options):
+    def start(self, script, settings="restart_backoff: 100ms", to=None):
         path = self.quern.path / "worker.sh"
         path.write_text(f"echo $$ $(date +%s%N) >> {self.starts}\n{script}\n")
         self.quern.config.write_text(
             f"pools:\n  odd: {{command: 'sh {path}', stop_grace: 500ms, {settings}}}\n")
         log = open(self.quern.log, "ab")
         self.pools = subprocess.Popen(
-            [BIN / "quern-pools", "--data", self.quern.data, "--config", self.quern.config, *options],
+            [BIN / "quern-pools", *(to or ["--data", self.quern.data]),
+             "--config", self.quern.config],
             stderr=log, stdin=subprocess.DEVNULL, env=quern_tree.environment())
         log.close()
         self.addCleanup(self.end)
@@ -58,11 +59,53 @@ class Alone(unittest.TestCase):
         env = dict(line.split("=", 1) for line in lines[:-1] if "=" in line)
         self.assertEqual(lines[-1], str(folder))
         self.assertEqual(env["QUERN_DATA"], str(self.quern.data))
-        self.assertEqual(env["QUERN_CONFIG"], str(self.quern.config))
+        self.assertEqual(env["QUERN_CONFIG"], str(self.quern.data / "run/pools.yaml"))
+        self.assertEqual((self.quern.data / "run/pools.yaml").read_text(),
+                         self.quern.config.read_text())
         self.assertEqual((env["QUERN_WORKER_POOL"], env["QUERN_WORKER_KINDS"]), ("odd", "a,b"))
         self.assertEqual((env["QUERN_WORKER_SLOTS"], env["QUERN_WORKER_PREFETCH"]), ("7", "3"))
         self.assertEqual(env["QUERN_WORKER_MEMORY_MAX"], str(1 << 30))
         self.assertRegex(env["QUERN_WORKER_INSTANCE"], "^[0-9a-f]{32}$")
+
+    def test_what_it_holds_is_handed_down(self):
+        """Not what the file says by now, and also where somebody has emptied the folder."""
+        seen = self.quern.path / "seen"
+        self.start(f"cat $QUERN_CONFIG >> {seen}; echo == >> {seen}; exec sleep 600",
+                   "restart_backoff: 10ms")
+        held = self.quern.config.read_text()
+        broken = held + "nothing: [\n"
+        for n, after in enumerate((broken, broken, held + "journal: {disk_min_free: 1GiB}\n"), 1):
+            (pid, _) = self.started(n)[-1]
+            wait_for("it to have read", lambda: seen.exists() and seen.read_text().count("==") == n)
+            self.assertEqual(seen.read_text().split("==\n")[n - 1], held)
+            self.quern.config.write_text(after)
+            name = "config.refused" if after == broken else "config.reloaded"
+            before = len(self.quern.events(name))
+            self.pools.send_signal(signal.SIGHUP)
+            wait_for(name, lambda: len(self.quern.events(name)) > before)
+            if n == 2:
+                (self.quern.data / "run/pools.yaml").unlink()
+            os.kill(pid, signal.SIGKILL)
+        self.started(4)
+        wait_for("it to have read", lambda: seen.read_text().count("==") == 4)
+        self.assertEqual(seen.read_text().split("==\n")[3], self.quern.config.read_text())
+
+    def test_far_from_the_broker(self):
+        """Without a data folder the copy is in a folder that is gone afterwards."""
+        temporary = self.quern.path / "tmp"
+        temporary.mkdir()
+        os.environ["TMPDIR"] = str(temporary)
+        self.addCleanup(os.environ.pop, "TMPDIR")
+        nowhere = f"ipc://{self.quern.path}/nowhere.sock"
+        seen = self.quern.path / "seen"
+        self.start(f"cat $QUERN_CONFIG > {seen}.part; mv {seen}.part {seen}; exec sleep 600",
+                   "restart_backoff: 10ms", to=["--broker", nowhere, "--workers", nowhere])
+        wait_for("it to have read", seen.exists)
+        self.assertEqual(seen.read_text(), self.quern.config.read_text())
+        self.assertEqual(len(list(temporary.iterdir())), 1)
+        self.pools.send_signal(signal.SIGTERM)
+        self.assertEqual(self.pools.wait(DEADLINE_S), 0)
+        self.assertEqual(list(temporary.iterdir()), [])
 
     def test_waits_longer_each_time(self):
         self.start("echo no luck today >&2; exit 9", "restart_backoff: 100ms")

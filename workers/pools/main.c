@@ -96,7 +96,7 @@ static int make_absolute(const char **path, char room[PATH_MAX], struct err *e) 
 
 static int load(struct supervisor_options *o) {
     struct err_list errors = {0};
-    if (settings_load(o->config, environ, &o->settings, &errors) == 0)
+    if (handed_load(o->handed, o->config, environ, &o->settings, &errors) == 0)
         return 0;
     for (size_t i = 0; i < errors.count; i++)
         fprintf(stderr, "quern-pools: %s\n", errors.at[i].text);
@@ -121,6 +121,22 @@ static int take_lock(const char *data, struct err *e) {
     return err_set(e, ERR_LOCKED, "another quern-pools runs for %s", data);
 }
 
+/* Far from the broker there is no data folder: then in one that is removed at the end. */
+static int hand_down(const struct supervisor_options *o, char folder[PATH_MAX], struct err *e) {
+    char path[PATH_MAX + 32];
+    if (o->data) {
+        snprintf(path, sizeof path, "%s/run/pools.yaml", o->data);
+        return handed_open(o->handed, path, e);
+    }
+    const char *usual = variable("TMPDIR") ? variable("TMPDIR") : "/tmp";
+    if (snprintf(folder, PATH_MAX, "%s/quern-pools-XXXXXX", usual) >= PATH_MAX)
+        folder[0] = 0;
+    if (!mkdtemp(folder))
+        return err_errno(e, "cannot make a folder in %s", usual);
+    snprintf(path, sizeof path, "%s/pools.yaml", folder);
+    return handed_open(o->handed, path, e);
+}
+
 static int prepare(struct supervisor_options *o, char rooms[2][PATH_MAX], struct err *e) {
     umask(077);
     if (o->data && mkdir(o->data, 0700) < 0 && errno != EEXIST)
@@ -130,9 +146,20 @@ static int prepare(struct supervisor_options *o, char rooms[2][PATH_MAX], struct
     return o->data ? take_lock(o->data, e) : 0;
 }
 
+static int run(struct supervisor_options *o, struct err *e) {
+    static char rooms[2][PATH_MAX], folder[PATH_MAX];
+    if (prepare(o, rooms, e) < 0)
+        return -1;
+    int rc = !o->config || hand_down(o, folder, e) == 0 ? supervisor_run(o, e) : -1;
+    handed_remove(o->handed);
+    if (folder[0])
+        rmdir(folder);
+    return rc;
+}
+
 int main(int argc, char **argv) {
-    static char rooms[2][PATH_MAX];
-    struct supervisor_options o = {.config = variable("QUERN_CONFIG")};
+    struct handed handed = {0};
+    struct supervisor_options o = {.config = variable("QUERN_CONFIG"), .handed = &handed};
     int status = read_arguments(&o, argc, argv);
     if (status >= 0)
         return status;
@@ -143,12 +170,13 @@ int main(int argc, char **argv) {
     log_open("quern-pools", STDERR_FILENO);
     supervisor_set_log(o.settings);
     struct err e = {0};
-    if (prepare(&o, rooms, &e) == 0 && supervisor_run(&o, &e) == 0)
+    if (run(&o, &e) == 0)
         status = 0;
     else
         status = e.code == ERR_BAD_CONFIG ? EXIT_USAGE : EXIT_FAILED;
     if (e.code)
         fprintf(stderr, "quern-pools: %s\n", e.text);
     settings_destroy(&o.settings);
+    handed_done(&handed);
     return status;
 }

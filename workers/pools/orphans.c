@@ -8,10 +8,10 @@
 #include "common/base/worker_env.h"
 #include "common/log/log.h"
 #include "common/os/clock.h"
+#include "common/os/proc_env.h"
 #include "workers/pools/supervisor.h"
 
 #include <dirent.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,9 +19,8 @@
 #include <sys/pidfd.h>
 #include <unistd.h>
 
-#define ENVIRONMENT_MAX (256U << 10)
-#define HEX_LEN         (2 * PROCESS_INSTANCE_LEN)
-#define ANSWER_MS       10000
+#define HEX_LEN   (2 * PROCESS_INSTANCE_LEN)
+#define ANSWER_MS 10000
 
 struct orphan {
     struct orphan *next;
@@ -30,43 +29,12 @@ struct orphan {
 };
 
 /* ---- finding them --------------------------------------------------------------------------- */
-/* The value of a variable in "A=1\0B=2\0"; empty if it is not there. */
-static struct str variable(struct str environment, const char *name) {
-    size_t len = strlen(name);
-    for (const char *at = environment.at, *end = at + environment.len; at < end;) {
-        size_t part = strnlen(at, (size_t)(end - at));
-        if (part > len && at[len] == '=' && memcmp(at, name, len) == 0)
-            return str_make(at + len + 1, part - len - 1);
-        at += part + 1;
-    }
-    return STR("");
-}
-
-static int read_environment(int pid, struct buf *out) {
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%d/environ", pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -1;
-    ssize_t n = 1;
-    buf_clear(out);
-    while (n > 0) {
-        void *room = buf_room(out, 4096);
-        n = room ? read(fd, room, 4096) : 0;
-        if (n > 0)
-            buf_took(out, (size_t)n);
-    }
-    close(fd);
-    return n < 0 ? -1 : 0;
-}
-
-/* Its descriptor first: what is read then is of that process, or of none. */
 static void consider(struct supervisor *s, int pid, struct buf *room) {
     int pidfd = pidfd_open(pid, 0);
     struct str hex = STR(""), data = STR("");
-    if (pidfd >= 0 && read_environment(pid, room) == 0) {
-        hex = variable(buf_str(room), WORKER_ENV_INSTANCE);
-        data = variable(buf_str(room), "QUERN_DATA");
+    if (pidfd >= 0 && proc_env_read(pid, room) == 0) {
+        hex = proc_env_value(buf_str(room), WORKER_ENV_INSTANCE);
+        data = proc_env_value(buf_str(room), "QUERN_DATA");
     }
     if (hex.len != HEX_LEN || !str_eq(data, str_of(s->options->data))) {
         if (pidfd >= 0)
@@ -82,7 +50,7 @@ static void consider(struct supervisor *s, int pid, struct buf *room) {
 
 void orphans_find(struct supervisor *s) {
     DIR *proc = s->options->data ? opendir("/proc") : NULL;
-    AUTO_BUF room = BUF(ENVIRONMENT_MAX);
+    AUTO_BUF room = BUF(PROC_ENV_MAX);
     const struct dirent *entry;
     while (proc && (entry = readdir(proc))) {
         uint64_t pid;

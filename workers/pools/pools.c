@@ -41,8 +41,8 @@ static void tell(struct supervisor *s, struct pool *pool) {
         pool->told[n++] = told(s, "QUERN_BROKER", str_of(o->workers));
     else
         pool->told[n++] = told(s, "QUERN_DATA", str_of(o->data));
-    if (o->config)
-        pool->told[n++] = told(s, "QUERN_CONFIG", str_of(o->config));
+    if (handed_path(o->handed))
+        pool->told[n++] = told(s, "QUERN_CONFIG", str_of(handed_path(o->handed)));
     pool->told[n++] = told(s, WORKER_ENV_POOL, pool->name);
     if (pool->settings.kinds.count)
         pool->told[n++] = told_kinds(s, &pool->settings.kinds);
@@ -167,7 +167,7 @@ static void start(struct supervisor *s, struct pool *pool, uint32_t seat, struct
                                 .envp = s->envp,
                                 .told = pool->told,
                                 .directory = folder.len ? folder.at : NULL};
-    struct process *p = process_start(&spec, &e);
+    struct process *p = handed_keep(s->options->handed, &e) == 0 ? process_start(&spec, &e) : NULL;
     seats_take(&pool->seats, seat, now);
     if (!p) {
         log_event(LOG_process_failed, log_str("pool", pool->name), LOG_WHY(&e));

@@ -46,8 +46,9 @@ void supervisor_set_log(const struct settings *s) {
 static void reload(struct supervisor *s) {
     struct err_list errors = {0};
     struct settings *new;
-    if (settings_load(s->options->config, environ, &new, &errors) < 0) {
-        log_event(LOG_config_refused, log_text("error", errors.at[0].text));
+    if (handed_load(s->options->handed, s->options->config, environ, &new, &errors) < 0) {
+        for (size_t i = 0; i < errors.count; i++)
+            log_event(LOG_config_refused, LOG_WHY(&errors.at[i]));
         return;
     }
     if (s->settings != s->options->settings)

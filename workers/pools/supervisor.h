@@ -8,7 +8,7 @@
  * One thread. */
 #pragma once
 
-#include "common/config/settings.h"
+#include "common/config/handed.h"
 #include "common/wire/client.h"
 #include "workers/pools/process.h"
 #include "workers/pools/seats.h"
@@ -30,10 +30,11 @@ struct pool {
 };
 
 struct supervisor_options {
-    const char *data;    /* NULL if `broker` is given */
-    const char *broker;  /* operator endpoint, or NULL */
-    const char *workers; /* what workers are told to connect to, or NULL: the data folder */
-    const char *config;  /* or NULL */
+    const char *data;      /* NULL if `broker` is given */
+    const char *broker;    /* operator endpoint, or NULL */
+    const char *workers;   /* what workers are told to connect to, or NULL: the data folder */
+    const char *config;    /* or NULL */
+    struct handed *handed; /* what workers read of it */
     struct settings *settings;
 };
 
