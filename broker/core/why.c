@@ -67,13 +67,20 @@ static void why_quota(struct core *c, const struct job *j) {
     say(c, WHY_queue_tenant_concurrency, text, 0, 0);
 }
 
+static void why_paused(struct core *c, const struct queue *q) {
+    char text[NAME_MAX_LEN + 64];
+    snprintf(text, sizeof text, "queue " STR_FMT " is paused, by %s", STR_ARG(q->row.name),
+             q->pause_is_set ? "a command at run time" : "the configuration");
+    say(c, WHY_paused, text, 0, 0);
+}
+
 static void why_limits(struct core *c, const struct job *j) {
     const struct queue *q = job_queue(c, j);
     const struct tenant *t = job_tenant(c, j);
     uint64_t queue_us = limit_wait_us(&q->limit, core_now_us(c));
     uint64_t tenant_us = limit_wait_us(&t->limit, core_now_us(c));
     if (q->paused)
-        say(c, WHY_paused, NULL, 0, 0);
+        why_paused(c, q);
     if (!limit_has_room(&q->limit))
         say(c, WHY_queue_concurrency, NULL, 0, 0);
     if (queue_us)

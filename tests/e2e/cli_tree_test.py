@@ -115,9 +115,44 @@ class Tree(unittest.TestCase):
         self.assertEqual({row["verdict"] for row in probes.values()}, {"ok"})
         self.assertIn("neither echo nor sleep", probes["odd"]["text"])
         for pool in ("default", "lazy", "twin"):
-            self.assertRegex(probes[pool]["text"], "a job of kind|at least one of")
+            self.assertRegex(probes[pool]["text"], "a job of kind|it ran [0-9]+ of [0-9]+ jobs")
         text = quern("doctor")
         self.assertEqual(len([line for line in text.splitlines() if " probe " in line]), 4)
+
+    def test_doctor_tells_at_once_why_a_probe_waits(self):
+        """And takes back what it sent: the next probe counts its own jobs only."""
+        quern = self.quern
+        quern.config.write_text(CONFIG + "  twin: {slots: 4}\nqueues:\n  sleep: {paused: true}\n")
+        quern.start()
+        quern("submit", "echo", "--wait")
+        quern("pause", "echo")
+        began = time.monotonic()
+        said = [row for row in quern.json("doctor") if row["about"] == "probe"]
+        self.assertLess(time.monotonic() - began, 4)
+        self.assertEqual({row["verdict"] for row in said}, {"warn"})
+        for row, pool in zip(said, ("default", "twin")):
+            self.assertIn(f"{pool}: not probed", row["text"])
+            self.assertIn("queue echo is paused, by a command at run time", row["text"])
+        self.assertEqual(quern.json("jobs", "--state", "ready"), [])
+        quern("resume", "echo")
+        probed = {row["text"].split(":")[0]: row for row in quern.json("doctor")
+                  if row["about"] == "probe"}
+        text = " ".join(row["text"] for row in probed.values())
+        self.assertIn("a job of kind echo took", text)
+        if "not probed" in text:  # the same pool took both
+            self.assertIn("queue sleep is paused, by the configuration", text)
+
+    def test_doctor_does_not_take_others_jobs_for_its_own(self):
+        quern = self.quern
+        quern.start()
+        load = subprocess.Popen(
+            [BIN / "quern", "bench", "roundtrip", "--durability", "none", "--count", "1000000"],
+            stdout=subprocess.DEVNULL, env=quern_tree.environment(QUERN_DATA=str(quern.data)))
+        self.addCleanup(load.wait)
+        self.addCleanup(load.kill)
+        wait_for("load", lambda: quern.workers() and quern.workers()[0]["done"] > 100)
+        told, = [row for row in quern.json("doctor") if row["about"] == "probe"]
+        self.assertIn("meanwhile, not only the probe's", told["text"])
 
 
 class Killed(unittest.TestCase):
