@@ -33,7 +33,8 @@ static const char help[] =
     "\n"
     "Exit status: 0 drained, 1 stopped at once, 2 wrong usage or settings, 3 refused by the "
     "broker,\n"
-    "75 to be started again (memory, age or number of jobs), 76 left without hearing the broker.\n";
+    "75 to be started again (memory, age or number of jobs), 76 left without hearing the broker,\n"
+    "77 over its memory ceiling at rest.\n";
 
 struct given {
     const char *data, *broker, *config, *pool, *kinds, *slots, *prefetch, *memory_max, *instance;

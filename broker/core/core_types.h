@@ -175,6 +175,7 @@ struct pool {
     uint64_t pos;
     uint32_t bytes;
     uint64_t restarts, reported;
+    uint64_t alive, slots, held; /* while pools are listed: of its workers */
     char text[256];
 };
 

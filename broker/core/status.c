@@ -2,6 +2,8 @@
 #include "broker/core/core_int.h"
 #include "common/base/mem.h"
 
+#include <stdio.h>
+
 void core_stats(const struct core *c, struct core_stats *out) {
     *out = c->stats;
     out->kept = c->kept[0].n + c->kept[1].n;
@@ -207,38 +209,59 @@ void on_list_workers(struct core *c, const void *message, struct str payload) {
     send_end(c, VERB_worker_info);
 }
 
-static void pool_row(struct core *c, uint32_t pool) {
-    const struct pool *p = pool_at(c, pool);
-    struct msg_pool_info m = {0};
-    uint64_t alive = 0, slots = 0, held = 0;
-    SLAB_EACH(i, &c->workers) {
-        if (worker_at(c, i)->pool != pool)
-            continue;
-        alive++;
-        slots += worker_at(c, i)->slots;
-        held += worker_at(c, i)->held;
+/* One walk over the workers for all pools. */
+static void count_workers(struct core *c) {
+    SLAB_EACH(i, &c->pools.rows) {
+        struct pool *p = pool_at(c, i);
+        p->alive = p->slots = p->held = 0;
     }
-    if (!p->configured && !alive) /* it is not in the file any more, or its workers have gone */
+    SLAB_EACH(i, &c->workers) {
+        const struct worker *w = worker_at(c, i);
+        if (!w->pool)
+            continue;
+        struct pool *p = pool_at(c, w->pool);
+        p->alive++;
+        p->slots += w->slots;
+        p->held += w->held;
+    }
+}
+
+/* What its supervisor says; else what only we know: that we refuse workers. */
+static struct str pool_trouble(const struct core *c, const struct pool *p, char room[128]) {
+    if (p->text[0] || p->alive >= p->wanted || c->workers.used < c->config.workers_max)
+        return str_of(p->text);
+    snprintf(room, 128,
+             "%u workers are connected, the bound (broker.workers_max): no more may come",
+             c->config.workers_max);
+    return str_of(room);
+}
+
+static void pool_row(struct core *c, const struct pool *p) {
+    struct msg_pool_info m = {0};
+    char room[128];
+    if (!p->configured && !p->alive) /* it is not in the file any more, or its workers have gone */
         return;
     MSG_SET(&m, pool_info, name, p->row.name);
     MSG_SET(&m, pool_info, processes, p->wanted);
     MSG_SET(&m, pool_info, processes_min, p->min);
     MSG_SET(&m, pool_info, processes_max, p->max);
-    MSG_SET(&m, pool_info, alive, alive);
-    MSG_SET(&m, pool_info, slots, slots);
-    MSG_SET(&m, pool_info, held, held);
+    MSG_SET(&m, pool_info, alive, p->alive);
+    MSG_SET(&m, pool_info, slots, p->slots);
+    MSG_SET(&m, pool_info, held, p->held);
     MSG_SET(&m, pool_info, restarts, p->restarts);
     MSG_SET(&m, pool_info, at_run_time, p->is_set);
-    if (p->text[0])
-        MSG_SET(&m, pool_info, text, str_of(p->text));
+    struct str text = pool_trouble(c, p, room);
+    if (text.len)
+        MSG_SET(&m, pool_info, text, text);
     send_to(c, c->request.link, VERB_pool_info, c->request.sequence, &m, STR(""), 0);
 }
 
 void on_list_pools(struct core *c, const void *message, struct str payload) {
     (void)payload;
+    count_workers(c);
     SLAB_EACH(i, &c->pools.rows)
     if (wanted(message, pool_at(c, i)->row.name))
-        pool_row(c, i);
+        pool_row(c, pool_at(c, i));
     send_end(c, VERB_pool_info);
 }
 

@@ -23,4 +23,6 @@ enum worker_exit {
     WORKER_EXIT_RECYCLE = 75,
     /* Asked to leave while the broker was gone: results may have been left behind. */
     WORKER_EXIT_UNHEARD = 76,
+    /* Over its memory ceiling before it took a job: so will the next one be, and it can wait. */
+    WORKER_EXIT_TOO_LARGE = 77,
 };

@@ -157,10 +157,10 @@ bool child_reap(struct child *c, struct child_end *end) {
 
 struct child_words child_end_words(const struct child_end *end) {
     struct child_words words;
-    const char *name = end->signal ? sigdescr_np(end->signal) : NULL;
+    const char *name = end->signal ? sigabbrev_np(end->signal) : NULL;
     if (end->signal)
-        snprintf(words.at, sizeof words.at, "was ended by signal %d (%s)", end->signal,
-                 name ? name : "unknown");
+        snprintf(words.at, sizeof words.at, "was ended by signal %d (%s%s)", end->signal,
+                 name ? "SIG" : "", name ? name : "unknown");
     else
         snprintf(words.at, sizeof words.at, "ended with status %d", end->status);
     return words;

@@ -45,7 +45,7 @@ void child_signal(const struct child *c, int number);
 void child_kill(const struct child *c);
 /* True if it had ended: `end` says how, what was left of its group was killed, and *c is empty. */
 bool child_reap(struct child *c, struct child_end *end);
-/* "ended with status 3", "was ended by signal 9 (Killed)" */
+/* "ended with status 3", "was ended by signal 9 (SIGKILL)" */
 struct child_words {
     char at[96];
 };

@@ -166,6 +166,19 @@ class Alone(unittest.TestCase):
         self.assertEqual(second.returncode, 1)
         self.assertIn("another quern-pools runs", second.stderr)
 
+    def test_worker_too_large_at_rest(self):
+        """It says so before it takes a job, and is started again later, not at once."""
+        worker = subprocess.run([BIN / "quern-worker", "--data", self.quern.data], check=False,
+                                capture_output=True, text=True,
+                                env=quern_tree.environment(QUERN_WORKER_MEMORY_MAX="4096"))
+        self.assertEqual(worker.returncode, 77)
+        self.assertRegex(worker.stderr, r"at rest it has \d+ KiB, over its memory ceiling "
+                         r"\(pools.memory_max\) of 4")
+        self.start("exit 77", "restart_backoff: 100ms")
+        times = [at for _, at in self.started(4)]
+        for wait, least in zip([b - a for a, b in zip(times, times[1:])], (0.075, 0.15, 0.3)):
+            self.assertGreaterEqual(wait, least)
+
     def test_usage(self):
         for words in (["--nothing"], ["word"], ["--broker", "tcp://127.0.0.1:1"],
                       ["--config", "/dev/null/none"]):
@@ -255,6 +268,8 @@ class Dying(TreeTest):
         job = quern.submit("crash", {"signal": 9}, "--attempts", 2)
         quern.wait_state(job, "dead")
         self.assertEqual(quern.json("job", job)["crashes"], 2)
+        self.assertRegex(quern.json("job", job)["text"],
+                         r"worker [0-9a-f]{12} of pool default was ended by signal 9 \(SIGKILL\)")
         wait_for("another worker", lambda: quern.pool()["alive"] == 1)
 
 
@@ -270,6 +285,15 @@ class Foreign(unittest.TestCase):
         self.assertIn("cannot find my files", quern("status"))
         self.assertEqual(quern.pool("odd")["restarts"], 1)  # the same would happen again: it waits
 
+    def test_no_place_at_the_broker(self):
+        quern = Quern(CONFIG.replace("heartbeat: 200ms", "heartbeat: 200ms\n  workers_max: 1")
+                      .replace("processes_min: 1", "processes_min: 3"))
+        self.addCleanup(quern.close)
+        quern.start()
+        text = wait_for("the trouble", lambda: quern.pool().get("text"))
+        self.assertIn("1 workers are connected, the bound (broker.workers_max)", text)
+        self.assertIn("broker.workers_max", quern("status"))
+
     # Larger than its pool allows from the start. The signal is waited for, not handled: a handler may
     # have run just before the wait that it should have ended.
     LARGE = """import signal, sys
@@ -279,13 +303,14 @@ for word in sys.argv[1:]:
     signal.sigwait({getattr(signal, word)})
 """
 
-    def start_large(self, *signals):
+    def start_large(self, *signals, backoff="500ms"):
         quern = Quern()
         self.addCleanup(quern.close)
         script = quern.path / "large.py"
         script.write_text(self.LARGE)
         command = f"python3 {script} {' '.join(signals)}"
-        quern.config.write_text(CONFIG + f"  large: {{command: {command}, memory_max: 64MiB}}\n")
+        quern.config.write_text(CONFIG + f"  large: {{command: {command}, memory_max: 64MiB, "
+                                f"restart_backoff: {backoff}}}\n")
         quern.start()
         return quern
 
@@ -303,11 +328,27 @@ for word in sys.argv[1:]:
         self.assertLess(place(1, "process.started", "pool", "large"),
                         place(0, "process.ended", "instance", replaced["instance"]))
 
+    def test_too_large_again_and_again(self):
+        """The first successor starts at once, further ones wait longer each time, and it is told."""
+        quern = self.start_large("SIGTERM", backoff="400ms")
+        wait_for("four replacements", lambda: len(quern.events("process.replaced")) >= 4)
+        text = wait_for("the trouble", lambda: quern.pool("large").get("text"))
+        self.assertRegex(text, r"over pools.large.memory_max \(64MiB\); the next one starts in \d")
+        said = [json.loads(line) for line in quern.log.read_text().splitlines() if "large" in line]
+        order = [event["event"] for event in said
+                 if event["event"] in ("process.started", "process.replaced", "process.ended")]
+        # Only the first one's successor starts before it has ended.
+        self.assertEqual(order[:8], ["process.started", "process.replaced", "process.started",
+                                     "process.ended"] + ["process.replaced", "process.ended",
+                                                         "process.started", "process.replaced"])
+
     def test_too_large_and_does_not_go(self):
         """No pile of them: another one is replaced when the one before has ended."""
         quern = self.start_large("SIGTERM", "SIGUSR1")
-        text = wait_for("the trouble", lambda: quern.pool("large").get("text"))
-        self.assertIn("over pools.memory_max, but 1 that were replaced still run", text)
+        text = wait_for("the trouble", lambda: "still run" in quern.pool("large").get("text", "")
+                        and quern.pool("large")["text"])
+        self.assertRegex(text, r"has 2\d\dMiB of memory \d+ s after its start, over "
+                         r"pools.large.memory_max \(64MiB\), but 1 that were replaced still run")
         self.assertEqual(len(quern.events("process.replaced")), 1)
         self.assertEqual(quern.events("process.ended"), [])
         first = [event for event in quern.events("process.started") if event.get("pool") == "large"][0]

@@ -56,7 +56,7 @@ static void test_ends(void **state) {
     assert_string_equal(child_end_words(&end).at, "ended with status 7");
     end = run("kill -9 $$");
     assert_int_equal(end.signal, SIGKILL);
-    assert_string_equal(child_end_words(&end).at, "was ended by signal 9 (Killed)");
+    assert_string_equal(child_end_words(&end).at, "was ended by signal 9 (SIGKILL)");
 }
 
 static void test_what_cannot_be_started(void **state) {

@@ -67,6 +67,29 @@ static void test_waits_double_and_are_forgotten(void **state) {
     seats_done(&s);
 }
 
+static void test_replaced_in_vain(void **state) {
+    struct seats s = {0};
+    struct rng rng = rng_seed(1);
+    uint64_t now = 0;
+    (void)state;
+    seats_plan(&s, 1, at(now));
+    static const uint64_t waits[] = {0, 200, 400, 800, 1000};
+    for (size_t i = 0; i < sizeof waits / sizeof waits[0]; i++) {
+        assert_int_equal(start_due(&s, now), 1);
+        seats_leave(&s, 0, true, WAIT, MOST, at(now), &rng);
+        assert_in_range(seats_next(&s).ms - now, waits[i] * 3 / 4, waits[i]);
+        now = seats_next(&s).ms;
+    }
+    assert_int_equal(start_due(&s, now), 1);
+    now += RESTART_HEALTHY_MS; /* it grew slowly: another one helps */
+    seats_leave(&s, 0, true, WAIT, MOST, at(now), &rng);
+    assert_int_equal(start_due(&s, now), 1);
+    seats_plan(&s, 0, at(now));
+    seats_leave(&s, 0, true, WAIT, MOST, at(now), &rng); /* nobody wants another one */
+    assert_int_equal(seats_next(&s).ms, UINT64_MAX);
+    seats_done(&s);
+}
+
 static void test_another_seat_is_no_way_around_a_wait(void **state) {
     struct seats s = {0};
     (void)state;
@@ -96,7 +119,8 @@ static void test_successor_starts_first(void **state) {
     (void)state;
     seats_plan(&s, 1, at(0));
     start_due(&s, 0);
-    seats_leave(&s, 0, at(5));
+    struct rng rng = rng_seed(1);
+    seats_leave(&s, 0, false, WAIT, MOST, at(5), &rng);
     assert_int_equal(start_due(&s, 5), 1);
     assert_int_equal(seats_held(&s), 1);
     seats_done(&s);
@@ -157,6 +181,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_as_many_as_planned),
         cmocka_unit_test(test_waits_double_and_are_forgotten),
+        cmocka_unit_test(test_replaced_in_vain),
         cmocka_unit_test(test_another_seat_is_no_way_around_a_wait),
         cmocka_unit_test(test_hopeless_waits_longest),
         cmocka_unit_test(test_successor_starts_first),

@@ -471,6 +471,17 @@ static void close_all(struct host *h, bool *clean) {
     close(h->signals);
 }
 
+/* A ceiling below what we need at rest would have us leave, and be started again, for ever. */
+static int check_rest(struct host *h, struct err *e) {
+    uint64_t rss = rss_bytes(), max = h->config->memory_max;
+    if (!max || rss <= max)
+        return 0;
+    h->status = WORKER_EXIT_TOO_LARGE;
+    return err_set(e, ERR_TOO_LARGE,
+                   "at rest it has %llu KiB, over its memory ceiling (pools.memory_max) of %llu",
+                   (unsigned long long)rss >> 10, (unsigned long long)max >> 10);
+}
+
 enum worker_exit host_run(const struct host_config *config, bool *clean, struct err *e) {
     ASSERT(config->kinds.n > 0 && config->kinds.n <= KINDS_IN_HELLO);
     struct mono now = clock_mono();
@@ -483,7 +494,7 @@ enum worker_exit host_run(const struct host_config *config, bool *clean, struct 
                      .heard = now};
     if (open_all(&h, e) < 0) {
         h.status = WORKER_EXIT_USAGE;
-    } else {
+    } else if (check_rest(&h, e) == 0) {
         serve(&h);
         if (h.status == WORKER_EXIT_REFUSED && e)
             *e = h.err;

@@ -120,7 +120,7 @@ static void on_worker(void *ctx, const struct client_reply *r) {
     const struct msg_worker_info *m = r->message;
     char host[256] = "";
     gethostname(host, sizeof host - 1);
-    if (!m || !pools_find(s, m->pool) || !str_eq(m->host, str_of(host)) || !is_gone(m->pid) ||
+    if (!m || !str_eq(m->host, str_of(host)) || !is_gone(m->pid) || !pools_find(s, m->pool) ||
         pools_process(s, m->instance.at))
         return;
     struct msg_worker_died died = {0};

@@ -1,4 +1,5 @@
 #include "common/base/mem.h"
+#include "common/base/units.h"
 #include "common/base/worker_env.h"
 #include "common/log/log.h"
 #include "common/os/clock.h"
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #define TROUBLE_MS 60000
+#define HEX_SHOWN  12 /* digits of an instance, as in `quern workers` */
 
 /* ---- what workers are told ------------------------------------------------------------------ */
 static char *told(struct supervisor *s, const char *name, struct str value) {
@@ -140,9 +142,16 @@ void pools_reload(struct supervisor *s) {
 }
 
 struct pool *pools_find(struct supervisor *s, struct str name) {
-    for (size_t i = 0; i < s->n_pools; i++)
-        if (str_eq(s->pools[i].name, name))
-            return &s->pools[i];
+    for (size_t low = 0, high = s->n_pools; low < high;) {
+        size_t at = low + (high - low) / 2;
+        int order = str_cmp(name, s->pools[at].name);
+        if (order == 0)
+            return &s->pools[at];
+        if (order < 0)
+            high = at;
+        else
+            low = at + 1;
+    }
     return NULL;
 }
 
@@ -213,7 +222,7 @@ static bool is_crash(const struct supervisor *s, const struct process *p,
     if (end->signal)
         return !is_asked(s, p);
     return end->status != WORKER_EXIT_DRAINED && end->status != WORKER_EXIT_RECYCLE &&
-           end->status != WORKER_EXIT_UNHEARD &&
+           end->status != WORKER_EXIT_UNHEARD && end->status != WORKER_EXIT_TOO_LARGE &&
            !(end->status == WORKER_EXIT_STOPPED && is_asked(s, p));
 }
 
@@ -244,14 +253,17 @@ static void unlink_process(struct supervisor *s, struct process *p) {
     s->n_processes--;
 }
 
-static void unasked(struct supervisor *s, struct process *p, const char *how) {
+static void unasked(struct supervisor *s, struct process *p, const struct child_end *end,
+                    const char *how) {
     char text[POOL_TEXT_MAX];
+    if (!end->signal && end->status == WORKER_EXIT_TOO_LARGE)
+        how = "was over pools.memory_max at rest";
     struct str words = str_trim(str_make(p->words, p->words_len));
     const char *line = words.len ? memrchr(words.at, '\n', words.len) : NULL;
     if (line)
         words = str_make(line + 1, words.len - (size_t)(line + 1 - words.at));
-    snprintf(text, sizeof text, "a process %s%s" STR_FMT, how, words.len ? ": " : "",
-             STR_ARG(words));
+    snprintf(text, sizeof text, "worker %.*s %s%s" STR_FMT, HEX_SHOWN, p->hex, how,
+             words.len ? ": " : "", STR_ARG(words));
     p->pool->restarts++;
     in_trouble(s, p->pool, text);
 }
@@ -270,7 +282,9 @@ void pools_ended(struct supervisor *s, struct process *p, const struct child_end
                   log_str("words", str_trim(str_make(p->words, p->words_len))));
     report_death(s, p, is_crash(s, p, end), how.at);
     if (!well)
-        unasked(s, p, how.at);
+        unasked(s, p, end, how.at);
+    if (p->seat == SEAT_NONE)
+        pool->replaced--;
     if (p->seat != SEAT_NONE)
         seats_end(&pool->seats, p->seat, seat_end_of(p, end), pool->settings.restart_backoff_ms,
                   pool->settings.restart_backoff_max_ms, clock_mono(), &s->rng);
@@ -280,35 +294,62 @@ void pools_ended(struct supervisor *s, struct process *p, const struct child_end
 }
 
 /* ---- replacing ------------------------------------------------------------------------------ */
-void pools_replace(struct supervisor *s, struct process *p, const char *why) {
-    log_event(LOG_process_replaced, log_str("pool", p->pool->name), log_text("instance", p->hex),
+static void replace(struct supervisor *s, struct process *p, bool in_vain, const char *why) {
+    struct pool *pool = p->pool;
+    log_event(LOG_process_replaced, log_str("pool", pool->name), log_text("instance", p->hex),
               log_text("why", why));
     p->asked = ASKED_REPLACE;
-    seats_leave(&p->pool->seats, p->seat, clock_mono());
+    seats_leave(&pool->seats, p->seat, in_vain, pool->settings.restart_backoff_ms,
+                pool->settings.restart_backoff_max_ms, clock_mono(), &s->rng);
     p->seat = SEAT_NONE;
+    pool->replaced++;
     report_drain(s, p);
-}
-
-static uint32_t count_replaced(const struct supervisor *s, const struct pool *pool) {
-    uint32_t n = 0;
-    for (const struct process *p = s->processes; p; p = p->next)
-        n += p->pool == pool && p->seat == SEAT_NONE;
-    return n;
 }
 
 /* What does not go, though it was asked to, must not pile up until the host has no memory left:
  * each seat has at most one beside its successor. */
-static void replace_some(struct supervisor *s, struct process *p, const char *bound) {
-    uint32_t replaced = count_replaced(s, p->pool), plan = p->pool->seats.plan;
+static bool may_replace(const struct pool *pool) {
+    return pool->replaced < (pool->seats.plan ? pool->seats.plan : 1);
+}
+
+static struct units_text show_mib(uint64_t bytes) {
+    return units_show_size(bytes >> 20 << 20);
+}
+
+/* Who is too large soon after the start most likely needs that much: its successor would be
+ * replaced like it, so it is made to wait longer and longer, and the operator is told. */
+static void too_large(struct supervisor *s, struct process *p, uint64_t rss, struct mono now) {
+    struct pool *pool = p->pool;
+    uint64_t age_ms = mono_until(p->started, now);
     char text[POOL_TEXT_MAX];
-    if (replaced < (plan ? plan : 1)) {
-        snprintf(text, sizeof text, "it is over %s", bound);
-        pools_replace(s, p, text);
-    } else {
-        snprintf(text, sizeof text, "a process is over %s, but %u that were replaced still run",
-                 bound, replaced);
-        in_trouble(s, p->pool, text);
+    int n = snprintf(text, sizeof text,
+                     "worker %.*s has %s of memory %llu s after its start, over "
+                     "pools." STR_FMT ".memory_max (%s)",
+                     HEX_SHOWN, p->hex, show_mib(rss).at, (unsigned long long)age_ms / 1000,
+                     STR_ARG(pool->name), units_show_size(pool->settings.memory_max).at);
+    bool may = may_replace(pool), soon = age_ms < RESTART_HEALTHY_MS;
+    if (may)
+        replace(s, p, soon, text);
+    else
+        snprintf(text + n, sizeof text - (size_t)n, ", but %u that were replaced still run",
+                 pool->replaced);
+    if (may && seats_next(&pool->seats).ms > now.ms && seats_next(&pool->seats).ms < UINT64_MAX)
+        snprintf(text + n, sizeof text - (size_t)n, "; the next one starts in %.1f s",
+                 (double)mono_until(now, seats_next(&pool->seats)) / 1000);
+    if (soon || !may)
+        in_trouble(s, pool, text);
+}
+
+static void too_old(struct supervisor *s, struct process *p) {
+    char text[POOL_TEXT_MAX];
+    if (may_replace(p->pool)) {
+        replace(s, p, false, "it is over pools.recycle_age");
+        return;
     }
+    snprintf(text, sizeof text,
+             "worker %.*s is over pools.recycle_age, but %u that were replaced still run",
+             HEX_SHOWN, p->hex, p->pool->replaced);
+    in_trouble(s, p->pool, text);
 }
 
 void pools_look(struct supervisor *s, struct mono now) {
@@ -316,9 +357,10 @@ void pools_look(struct supervisor *s, struct mono now) {
         const struct settings_pool *k = &p->pool->settings;
         if (p->asked != ASKED_NOTHING || !k->command.len)
             continue;
-        if (k->memory_max && process_rss(p) > k->memory_max)
-            replace_some(s, p, "pools.memory_max");
+        uint64_t rss = k->memory_max ? process_rss(p) : 0;
+        if (rss > k->memory_max)
+            too_large(s, p, rss, now);
         else if (k->recycle_age_ms && mono_until(p->started, now) > k->recycle_age_ms)
-            replace_some(s, p, "pools.recycle_age");
+            too_old(s, p);
     }
 }

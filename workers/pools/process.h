@@ -27,7 +27,8 @@ struct process {
     char hex[2 * PROCESS_INSTANCE_LEN + 1];
     struct mono started;
     enum process_asked asked;
-    int output; /* -1 when it has closed it */
+    bool said, ended; /* as far as poll knows: there is output; it has ended */
+    int output;       /* -1 when it has closed it */
     char line[PROCESS_LINE_MAX];
     size_t line_len;
     char words[PROCESS_WORDS_MAX]; /* the last whole lines */

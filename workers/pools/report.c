@@ -110,7 +110,7 @@ void report_death(struct supervisor *s, const struct process *p, bool crashed, c
         words = str_make(words.at + words.len - WORDS_SENT_MAX, WORDS_SENT_MAX);
     words = str_trim(words);
     AUTO_BUF text = BUF(TEXT_MAX_LEN);
-    buf_printf(&text, "process %s %s", p->pool->name.at, how);
+    buf_printf(&text, "worker %.12s of pool " STR_FMT " %s", p->hex, STR_ARG(p->pool->name), how);
     if (words.len && crashed)
         buf_printf(&text, "; its last words: " STR_FMT, STR_ARG(words));
     struct msg_worker_died m = {0};

@@ -82,9 +82,17 @@ void seats_take(struct seats *s, uint32_t seat, struct mono now) {
 }
 
 /* ---- ending --------------------------------------------------------------------------------- */
-void seats_leave(struct seats *s, uint32_t seat, struct mono now) {
-    ASSERT(s->at[seat].state == SEAT_HELD);
-    s->at[seat] = (struct seat){0};
+void seats_leave(struct seats *s, uint32_t seat, bool in_vain, uint64_t wait_ms,
+                 uint64_t wait_max_ms, struct mono now, struct rng *rng) {
+    struct seat *at = &s->at[seat];
+    ASSERT(at->state == SEAT_HELD);
+    at->state = SEAT_WAITING;
+    at->not_before = now;
+    if (in_vain) {
+        struct mono later = restart_ended(&at->restart, now, wait_ms, wait_max_ms, rng);
+        if (at->restart.row > 1)
+            at->not_before = later;
+    }
     settle(s, now);
 }
 

@@ -45,8 +45,10 @@ uint32_t seats_due(const struct seats *s, struct mono now);
 /* When the next one will be due. */
 struct mono seats_next(const struct seats *s);
 void seats_take(struct seats *s, uint32_t seat, struct mono now);
-/* Its process is being replaced. */
-void seats_leave(struct seats *s, uint32_t seat, struct mono now);
+/* Its process is being replaced. `in_vain`: for a reason that its successor may give as well; the
+ * first of a row starts at once all the same, later ones wait. */
+void seats_leave(struct seats *s, uint32_t seat, bool in_vain, uint64_t wait_ms,
+                 uint64_t wait_max_ms, struct mono now, struct rng *rng);
 /* Its process has ended. */
 void seats_end(struct seats *s, uint32_t seat, enum seat_end how, uint64_t wait_ms,
                uint64_t wait_max_ms, struct mono now, struct rng *rng);

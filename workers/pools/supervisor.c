@@ -90,14 +90,15 @@ static void kill_late(struct supervisor *s, struct mono now) {
 /* ---- one turn ------------------------------------------------------------------------------- */
 static void take_output(struct supervisor *s) {
     for (struct process *p = s->processes; p; p = p->next)
-        process_read(p);
+        if (p->said)
+            process_read(p);
 }
 
 static void take_ends(struct supervisor *s) {
     for (struct process *p = s->processes, *next; p; p = next) {
         struct child_end end;
         next = p->next;
-        if (process_ended(p, &end))
+        if (p->ended && process_ended(p, &end))
             pools_ended(s, p, &end);
     }
 }
@@ -163,7 +164,12 @@ static void wait_for_news(struct supervisor *s) {
         fds[n++] = (struct pollfd){.fd = p->output, .events = POLLIN};
     }
     uint64_t ms = mono_until(clock_mono(), next_time(s));
-    poll(fds, n, ms < 60000 ? (int)ms : 60000);
+    bool news = poll(fds, n, ms < 60000 ? (int)ms : 60000) > 0;
+    const struct pollfd *at = fds + 2;
+    for (struct process *p = s->processes; p; p = p->next, at += 2) {
+        p->ended = news && at[0].revents;
+        p->said = news && at[1].revents;
+    }
 }
 
 /* ---- the whole ------------------------------------------------------------------------------ */

@@ -25,6 +25,7 @@ struct pool {
     struct seats seats;
     bool planned;      /* by the broker */
     uint64_t restarts; /* ends unasked since our start */
+    uint32_t replaced; /* processes that gave their seat up and still run */
     char trouble[POOL_TEXT_MAX];
     struct mono trouble_until; /* forgotten then, if all is well */
 };
@@ -43,8 +44,8 @@ struct supervisor {
     struct settings *settings; /* as last loaded */
     struct arena *arena;
     char own_worker[PATH_MAX];
-    char **envp; /* ours, without what workers are told */
-    struct pool *pools;
+    char **envp;        /* ours, without what workers are told */
+    struct pool *pools; /* sorted by name */
     size_t n_pools;
     struct process *processes;
     uint32_t n_processes;
@@ -69,7 +70,6 @@ int pools_setup(struct supervisor *s, struct err *e);
 void pools_start_due(struct supervisor *s, struct mono now);
 /* A process has ended: tells the broker, decides on its successor, destroys it. */
 void pools_ended(struct supervisor *s, struct process *p, const struct child_end *end);
-void pools_replace(struct supervisor *s, struct process *p, const char *why);
 struct pool *pools_find(struct supervisor *s, struct str name);
 struct process *pools_process(struct supervisor *s, const void *instance);
 /* Replaces processes that are too large or too old, where the worker does not see to it itself. */
