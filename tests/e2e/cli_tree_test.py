@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """quern up, down, reload: the tree as a whole, and what is left when parts of it are killed."""
 
+import json
 import os
 import pathlib
 import signal
@@ -12,6 +13,7 @@ import quern_tree
 from quern_tree import BIN, CONFIG, DEADLINE_S, Quern, is_alive, wait_for
 
 READY_S = 5
+HEARD_S = DEADLINE_S / 20  # after broker and result are there
 
 
 def kill(pids):
@@ -198,6 +200,29 @@ class Killed(unittest.TestCase):
         self.assertEqual(quern.state(job), "done")
         self.assertEqual(quern.state(kept), "ready")
         self.assertEqual(quern.json("status")["broker"]["epoch"], 2)
+
+    def test_who_waits_over_a_restart_hears_in_time(self):
+        """Of a job that ended while the broker was away, of one that ran on, of one behind it."""
+        quern = self.quern
+        def submit(ms, *options):
+            return subprocess.Popen(
+                [BIN / "quern", "submit", "sleep", "--payload", json.dumps({"ms": ms}), "--wait",
+                 *options], stdout=subprocess.PIPE,
+                env=quern_tree.environment(QUERN_DATA=str(quern.data)))
+        clients = {"ended": submit(300), "ran on": submit(1500, "--key", "k")}
+        wait_for("them to run", lambda: len(quern.json("jobs", "--state", "running")) == 2)
+        clients["behind"] = submit(100, "--key", "k")
+        wait_for("it to wait", lambda: quern.json("jobs", "--state", "blocked"))
+        began = time.monotonic()
+        kill(quern.pids("quern-broker"))
+        wait_for("another broker", lambda: quern.run("status").returncode == 0)
+        back = time.monotonic() - began
+        took = {}
+        for name, least in (("ended", 0), ("ran on", 1.5), ("behind", 1.6)):
+            said, _ = clients[name].communicate(timeout=DEADLINE_S)
+            took[name] = time.monotonic() - began
+            self.assertEqual((clients[name].returncode, b"slept_ms" in said), (0, True), name)
+            self.assertLess(took[name], max(back, least) + HEARD_S, (name, back, took))
 
     def test_unknown_whether_accepted(self):
         quern = self.quern
