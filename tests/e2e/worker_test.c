@@ -8,7 +8,9 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -324,14 +326,50 @@ static void test_stopped_at_once(void **state) {
     assert_int_equal(worker_await_state(s->c, id, JOB_ready).attempts, 0);
 }
 
+#define LARGE_JOBS  40
+#define LARGE_BYTES (512U << 10)
+#define CEILING     (8U << 20) /* above what it has at rest; far less than the jobs' payloads */
+
+static unsigned long resident(pid_t pid) {
+    char path[64];
+    unsigned long pages = 0;
+    snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%*u %lu", &pages), 1);
+    fclose(f);
+    return pages * (unsigned long)sysconf(_SC_PAGESIZE);
+}
+
 static void test_memory_ceiling(void **state) {
     struct scene *s = *state;
-    worker_start(&s->first, &s->b, "--slots 1", WORKER_ENV_MEMORY_MAX "=4096");
-    assert_int_equal(worker_wait(&s->first), WORKER_EXIT_RECYCLE);
+    char setting[64];
+    start(s, &s->first, "--slots 40");
+    snprintf(setting, sizeof setting, "%s=%lu", WORKER_ENV_MEMORY_MAX,
+             resident(s->first.pid) + CEILING);
+    worker_signal(&s->first, SIGTERM);
+    assert_int_equal(worker_wait(&s->first), WORKER_EXIT_DRAINED);
     worker_await_workers(s->c, 0);
-    start(s, &s->second, "--slots 1");
-    uint64_t id = worker_submit(s->c, "echo", "{}");
-    worker_await_end(s->c, id, JOB_done);
+
+    worker_start(&s->second, &s->b, "--slots 40", setting);
+    worker_await_workers(s->c, 1);
+    AUTO_BUF payload = BUF(LARGE_BYTES + 64);
+    buf_printf(&payload, "{\"ms\": 500, \"more\": \"%0*d\"}%c", (int)LARGE_BYTES, 0, 0);
+    uint64_t ids[LARGE_JOBS];
+    for (size_t i = 0; i < LARGE_JOBS; i++)
+        ids[i] = worker_submit(s->c, "sleep", payload.at);
+    assert_int_equal(worker_wait(&s->second), WORKER_EXIT_RECYCLE);
+    start(s, &s->first, "--slots 40");
+    for (size_t i = 0; i < LARGE_JOBS; i++)
+        worker_await_end(s->c, ids[i], JOB_done);
+}
+
+/* Another one would be no smaller. */
+static void test_memory_ceiling_below_rest(void **state) {
+    struct scene *s = *state;
+    worker_start(&s->first, &s->b, "--slots 1", WORKER_ENV_MEMORY_MAX "=4096");
+    assert_int_equal(worker_wait(&s->first), WORKER_EXIT_TOO_LARGE);
+    broker_await_log(&s->b, "over its memory ceiling (pools.memory_max)");
 }
 
 /* P-71: the instance that its supervisor gave it. */
@@ -381,6 +419,7 @@ int main(void) {
         SCENE(test_drained_by_operator),
         SCENE(test_stopped_at_once),
         SCENE(test_memory_ceiling),
+        SCENE(test_memory_ceiling_below_rest),
         SCENE(test_instance),
         SCENE(test_usage),
     };
