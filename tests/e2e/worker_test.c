@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -331,14 +332,15 @@ static void test_stopped_at_once(void **state) {
 #define CEILING     (8U << 20) /* above what it has at rest; far less than the jobs' payloads */
 
 static unsigned long resident(pid_t pid) {
-    char path[64];
-    unsigned long pages = 0;
+    char path[64], text[128] = "";
     snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
     FILE *f = fopen(path, "r");
     assert_non_null(f);
-    assert_int_equal(fscanf(f, "%*u %lu", &pages), 1);
+    assert_non_null(fgets(text, sizeof text, f));
     fclose(f);
-    return pages * (unsigned long)sysconf(_SC_PAGESIZE);
+    const char *second = strchr(text, ' ');
+    assert_non_null(second);
+    return strtoul(second, NULL, 10) * (unsigned long)sysconf(_SC_PAGESIZE);
 }
 
 static void test_memory_ceiling(void **state) {
