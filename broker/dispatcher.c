@@ -25,9 +25,10 @@
 #define HOLD_RETRY      32U /* without credit, one chance of so many is taken */
 
 /* ---- the journal ---------------------------------------------------------------------------- */
+/* Jobs that are run again are put whole: not more of them than the journal takes. */
 static void hear_loads(struct dispatcher *d) {
     struct journal_load_done done;
-    while (journal_loaded(d->journal, &done)) {
+    while (journal_room(d->journal) != JOURNAL_BUSY && journal_loaded(d->journal, &done)) {
         struct record_room room;
         struct record record;
         struct err e = done.err;
@@ -71,8 +72,12 @@ static void hear_failure(struct dispatcher *d) {
     outbox_failed(d->outbox, e);
 }
 
+/* A result whose stream is whole is put: while there is no room it waits, as those of workers do.
+ */
 static void hear_relay(struct dispatcher *d) {
     struct relay_answer a;
+    if (d->room == JOURNAL_NONE)
+        return;
     while (relay_thread_answer(d->relay, &a)) {
         if (a.whole)
             core_stream_whole(d->core, a.job, a.fence);
@@ -178,18 +183,23 @@ static bool put_off(struct dispatcher *d, const struct turn_counts *before) {
 }
 
 /* ---- messages ------------------------------------------------------------------------------- */
-static void note_room(struct dispatcher *d, enum journal_room room) {
+static void set_core_room(struct dispatcher *d) {
     static const enum core_room core_rooms[] = {[JOURNAL_ROOM] = CORE_ROOM,
                                                 [JOURNAL_BUSY] = CORE_ROOM,
                                                 [JOURNAL_RESERVE] = CORE_RESERVE,
                                                 [JOURNAL_NONE] = CORE_FULL,
                                                 [JOURNAL_READ_ONLY] = CORE_ROOM};
+    enum core_room room = core_rooms[d->room];
+    core_set_room(d->core, room == CORE_FULL && journal_may_purge(d->journal) ? CORE_TIGHT : room);
+}
+
+static void note_room(struct dispatcher *d, enum journal_room room) {
     static const char *const names[] = {"enough", "enough", "reserve", "none", "read only"};
     if (room == JOURNAL_BUSY || room == d->room)
         return;
     d->room = room;
     d->receiver.full = room == JOURNAL_NONE;
-    core_set_room(d->core, core_rooms[room]);
+    set_core_room(d);
     log_event(LOG_journal_room, log_text("room", names[room]));
 }
 
@@ -266,10 +276,13 @@ static void turn(struct dispatcher *d) {
     d->again = false;
     struct turn_counts before = count(d);
     core_begin(d->core, now, clock_wall());
+    set_core_room(d);
     dispatcher_hear(d);
     bool drained = take_messages(d);
     clean(d);
     figures_refresh(d, now, drained);
+    if (journal_room(d->journal) == JOURNAL_BUSY)
+        core_set_room(d->core, CORE_FULL); /* until the next turn, as for messages */
     core_end(d->core, drained);
     outbox_flush(d->outbox);
     if (!put_off(d, &before))
@@ -321,6 +334,8 @@ static void wait_for_work(struct dispatcher *d) {
                 (zmq_pollitem_t){.socket = peers_socket(d->peers, role), .events = ZMQ_POLLIN};
     else if (outbox_held(d->outbox))
         log_event(LOG_turn_held, log_u64("messages", outbox_held(d->outbox)));
+    if (d->room == JOURNAL_NONE)
+        items[2].events = 0;
     d->due = d->again ? clock_mono() : core_next(d->core);
     uint64_t ms = mono_until(clock_mono(), d->due);
     if (gate_awake() && ms > FIGURES_MS)

@@ -41,8 +41,9 @@ static void check_jobs(const struct core *c, struct tally *t) {
     check_job(c, i, t);
     for (int s = 0; s < JOB_STATES; s++)
         ASSERT(t->by_state[s] == c->stats.by_state[s]);
-    ASSERT(t->kept == c->kept[0].n + c->kept[1].n);
-    ASSERT(t->kept_bytes == c->kept_bytes[0] + c->kept_bytes[1]);
+    ASSERT(t->kept == retain_count(c));
+    ASSERT(t->kept_bytes ==
+           c->kept_bytes[KEPT_DONE] + c->kept_bytes[KEPT_DEAD] + c->kept_bytes[KEPT_UNWANTED]);
     ASSERT(t->pending == c->pending.n);
     ASSERT(t->body_bytes == c->stats.body_bytes);
     ASSERT(t->volatile_bytes == c->stats.volatile_bytes);

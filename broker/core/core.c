@@ -276,14 +276,15 @@ void core_begin(struct core *c, struct mono now, struct wall wall) {
 void core_end(struct core *c, bool drained) {
     if (!c->open)
         return;
-    timers_fire(c);
-    if (drained && c->now.ms >= c->check_ms) {
+    if (c->room < CORE_TIGHT)
+        timers_fire(c);
+    if (drained && c->now.ms >= c->check_ms && c->room < CORE_TIGHT) {
         c->check_ms = c->now.ms + c->config.heartbeat_ms / 4;
         workers_check(c);
         orphans_check(c);
         sessions_check(c);
     }
-    if (!c->read_only)
+    if (!c->read_only && c->room < CORE_FULL)
         sweeps_step(c);
     retain_trim(c);
     dispatch(c);
@@ -293,7 +294,7 @@ struct mono core_next(const struct core *c) {
     if (c->more)
         return c->now;
     uint64_t next = c->now.ms + c->config.heartbeat_ms / 2;
-    if (!c->open) /* nothing is fired yet */
+    if (!c->open || c->room >= CORE_TIGHT) /* nothing is fired */
         return (struct mono){next};
     if (c->mono_timers.n && c->mono_timers.at[1].when < next)
         next = c->mono_timers.at[1].when;

@@ -321,7 +321,12 @@ void reply_error(struct core *c, uint64_t link, uint64_t sequence, const struct 
 void answer(struct core *c, const struct reply_item *item, const struct err *e, uint64_t after);
 
 /* retain.c */
+/* Before retain_add, of what ended without a result: where space is short it is not kept. */
+void retain_unwanted(struct core *c, uint32_t i);
 void retain_add(struct core *c, uint32_t i);
+static inline uint32_t retain_count(const struct core *c) {
+    return c->kept[KEPT_DONE].n + c->kept[KEPT_DEAD].n + c->kept[KEPT_UNWANTED].n;
+}
 void retain_resized(struct core *c, uint32_t i, uint64_t old_bytes);
 uint64_t retain_bytes(const struct job *j);
 void retain_remove(struct core *c, uint32_t i);

@@ -40,7 +40,10 @@ enum job_flag {
     JOB_SPECULATIVE = 1 << 11, /* may run before its submission is durable */
     JOB_IS_KEPT = 1 << 12,     /* ended, in retention */
     JOB_WAS_DURABLE = 1 << 13, /* its submission, whatever copy of it is being written */
+    JOB_UNWANTED = 1 << 14,    /* ended without a result while space was short: to be forgotten */
 };
+
+enum kept_list { KEPT_DONE, KEPT_DEAD, KEPT_UNWANTED, KEPT_LISTS };
 
 /* 88 bytes. A plain waiting job has this and its bucket in the index, nothing else. */
 struct job {
@@ -437,8 +440,8 @@ struct core {
     struct list uncommitted; /* streams whose attachments wait for a commit, by position */
     struct list orphans;     /* running before the restart, worker not yet heard; by run_next */
     uint64_t orphans_end_ms;
-    struct list kept[2]; /* ended: [0] all but dead, [1] dead; oldest first */
-    uint64_t kept_bytes[2];
+    struct list kept[KEPT_LISTS]; /* ended; oldest first */
+    uint64_t kept_bytes[KEPT_LISTS];
     struct turns turns[PRIORITIES];      /* kinds with something to dispatch and a free worker */
     uint64_t turn;                       /* the last one that was given */
     uint32_t release_head, release_tail; /* keys that wait for a commit */

@@ -149,7 +149,7 @@ static uint32_t open_kinds(struct core *c) {
 }
 
 void dispatch(struct core *c) {
-    if (!c->open || c->read_only || c->room == CORE_FULL)
+    if (!c->open || c->read_only || c->room >= CORE_TIGHT)
         return;
     c->pass++;
     SLAB_EACH(k, &c->kinds.rows)

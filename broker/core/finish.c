@@ -48,6 +48,8 @@ uint64_t job_end(struct core *c, uint32_t i, enum job_state state, struct str re
         *x = (struct extra){0};
         job_drop_extra(c, i);
     }
+    if (!result.len)
+        retain_unwanted(c, i);
     retain_add(c, i);
     return pos;
 }

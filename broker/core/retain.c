@@ -21,8 +21,17 @@ static uint32_t age_at_start_s(const struct core *c, const struct job *j) {
     return age_s < START_S ? (uint32_t)age_s : START_S;
 }
 
-static int kept_list(const struct job *j) {
-    return j->state == JOB_dead ? 1 : 0;
+static enum kept_list kept_list(const struct job *j) {
+    if (job_is(j, JOB_UNWANTED))
+        return KEPT_UNWANTED;
+    return j->state == JOB_dead ? KEPT_DEAD : KEPT_DONE;
+}
+
+/* The room is wanted back by which other jobs end; nobody asks for the result of what has none. */
+void retain_unwanted(struct core *c, uint32_t i) {
+    struct job *j = job_at(c, i);
+    if (c->room != CORE_ROOM && (j->state == JOB_cancelled || j->state == JOB_expired))
+        job_mark(j, JOB_UNWANTED);
 }
 
 uint64_t retain_bytes(const struct job *j) {
@@ -31,25 +40,26 @@ uint64_t retain_bytes(const struct job *j) {
 
 void retain_add(struct core *c, uint32_t i) {
     struct job *j = job_at(c, i);
-    int which = kept_list(j);
+    enum kept_list which = kept_list(j);
     ASSERT(!job_is(j, JOB_IS_KEPT));
     job_mark(j, JOB_IS_KEPT);
     j->ended_s = steady_s(c) - (c->replaying ? age_at_start_s(c, j) : 0);
     list_push(c, &c->kept[which], i);
     c->kept_bytes[which] += retain_bytes(j);
-    if (which)
+    if (which == KEPT_DEAD)
         job_queue(c, j)->kept_dead++;
 }
 
 void retain_remove(struct core *c, uint32_t i) {
     struct job *j = job_at(c, i);
-    int which = kept_list(j);
+    enum kept_list which = kept_list(j);
     ASSERT(job_is(j, JOB_IS_KEPT));
     job_unmark(j, JOB_IS_KEPT);
     list_remove(c, &c->kept[which], i);
     c->kept_bytes[which] -= retain_bytes(j);
-    if (which)
+    if (which == KEPT_DEAD)
         job_queue(c, j)->kept_dead--;
+    job_unmark(j, JOB_UNWANTED);
 }
 
 /* Cleaning gave a kept job new records. */
@@ -68,18 +78,21 @@ static void forget(struct core *c, uint32_t i) {
     job_free(c, i);
 }
 
-static bool too_much(const struct core *c, int which) {
+static bool too_much(const struct core *c, enum kept_list which) {
     const struct core_config *k = &c->config;
+    if (which == KEPT_UNWANTED)
+        return true;
     const struct list *l = &c->kept[which];
-    uint64_t age_ms = which ? k->dead_age_ms : k->done_age_ms;
+    uint64_t age_ms = which == KEPT_DEAD ? k->dead_age_ms : k->done_age_ms;
     uint64_t age_s = steady_s(c) - job_at(c, l->head)->ended_s;
-    return l->n > (which ? k->dead_jobs : k->done_jobs) ||
-           c->kept_bytes[which] > (which ? k->dead_bytes : k->done_bytes) || age_s > age_ms / 1000;
+    return l->n > (which == KEPT_DEAD ? k->dead_jobs : k->done_jobs) ||
+           c->kept_bytes[which] > (which == KEPT_DEAD ? k->dead_bytes : k->done_bytes) ||
+           age_s > age_ms / 1000;
 }
 
 void retain_trim(struct core *c) {
     uint32_t n = 0;
-    for (int which = 0; which < 2; which++) {
+    for (enum kept_list which = KEPT_DONE; which < KEPT_LISTS; which++) {
         for (; c->kept[which].head && too_much(c, which) && n < TRIM_MAX; n++)
             forget(c, c->kept[which].head);
     }

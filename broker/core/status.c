@@ -6,8 +6,8 @@
 
 void core_stats(const struct core *c, struct core_stats *out) {
     *out = c->stats;
-    out->kept = c->kept[0].n + c->kept[1].n;
-    out->kept_dead = c->kept[1].n;
+    out->kept = retain_count(c);
+    out->kept_dead = c->kept[KEPT_DEAD].n;
     out->workers = c->workers.used;
     out->sessions = c->sessions.used;
     out->queues = c->queues.rows.used;

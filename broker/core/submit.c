@@ -54,7 +54,7 @@ static int check_volatile(const struct offer *o, struct err *e) {
 }
 
 int jobs_room(const struct core *c, struct err *e) {
-    uint64_t live = c->jobs.used - c->kept[0].n - c->kept[1].n;
+    uint64_t live = c->jobs.used - retain_count(c);
     if (live < c->config.jobs_max)
         return 0;
     return err_set(e, ERR_BUSY, "%u jobs wait or run, at most %u", (unsigned)live,

@@ -167,7 +167,8 @@ static void step(struct core *c, uint32_t sweep, uint32_t slots) {
 }
 
 void sweeps_step(struct core *c) {
-    uint32_t slots = c->sweeps.used ? STEP_SLOTS / c->sweeps.used : 0;
+    uint32_t all = c->room == CORE_TIGHT ? CORE_PURGE_STEP : STEP_SLOTS;
+    uint32_t slots = c->sweeps.used ? all / c->sweeps.used : 0;
     for (uint32_t i = c->sweep_head, next; i; i = next) {
         next = ((struct sweep *)slab_at(&c->sweeps, i))->next;
         step(c, i, slots ? slots : 1);

@@ -6,6 +6,10 @@
 #include "common/base/mem.h"
 #include "common/os/clock.h"
 
+#define PURGE_PADDING (4U * FORMAT_BLOCK)
+/* Of a segment: so much must have died before cleaning goes round again where space is short. */
+#define LAP_SHARE 4U
+
 /* ---- put ------------------------------------------------------------------------------------- */
 
 static void follow_cursor(struct files *f) {
@@ -50,6 +54,11 @@ static int64_t spares_ahead(const struct files *f) {
            f->cursor.segment;
 }
 
+/* What only cleaning may put. A log of one segment has nothing to clean. */
+static uint64_t reserve_of(const struct files *f) {
+    return f->tally.first < f->tally.last ? f->clean_reserve : 0;
+}
+
 /* A turn never goes over into a segment without a file: it would be learned too late that there is
  * no space for one. While the keeper makes it, or finds that it cannot, the answer is BUSY. */
 static enum journal_room files_room(const struct journal *j) {
@@ -60,9 +69,15 @@ static enum journal_room files_room(const struct journal *j) {
         return JOURNAL_BUSY;
     bool no_space = atomic_load_explicit(&f->keeper.spares.no_space, memory_order_relaxed);
     int64_t ahead = spares_ahead(f);
-    if (room_left(f, ahead) < f->turn_bytes)
+    if (room_left(f, ahead) < f->turn_bytes + reserve_of(f))
         return no_space ? JOURNAL_NONE : JOURNAL_BUSY;
     return no_space && ahead <= f->low ? JOURNAL_RESERVE : JOURNAL_ROOM;
+}
+
+static bool files_may_purge(const struct journal *j) {
+    const struct files *f = files_of_const(j);
+    return !writer_failed(&f->writer) &&
+           room_left(f, spares_ahead(f)) >= reserve_of(f) + JOURNAL_PURGE_MAX + PURGE_PADDING;
 }
 
 /* ---- commit ---------------------------------------------------------------------------------- */
@@ -109,15 +124,19 @@ static struct batch *swap(struct files *f) {
     f->handed = b;
     f->handed_settled = false;
     f->sealed = (b->flags & FORMAT_CLOSED) != 0;
+    if (!f->cleaning)
+        f->stirred += FORMAT_BLOCK; /* of padding, at most */
     batch_clear(f->filling);
     int64_t ahead = spares_ahead(f);
-    if (ahead <= 0 && room_left(f, ahead) < 2 * f->turn_bytes)
+    if (ahead <= 0 && room_left(f, ahead) < 2 * f->turn_bytes + reserve_of(f))
         keeper_press(&f->keeper);
     return b;
 }
 
+/* That segments are released is said by itself only where there is room for it. */
 static bool something_to_say(const struct files *f) {
-    return f->filling->n > 0 || f->tally.first > f->oldest_said;
+    return f->filling->n > 0 || (f->tally.first > f->oldest_said &&
+                                 room_left(f, spares_ahead(f)) >= (size_t)2 * FORMAT_BLOCK);
 }
 
 static bool files_commit(struct journal *j) {
@@ -220,25 +239,55 @@ static bool files_loaded(struct journal *j, struct journal_load_done *out) {
 }
 
 static void files_release(struct journal *j, uint64_t pos, uint32_t bytes) {
-    tally_release(&files_of(j)->tally, format_segment_of(pos), bytes);
+    struct files *f = files_of(j);
+    tally_release(&f->tally, format_segment_of(pos), bytes);
+    if (!f->showing)
+        f->stirred += bytes;
 }
 
 /* ---- cleaning -------------------------------------------------------------------------------- */
 
-static bool files_clean_want(const struct journal *j) {
-    const struct files *f = files_of_const(j);
-    enum journal_room room = files_room(j);
-    if (f->cleaning)
-        return room != JOURNAL_READ_ONLY;
-    bool written = f->tally.first < format_segment_of(f->durable);
-    if (!written || tally_oldest_dead(&f->tally) || f->clean_blocked == f->tally.first ||
-        room == JOURNAL_NONE || room == JOURNAL_READ_ONLY)
-        return false;
-    return tally_clean_pays(&f->tally, room == JOURNAL_RESERVE ? 4 : 1);
+/* Whether what is left to move of the oldest segment certainly fits. In more than one whole segment
+ * it does, for it fitted into one; where it goes over into another one, the largest record may
+ * leave a gap before that. */
+static bool clean_fits(const struct files *f) {
+    const struct tally_segment *s = tally_at(&f->tally, f->tally.first);
+    uint64_t here = f->cursor.bytes - f->cursor.offset;
+    uint64_t batches = s->live / f->keeper.clean_bytes + 2;
+    uint64_t need =
+        s->live + FORMAT_BLOCK + batches * (FORMAT_BLOCK + FORMAT_BATCH_HEAD + FORMAT_RECORD_HEAD);
+    int64_t ahead = spares_ahead(f);
+    return need <= here || ahead > 1 || (ahead == 1 && need + s->largest <= room_left(f, ahead));
 }
 
-static void clean_begin(struct files *f) {
+/* Oldest first, so all of the log is gone over to get at what is dead. Where space is short that is
+ * done for little; gaps that no cleaning can close must not make it go round for ever. */
+static bool lap_pays(const struct files *f) {
+    return f->tally.first <= f->lap_last || f->stirred >= f->cursor.next_bytes / LAP_SHARE;
+}
+
+static bool files_clean_want(const struct journal *j) {
+    static const uint32_t shares[] = {
+        [JOURNAL_ROOM] = 1, [JOURNAL_BUSY] = 1, [JOURNAL_RESERVE] = 4, [JOURNAL_NONE] = 16};
+    const struct files *f = files_of_const(j);
+    enum journal_room room = files_room(j);
+    if (room == JOURNAL_READ_ONLY)
+        return false;
+    if (f->cleaning)
+        return true;
+    bool written = f->tally.first < format_segment_of(f->durable);
+    if (!written || tally_oldest_dead(&f->tally) || f->clean_blocked == f->tally.first ||
+        !tally_clean_pays(&f->tally, shares[room]))
+        return false;
+    return room < JOURNAL_RESERVE || (lap_pays(f) && clean_fits(f));
+}
+
+static void clean_begin(struct files *f, enum journal_room room) {
     f->cleaning = true;
+    if (room >= JOURNAL_RESERVE && f->tally.first > f->lap_last) {
+        f->lap_last = f->tally.last - 1;
+        f->stirred = 0;
+    }
     clean_start(&f->keeper.clean, f->tally.first, tally_at(&f->tally, f->tally.first)->end);
     keeper_ring(&f->keeper);
 }
@@ -258,10 +307,10 @@ static enum journal_clean files_clean_next(struct journal *j,
     enum journal_room room = files_room(j);
     if (!files_clean_want(j))
         return JOURNAL_CLEAN_IDLE;
-    if (room != JOURNAL_ROOM && room != JOURNAL_RESERVE)
+    if (room == JOURNAL_BUSY || (room == JOURNAL_NONE && !clean_fits(f)))
         return JOURNAL_CLEAN_WAIT;
     if (!f->cleaning)
-        clean_begin(f);
+        clean_begin(f, room);
     const struct tally_segment *oldest = tally_at(&f->tally, f->tally.first);
     if (oldest->live == 0)
         clean_cancel(&f->keeper.clean);
@@ -271,10 +320,12 @@ static enum journal_clean files_clean_next(struct journal *j,
         return JOURNAL_CLEAN_WAIT;
     if (piece->err.code != ERR_OK)
         return clean_failed(f, piece);
+    f->showing = true;
     for (uint32_t i = 0; i < piece->n && tally_at(&f->tally, f->tally.first)->live; i++) {
         f->moved++;
         each(ctx, &piece->records[i]);
     }
+    f->showing = false;
     bool last = piece->last;
     clean_give_back(&f->keeper.clean, piece);
     keeper_ring(&f->keeper);
@@ -313,6 +364,7 @@ const struct journal_ops files_ops = {
     .put = files_put,
     .body_max = files_body_max,
     .room = files_room,
+    .may_purge = files_may_purge,
     .commit = files_commit,
     .commit_inline = files_commit_inline,
     .flush = files_flush,

@@ -23,6 +23,9 @@ struct files {
     struct cursor cursor;
     uint64_t fill_max;
     uint64_t turn_bytes; /* that a turn may put after any answer of files_room but NONE */
+    /* Of segments that have files: nobody but cleaning may put here. With it one segment can always
+     * be moved, whose file is room for the next one. */
+    uint64_t clean_reserve;
     uint32_t body_max;
     uint32_t low;     /* spares for one turn and the reserve */
     uint64_t durable; /* as last told */
@@ -32,7 +35,10 @@ struct files {
     bool handed_settled;  /* its end has been seen */
     bool sealed;          /* the last batch is a closing one, or there is none */
 
-    bool cleaning;          /* of tally.first */
+    bool cleaning;     /* of tally.first */
+    bool showing;      /* what is released meanwhile was moved */
+    uint32_t lap_last; /* where space is short: cleaning has come round when it is behind this */
+    uint64_t stirred;  /* about the bytes that have died since that lap began */
     uint32_t clean_blocked; /* a segment that cannot be read; 0: none */
     struct err clean_err;
     uint64_t records, moved;

@@ -19,6 +19,10 @@ enum journal_room journal_room(const struct journal *j) {
     return j->ops->room(j);
 }
 
+bool journal_may_purge(const struct journal *j) {
+    return j->ops->may_purge(j);
+}
+
 bool journal_commit(struct journal *j) {
     return j->ops->commit(j);
 }

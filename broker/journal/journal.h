@@ -93,13 +93,18 @@ enum journal_room {
     JOURNAL_ROOM,     /* everything may be put */
     JOURNAL_BUSY,     /* the filling batch is full: take nothing in until one has finished */
     JOURNAL_RESERVE,  /* disk space runs out: refuse submissions; completions and cleaning go on */
-    JOURNAL_NONE,     /* no space is left: take nothing in, let workers keep their results */
+    JOURNAL_NONE,     /* no space is left: take nothing in, let workers keep their results;
+                         cleaning goes on in room that it alone may use */
     JOURNAL_READ_ONLY /* a write has failed: journal_error says which */
 };
 /* A few loads from memory: ask before taking each message in. After any answer but NONE and
  * READ_ONLY one turn may put `turn_bytes_max` bytes, so that what was begun can be ended. */
 #define JOURNAL_TURN_MAX (8U << 20)
 enum journal_room journal_room(const struct journal *j);
+/* Where the answer is NONE: whether a turn may still put JOURNAL_PURGE_MAX bytes to end jobs that
+ * nobody wants any more, which is what makes space. Cleaning has what it needs beside that. */
+#define JOURNAL_PURGE_MAX (64U << 10)
+bool journal_may_purge(const struct journal *j);
 
 /* Hands the filling batch over if none is in flight. True if a batch is in flight afterwards. */
 bool journal_commit(struct journal *j);
@@ -135,8 +140,10 @@ void journal_release(struct journal *j, uint64_t pos, uint32_t bytes);
 /* ---- cleaning -------------------------------------------------------------------------------- */
 
 /* True while the oldest segment should be emptied: dead bytes of the closed segments exceed live
- * ones (a quarter of the live ones while room is RESERVE), or it was begun. Segments without live
- * records go by themselves. */
+ * ones (a quarter of the live ones while room is RESERVE, a 16th while it is NONE), or it was
+ * begun. Segments without live records go by themselves. Cleaning takes room before it gives some
+ * back; a reserve of one segment and a half, which journal_room counts for nobody else, is
+ * enough for that whatever else is put. */
 bool journal_clean_want(const struct journal *j);
 enum journal_clean {
     JOURNAL_CLEAN_IDLE, /* nothing to do */

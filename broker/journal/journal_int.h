@@ -11,6 +11,7 @@ struct journal_ops {
                     uint32_t *bytes);
     uint32_t (*body_max)(const struct journal *j);
     enum journal_room (*room)(const struct journal *j);
+    bool (*may_purge)(const struct journal *j);
     bool (*commit)(struct journal *j);
     bool (*commit_inline)(struct journal *j);
     int (*flush)(struct journal *j, struct err *e);

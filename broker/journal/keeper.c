@@ -83,10 +83,11 @@ static void load_next(struct keeper *k) {
 
 /* ---- spares ---------------------------------------------------------------------------------- */
 
-/* Cleaning gives files back, and filling new ones beside it would starve it. */
+/* Cleaning gives files back, and filling new ones beside it would starve it: none is made then that
+ * can wait. Others are, for cleaning itself may wait for the answer whether there is space. */
 static bool spare_wanted(const struct keeper *k) {
     return spares_wanted(&k->spares) &&
-           (!spares_ready(&k->spares) || !atomic_load(&k->clean.active));
+           (spares_needed(&k->spares) || !atomic_load(&k->clean.active));
 }
 
 static struct mono spare_time(const struct keeper *k) {

@@ -305,6 +305,11 @@ static void memory_release(struct journal *j, uint64_t pos, uint32_t bytes) {
     tally_release(&memory_of(j)->tally, format_segment_of(pos), bytes);
 }
 
+static bool memory_may_purge(const struct journal *j) {
+    (void)j;
+    return true;
+}
+
 /* ---- cleaning -------------------------------------------------------------------------------- */
 
 static bool memory_clean_want(const struct journal *j) {
@@ -364,6 +369,7 @@ static const struct journal_ops memory_ops = {
     .put = memory_put,
     .body_max = memory_body_max,
     .room = memory_room,
+    .may_purge = memory_may_purge,
     .commit = memory_commit,
     .commit_inline = memory_commit_inline,
     .flush = memory_flush,

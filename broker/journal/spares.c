@@ -152,8 +152,9 @@ static int recycle(struct spares *s, uint32_t segment, struct err *e) {
         file_open(s->dir, segment_name(s->next).at, FILE_DIRECT, &file, e) != 0)
         return -1;
     atomic_fetch_add(&s->recycled, 1);
-    atomic_store(&s->no_space, false);
     push(s, file);
+    if (!spares_wanted(s)) /* else a file that was there says nothing of space for another one */
+        atomic_store(&s->no_space, false);
     return 0;
 }
 

@@ -4,7 +4,8 @@
  *
  * The keeper makes them and pushes them into a ring, from which the writer takes them in the order
  * of their numbers. Making one is a run of short steps. Where a spare cannot be made for want of
- * space, `no_space` stands until one can. A released file that has the right size is recycled. */
+ * space, `no_space` stands until one can, or until enough are there. A released file that has the
+ * right size is recycled. */
 #pragma once
 
 #include "broker/journal/file_layer.h"

@@ -39,7 +39,10 @@ void tally_open(struct tally *t, uint32_t segment, uint32_t bytes, uint32_t befo
 
 void tally_put(struct tally *t, uint32_t segment, uint32_t bytes) {
     ASSERT(segment == t->last);
-    tally_at(t, segment)->live += bytes;
+    struct tally_segment *s = tally_at(t, segment);
+    s->live += bytes;
+    if (bytes > s->largest)
+        s->largest = bytes;
     t->live += bytes;
 }
 

@@ -5,9 +5,10 @@
 #include "broker/journal/format.h"
 
 struct tally_segment {
-    uint64_t live;  /* bytes of records not released */
-    uint32_t bytes; /* of the file */
-    uint32_t end;   /* where the log leaves it; 0 while it is the last */
+    uint64_t live;    /* bytes of records not released */
+    uint32_t bytes;   /* of the file */
+    uint32_t end;     /* where the log leaves it; 0 while it is the last */
+    uint32_t largest; /* bytes of its largest record */
 };
 
 struct tally {

@@ -371,7 +371,7 @@ static void step(struct fuzz *f) {
         world_turn(&f->world, 0, 0);
         break;
     case 'o':
-        world_room(&f->world, (enum core_room)(take(f) % 3));
+        world_room(&f->world, (enum core_room)(take(f) % (CORE_FULL + 1)));
         break;
     case 'x':
         world_fail(&f->world);

@@ -133,7 +133,7 @@ void world_message(struct world *w, struct parcel *in) {
 }
 
 void world_room(struct world *w, enum core_room room) {
-    w->receiver.full = room == CORE_FULL;
+    w->receiver.full = room >= CORE_TIGHT;
     core_set_room(w->core, room);
 }
 

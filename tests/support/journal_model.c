@@ -175,6 +175,10 @@ static void end_or_forget(struct journal_model *m, uint64_t item) {
     }
 }
 
+void model_end_item(struct journal_model *m, uint64_t item) {
+    end_or_forget(m, item);
+}
+
 void model_end_items(struct journal_model *m, uint32_t leave) {
     for (uint64_t item = leave; item < m->options.items_max; item++) {
         end_or_forget(m, item);
@@ -328,7 +332,7 @@ static void move(void *ctx, const struct journal_record *r) {
         put(m, mine->item, mine->body, mine->ends);
 }
 
-static void clean_some(struct journal_model *m) {
+void model_clean(struct journal_model *m) {
     if (journal_clean_want(m->j))
         journal_clean_next(m->j, move, m);
 }
@@ -341,7 +345,7 @@ void model_step(struct journal_model *m) {
         load_some(m);
         break;
     case 1:
-        clean_some(m);
+        model_clean(m);
         break;
     case 2:
     case 3:

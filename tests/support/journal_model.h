@@ -46,5 +46,9 @@ uint64_t model_put(struct journal_model *m);
 uint64_t model_records(const struct journal_model *m);
 uint64_t model_durable(const struct journal_model *m); /* serial */
 uint64_t model_live(const struct journal_model *m);    /* items */
+/* A step of one item: it ends by a short record; one that has ended is forgotten. */
+void model_end_item(struct journal_model *m, uint64_t item);
+/* A piece of cleaning, if the journal wants it. */
+void model_clean(struct journal_model *m);
 /* Ends all items but `leave`. */
 void model_end_items(struct journal_model *m, uint32_t leave);
