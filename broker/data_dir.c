@@ -55,18 +55,33 @@ int data_dir_enter(struct data_dir *d, struct err *e) {
     return chdir(run) == 0 ? 0 : err_errno(e, "cannot enter %s", run);
 }
 
-/* Whoever reads it sees a whole number or no file. */
-int data_dir_write_pid(struct err *e) {
+static int write_pid(void) {
     char text[32];
     int n = snprintf(text, sizeof text, "%ld\n", (long)getpid());
     int fd = open(PID_NEW, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
-        return err_errno(e, "cannot write run/" PID_FILE);
+        return -1;
     ssize_t written = write(fd, text, (size_t)n);
+    if (written >= 0 && written < n)
+        errno = ENOSPC;
+    int saved = errno;
     close(fd);
-    if (written != n || rename(PID_NEW, PID_FILE) < 0)
-        return err_errno(e, "cannot write run/" PID_FILE);
-    return 0;
+    if (written == n && rename(PID_NEW, PID_FILE) == 0)
+        return 0;
+    if (written == n)
+        saved = errno;
+    unlink(PID_NEW);
+    errno = saved;
+    return -1;
+}
+
+/* Whoever reads it sees a whole number or no file. One that a killed broker left would name a
+ * process that is none of ours; on a full disk its block is the room for the new one. */
+int data_dir_write_pid(struct err *e) {
+    if (write_pid() == 0)
+        return 0;
+    unlink(PID_FILE);
+    return write_pid() == 0 ? 0 : err_errno(e, "cannot write run/" PID_FILE);
 }
 
 void data_dir_leave(void) {

@@ -69,7 +69,7 @@ static void hear_failure(struct dispatcher *d) {
     hear_news(d);
     d->failed = true;
     core_write_failed(d->core, e);
-    outbox_failed(d->outbox, e);
+    outbox_failed(d->outbox, e, journal_doubt_end(d->journal));
 }
 
 /* A result whose stream is whole is put: while there is no room it waits, as those of workers do.

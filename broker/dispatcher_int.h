@@ -8,6 +8,14 @@
 #include "broker/receive.h"
 #include "common/wire/spin.h"
 
+/* The journal's trouble with its files, as it was logged. */
+struct upkeep_told {
+    enum err_code code; /* OK: none, or its end was told */
+    uint64_t count;     /* of all troubles until then */
+    uint64_t pause_ms;  /* until it is told again; longer each time */
+    struct mono due;
+};
+
 struct dispatcher {
     const char *config_path, *version;
     int ready_fd;
@@ -44,7 +52,7 @@ struct dispatcher {
     uint64_t refused, told_refused;         /* connections: seen, and told in the log */
     struct mono refused_due, refused_until; /* the next line; trouble is told */
     struct peers_stats told;                /* of dropped letters */
-    struct err upkeep;                      /* the journal's last trouble that was logged */
+    struct upkeep_told upkeep;
     char trouble[ERR_TEXT_MAX];
 };
 

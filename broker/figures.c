@@ -8,7 +8,9 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define REFUSED_MS 10000 /* between two lines about connections; so long it is a trouble */
+#define UPKEEP_PAUSE_MS     60000
+#define UPKEEP_PAUSE_MAX_MS 3600000
+#define REFUSED_MS          10000 /* between two lines about connections; so long it is a trouble */
 
 /* Resident memory: the second number of statm, in pages. */
 static uint64_t read_rss(void) {
@@ -37,10 +39,29 @@ static void tell_dropped(struct dispatcher *d) {
     d->told = now;
 }
 
-static void tell_upkeep(struct dispatcher *d, const struct err *e) {
-    if (e->code && strcmp(e->text, d->upkeep.text) != 0)
-        log_event(LOG_journal_upkeep, LOG_WHY(e));
-    d->upkeep = *e;
+/* At once when it is another trouble; then ever more rarely, though it is tried again all the time
+ * and its numbers change. Its end is told as well, and does not make what comes back at once new.
+ */
+static void tell_upkeep(struct dispatcher *d, struct mono now, const struct journal_stats *s) {
+    struct upkeep_told *told = &d->upkeep;
+    if (!s->upkeep.code) {
+        if (told->code)
+            log_event(LOG_journal_upkeep_over);
+        told->code = ERR_OK;
+        told->pause_ms = 0;
+        return;
+    }
+    bool other = told->code && s->upkeep.code != told->code;
+    if (!other && !mono_reached(now, told->due))
+        return;
+    log_event(LOG_journal_upkeep, log_u64("times", s->upkeep_count - told->count),
+              LOG_WHY(&s->upkeep));
+    told->pause_ms = told->pause_ms ? told->pause_ms * 2 : UPKEEP_PAUSE_MS;
+    if (told->pause_ms > UPKEEP_PAUSE_MAX_MS)
+        told->pause_ms = UPKEEP_PAUSE_MAX_MS;
+    told->due = mono_add(now, told->pause_ms);
+    told->code = s->upkeep.code;
+    told->count = s->upkeep_count;
 }
 
 static void tell_refused(struct dispatcher *d, const struct gate_stats *g, struct mono now) {
@@ -85,7 +106,7 @@ void figures_refresh(struct dispatcher *d, struct mono now, bool drained) {
     struct journal_stats s;
     journal_stats(d->journal, &s);
     tell_dropped(d);
-    tell_upkeep(d, &s.upkeep);
+    tell_upkeep(d, now, &s);
     tell_refused(d, &g, now);
     write_trouble(d, &s, &g, now);
     struct relay_stats r = relay_thread_stats(d->relay);

@@ -12,6 +12,8 @@
 /* A message that is being filled. */
 struct draft {
     uint64_t link, sequence, after;
+    bool changes;  /* it tells what became of a change */
+    bool in_parts; /* as in struct letter */
     struct frame_out frame;
 };
 
@@ -32,6 +34,7 @@ struct slot {
 /* A message that waits for the disk. */
 struct held {
     uint64_t link, sequence, after;
+    bool changes, in_parts;
     size_t bytes;
     zmq_msg_t parts[PEERS_PARTS];
     unsigned n;
@@ -54,6 +57,7 @@ struct outbox {
     uint64_t durable;
     bool failed;
     struct err why;
+    uint64_t doubt_end;
 };
 
 struct outbox *outbox_new(struct peers *peers, uint32_t items_max, uint32_t bytes_max) {
@@ -109,6 +113,8 @@ static struct draft *draft_begin(struct outbox *o, const struct letter *l, uint6
     d->link = l->link;
     d->sequence = l->sequence;
     d->after = after;
+    d->changes = l->verb == VERB_submitted || l->verb == VERB_outcome;
+    d->in_parts = l->in_parts;
     frame_begin(&d->frame, l->verb, l->sequence);
     if (d->frame.items_max > o->items_max)
         d->frame.items_max = o->items_max;
@@ -210,7 +216,13 @@ static void held_grow(struct outbox *o) {
     struct held *ring = mem_grow(NULL, size, sizeof *ring);
     for (uint32_t i = 0; i < o->held_n; i++) {
         struct held *from = held_at(o, i), *to = &ring[i];
-        *to = (struct held){from->link, from->sequence, from->after, from->bytes, .n = from->n};
+        *to = (struct held){.link = from->link,
+                            .sequence = from->sequence,
+                            .after = from->after,
+                            .changes = from->changes,
+                            .in_parts = from->in_parts,
+                            .bytes = from->bytes,
+                            .n = from->n};
         for (unsigned n = 0; n < from->n; n++) {
             zmq_msg_init(&to->parts[n]);
             zmq_msg_move(&to->parts[n], &from->parts[n]);
@@ -229,22 +241,32 @@ static void hold(struct outbox *o, const struct draft *d) {
     h->link = d->link;
     h->sequence = d->sequence;
     h->after = d->after;
+    h->changes = d->changes;
+    h->in_parts = d->in_parts;
     h->bytes = d->frame.head.len + d->frame.body.len + d->frame.payloads.len + sizeof *h;
     h->n = peers_parts(&d->frame, h->parts);
     o->held_bytes += h->bytes;
 }
 
-static void send_error(struct outbox *o, uint64_t link, uint64_t sequence) {
+/* What was put between two commits is in doubt as a whole or not at all, so the last record tells.
+ */
+static void send_error(struct outbox *o, const struct held *h) {
     AUTO_FRAME_OUT frame = FRAME_OUT;
     struct msg_error m = {0};
-    MSG_SET(&m, error, code, (uint64_t)ERR_READ_ONLY);
-    MSG_SET(&m, error, text, str_of(o->why.text));
-    frame_begin(&frame, VERB_error, sequence);
+    bool doubt = h->changes && (h->in_parts || h->after < o->doubt_end);
+    struct err e = {0};
+    err_set(&e, doubt ? ERR_UNKNOWN_OUTCOME : ERR_READ_ONLY, "%s%s", o->why.text,
+            doubt ? ": it may have been accepted, which shows when the broker has been started "
+                    "again; jobs with the same unique key are accepted once"
+                  : "");
+    MSG_SET(&m, error, code, (uint64_t)e.code);
+    MSG_SET(&m, error, text, str_of(e.text));
+    frame_begin(&frame, VERB_error, h->sequence);
     int rc = frame_add(&frame, &m);
     ASSERT(rc == 0);
     zmq_msg_t parts[PEERS_PARTS];
     unsigned n = peers_parts(&frame, parts);
-    peers_send(o->peers, link, parts, n);
+    peers_send(o->peers, h->link, parts, n);
 }
 
 static void leave(struct outbox *o, const struct draft *d) {
@@ -255,7 +277,11 @@ static void leave(struct outbox *o, const struct draft *d) {
     } else if (!o->failed) {
         hold(o, d);
     } else if (d->sequence) {
-        send_error(o, d->link, d->sequence);
+        send_error(o, &(struct held){.link = d->link,
+                                     .sequence = d->sequence,
+                                     .after = d->after,
+                                     .changes = d->changes,
+                                     .in_parts = d->in_parts});
     }
 }
 
@@ -304,14 +330,15 @@ void outbox_durable(struct outbox *o, uint64_t position) {
     }
 }
 
-void outbox_failed(struct outbox *o, const struct err *why) {
+void outbox_failed(struct outbox *o, const struct err *why, uint64_t doubt_end) {
     o->failed = true;
+    o->doubt_end = doubt_end;
     o->why = *why;
     for (; o->held_n; held_pop(o)) {
         struct held *h = held_at(o, 0);
         for (unsigned n = 0; n < h->n; n++)
             zmq_msg_close(&h->parts[n]);
         if (h->sequence)
-            send_error(o, h->link, h->sequence);
+            send_error(o, h);
     }
 }

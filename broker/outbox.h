@@ -38,7 +38,10 @@ bool outbox_full(const struct outbox *o);
 void outbox_flush(struct outbox *o);
 /* All records before `position` are durable: what was held for them leaves. */
 void outbox_durable(struct outbox *o, uint64_t position);
-/* Nothing further becomes durable: what is held, and will be, is refused with `why`. */
-void outbox_failed(struct outbox *o, const struct err *why);
+/* Nothing further becomes durable: what is held, and will be, is refused with `why`. That is
+ * READ_ONLY, nothing was done, unless a change may be found in the journal by the next life: the
+ * records before `doubt_end` may be there, and of what was put in parts some are. Then it is
+ * UNKNOWN_OUTCOME. */
+void outbox_failed(struct outbox *o, const struct err *why, uint64_t doubt_end);
 /* Messages that wait for the disk. */
 size_t outbox_held(const struct outbox *o);

@@ -154,6 +154,13 @@ static void tell_ready(struct dispatcher *d) {
     d->ready_fd = -1;
 }
 
+/* Nobody decides by it: a disk that is full keeps no broker from what it can do nevertheless. */
+static void write_pid(void) {
+    struct err e = {0};
+    if (data_dir_write_pid(&e) < 0)
+        log_event(LOG_broker_pid_file, LOG_WHY(&e));
+}
+
 int dispatcher_start(struct dispatcher *d, const struct dispatcher_options *o, struct err *e) {
     *d = (struct dispatcher){.config_path = o->config,
                              .version = o->version,
@@ -171,7 +178,8 @@ int dispatcher_start(struct dispatcher *d, const struct dispatcher_options *o, s
         open_journal(d, e) < 0 || data_dir_enter(&d->dir, e) < 0)
         return -1;
     d->begun = true;
-    if (data_dir_write_pid(e) < 0 || open_gate(d, e) < 0 || peers_open(&d->peers, &peers, e) < 0)
+    write_pid();
+    if (open_gate(d, e) < 0 || peers_open(&d->peers, &peers, e) < 0)
         return -1;
     gate_watch(peers_file(ROLE_OPERATOR));
     log_event(LOG_broker_starting, log_text("data", d->dir.path));

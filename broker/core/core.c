@@ -284,7 +284,7 @@ void core_end(struct core *c, bool drained) {
         orphans_check(c);
         sessions_check(c);
     }
-    if (!c->read_only && c->room < CORE_FULL)
+    if (c->read_only || c->room < CORE_FULL)
         sweeps_step(c);
     retain_trim(c);
     dispatch(c);

@@ -41,6 +41,7 @@ struct letter {
     const void *message; /* struct of the verb's message */
     struct str payload, payload2;
     uint64_t after; /* the record that must be durable before it leaves; 0: at once */
+    bool in_parts;  /* it tells of records of several turns; `after` is the last of them */
 };
 
 enum core_event {

@@ -183,7 +183,13 @@ static void send_item(struct core *c, uint64_t link, enum verb verb, uint64_t se
         MSG_SET(&m, outcome, id, item->id);
     if (text.len)
         MSG_SET(&m, outcome, text, text);
-    send_to(c, link, VERB_outcome, sequence, &m, STR(""), after);
+    c->fx.send(c->fx.ctx,
+               &(struct letter){.link = link,
+                                .verb = VERB_outcome,
+                                .sequence = sequence,
+                                .message = &m,
+                                .after = after < c->durable ? 0 : after,
+                                .in_parts = verb == VERB_purge_queue || verb == VERB_retry_job});
 }
 
 void answer_session(struct core *c, uint32_t si, uint64_t sequence, enum verb verb,

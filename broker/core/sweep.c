@@ -60,6 +60,13 @@ static void sweep_end(struct core *c, uint32_t i) {
     slab_give(&c->sweeps, i);
 }
 
+/* Its first records may be durable, and its last ones never will be. */
+static void give_up(struct sweep *s) {
+    s->walked = true;
+    s->count = s->after = 0;
+    err_set(&s->e, ERR_UNKNOWN_OUTCOME, "the journal cannot be written: a part of it may be done");
+}
+
 /* ---- running an ended job again
  * ------------------------------------------------------------------ */
 static int revive(struct core *c, uint32_t i, const struct record *r, struct err *e) {
@@ -102,6 +109,8 @@ void sweep_loaded(struct core *c, const struct load *l, const struct record *r) 
     struct err e = {0};
     if (!r)
         err_set(&e, ERR_CORRUPT, "job %s: its record cannot be read", id_show(l->job).at);
+    else if (c->read_only)
+        give_up(s);
     else if (!i || !job_is(job_at(c, i), JOB_IS_KEPT))
         err_set(&e, ERR_CONFLICT, "job %s changed meanwhile", id_show(l->job).at);
     else if (revive(c, i, r, &e) == 0) {
@@ -151,6 +160,8 @@ static void visit(struct core *c, uint32_t sweep, uint32_t i) {
 
 static void step(struct core *c, uint32_t sweep, uint32_t slots) {
     struct sweep *s = slab_at(&c->sweeps, sweep);
+    if (c->read_only)
+        give_up(s);
     for (uint32_t n = 0; !s->walked && n < slots && s->loading < STEP_LOADING; n++) {
         if (s->at >= slab_end(&c->jobs)) {
             s->walked = true;

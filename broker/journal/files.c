@@ -206,6 +206,10 @@ static const struct err *files_error(const struct journal *j) {
     return writer_failed(&f->writer) ? &f->writer.err : NULL;
 }
 
+static uint64_t files_doubt_end(const struct journal *j) {
+    return files_of_const(j)->writer.doubt_end;
+}
+
 /* ---- loads ----------------------------------------------------------------------------------- */
 
 static int files_load(struct journal *j, uint64_t pos, uint32_t bytes, uint64_t token) {
@@ -355,8 +359,10 @@ static void files_stats(const struct journal *j, struct journal_stats *out) {
     writer_stats(&f->writer, out);
     keeper_stats((struct keeper *)(uintptr_t)&f->keeper, out);
     out->files_max += 2; /* the segment that is written, and its successor */
-    if (f->clean_blocked)
+    if (f->clean_blocked) {
         out->upkeep = f->clean_err;
+        out->upkeep_count++;
+    }
 }
 
 const struct journal_ops files_ops = {
@@ -371,6 +377,7 @@ const struct journal_ops files_ops = {
     .fd = files_fd,
     .poll = files_poll,
     .error = files_error,
+    .doubt_end = files_doubt_end,
     .load = files_load,
     .loaded = files_loaded,
     .release = files_release,

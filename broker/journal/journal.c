@@ -47,6 +47,10 @@ const struct err *journal_error(const struct journal *j) {
     return j->ops->error(j);
 }
 
+uint64_t journal_doubt_end(const struct journal *j) {
+    return j->ops->doubt_end(j);
+}
+
 int journal_load(struct journal *j, uint64_t pos, uint32_t bytes, uint64_t token) {
     return j->ops->load(j, pos, bytes, token);
 }

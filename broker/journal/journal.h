@@ -122,6 +122,10 @@ int journal_fd(const struct journal *j);
 bool journal_poll(struct journal *j, uint64_t *durable);
 /* Why the journal is READ_ONLY, or NULL. */
 const struct err *journal_error(const struct journal *j);
+/* While it is: a record that is not durable and stands before this position may be found on the
+ * disk by the next open all the same; none at or behind it will be. It does not part what was put
+ * between two commits. */
+uint64_t journal_doubt_end(const struct journal *j);
 
 /* Asks for one live record, durable or not. -1 when `loads_max` are under way: ask again after
  * journal_loaded has given one. The answers come in any order. */
@@ -178,7 +182,8 @@ struct journal_stats {
     uint64_t loads;
     uint64_t commit_last_us, commit_max_us; /* hand-over to durable */
     enum journal_room room;
-    struct err upkeep; /* last trouble with spares, removal or cleaning; OK if none */
+    struct err upkeep;     /* last trouble with spares, removal or cleaning; OK if none */
+    uint64_t upkeep_count; /* of such troubles since open: what fails is tried again */
 };
 void journal_stats(const struct journal *j, struct journal_stats *out);
 

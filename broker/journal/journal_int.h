@@ -18,6 +18,7 @@ struct journal_ops {
     int (*fd)(const struct journal *j);
     bool (*poll)(struct journal *j, uint64_t *durable);
     const struct err *(*error)(const struct journal *j);
+    uint64_t (*doubt_end)(const struct journal *j);
     int (*load)(struct journal *j, uint64_t pos, uint32_t bytes, uint64_t token);
     bool (*loaded)(struct journal *j, struct journal_load_done *out);
     void (*release)(struct journal *j, uint64_t pos, uint32_t bytes);

@@ -14,6 +14,7 @@
 static void trouble(struct keeper *k, const struct err *e) {
     pthread_mutex_lock(&k->upkeep_lock);
     k->upkeep = *e;
+    k->upkeep_count++;
     pthread_mutex_unlock(&k->upkeep_lock);
 }
 
@@ -333,5 +334,6 @@ void keeper_stats(struct keeper *k, struct journal_stats *out) {
     out->files_max = KEEPER_FILES + spares_files_max(&k->spares) + 1; /* one is cleaned */
     pthread_mutex_lock(&k->upkeep_lock);
     out->upkeep = k->upkeep;
+    out->upkeep_count = k->upkeep_count;
     pthread_mutex_unlock(&k->upkeep_lock);
 }

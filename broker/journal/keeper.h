@@ -77,6 +77,7 @@ struct keeper {
      * rare, and a text cannot be handed over by an atomic. */
     pthread_mutex_t upkeep_lock;
     struct err upkeep;
+    uint64_t upkeep_count;
 };
 
 int keeper_init(struct keeper *k, const struct keeper_options *options, struct err *e);

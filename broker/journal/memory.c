@@ -305,6 +305,10 @@ static void memory_release(struct journal *j, uint64_t pos, uint32_t bytes) {
     tally_release(&memory_of(j)->tally, format_segment_of(pos), bytes);
 }
 
+static uint64_t memory_doubt_end(const struct journal *j) {
+    return memory_of_const(j)->durable; /* it does not fail */
+}
+
 static bool memory_may_purge(const struct journal *j) {
     (void)j;
     return true;
@@ -376,6 +380,7 @@ static const struct journal_ops memory_ops = {
     .fd = memory_fd,
     .poll = memory_poll,
     .error = memory_error,
+    .doubt_end = memory_doubt_end,
     .load = memory_load,
     .loaded = memory_loaded,
     .release = memory_release,

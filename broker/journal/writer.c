@@ -19,6 +19,8 @@ static int write_piece(struct writer *w, struct batch *b, const struct piece *p,
     if (go_to_segment(w, p, e) != 0)
         return -1;
     batch_finish_piece(b, p, w->log_id, w->sequence++);
+    const struct piece *last = &b->pieces[b->n - 1];
+    w->doubt_end = format_pos(last->segment, last->offset + last->bytes);
     if (file_write(w->file, b->image + p->at, p->bytes, p->offset, e) != 0)
         return -1;
     if (file_sync(w->file, e) != 0)
@@ -110,6 +112,7 @@ int writer_init(struct writer *w, const struct writer_options *options, struct e
                          .sequence = options->sequence,
                          .bell.fd = -1};
     atomic_init(&w->durable, options->durable);
+    w->doubt_end = options->durable;
     if (bell_open(&w->bell) != 0)
         return err_errno(e, "%s: no descriptor left", w->dir->path);
     if (w->segment && file_open(w->dir, segment_name(w->segment).at, FILE_DIRECT, &w->file, e))

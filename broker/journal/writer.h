@@ -43,6 +43,9 @@ struct writer {
 
     _Atomic(struct batch *) flight;
     atomic_bool failed; /* err is set */
+    /* The end of the last batch of which anything was written: what stands at or behind it never
+     * reached the disk. */
+    uint64_t doubt_end;
     atomic_ullong durable;
     atomic_ullong commits, syncs, bytes, last_us, max_us;
 };

@@ -96,7 +96,8 @@ static void check_read_only(struct fixture *f) {
 
 /* True while the n-th call is reached. Which calls are a batch's shows in what comes of it: the
  * journal is READ_ONLY; the failure of a spare or a removal only shows in `upkeep`. */
-static bool fail_call(enum crash_fault fault, unsigned calls, uint64_t n, uint64_t *read_only) {
+static bool fail_call(enum crash_fault fault, unsigned calls, uint64_t n, uint64_t *read_only,
+                      uint64_t *came_back) {
     struct fixture f = begin(7);
     must_open(&f);
     model_loads_may_fail(f.model, struck, f.disk);
@@ -104,6 +105,7 @@ static bool fail_call(enum crash_fault fault, unsigned calls, uint64_t n, uint64
     for (int i = 0; i < STEPS && !journal_error(f.j); i++)
         model_step(f.model);
     bool reached = crash_disk_struck(f.disk);
+    uint64_t possible = UINT64_MAX, durable = UINT64_MAX;
     if (!reached)
         plan(&f, FAULT_NONE, 0, 0);
     if (journal_error(f.j)) {
@@ -111,6 +113,8 @@ static bool fail_call(enum crash_fault fault, unsigned calls, uint64_t n, uint64
         ++*read_only;
         model_loads_may_fail(f.model, NULL, NULL);
         check_read_only(&f);
+        durable = model_durable(f.model);
+        possible = model_before(f.model, journal_doubt_end(f.j));
     } else {
         /* An open may have been a load's; no space is no trouble any more once there was a spare.
          */
@@ -120,6 +124,9 @@ static bool fail_call(enum crash_fault fault, unsigned calls, uint64_t n, uint64
     }
     kill_journal(&f);
     must_open(&f);
+    /* Not durable and found: only what was in doubt. */
+    assert_true(model_records(f.model) <= possible);
+    *came_back += model_records(f.model) > durable;
     assert_int_equal(model_flush(f.model), 0);
     end(&f);
     return reached;
@@ -129,21 +136,23 @@ static void any_failed_write_or_sync_is_never_tried_again(void **state) {
     (void)state;
     static const enum crash_fault faults[] = {FAULT_EIO, FAULT_ENOSPC};
     for (size_t i = 0; i < 2; i++) {
-        uint64_t n = 1, read_only = 0;
-        while (fail_call(faults[i], CALL_WRITE | CALL_SYNC, n, &read_only))
+        uint64_t n = 1, read_only = 0, came_back = 0;
+        while (fail_call(faults[i], CALL_WRITE | CALL_SYNC, n, &read_only, &came_back))
             n++;
-        print_message("%llu failures, %llu of them of batches\n", (unsigned long long)n - 1,
-                      (unsigned long long)read_only);
+        print_message("%llu failures, %llu of them of batches, %llu found by the next open\n",
+                      (unsigned long long)n - 1, (unsigned long long)read_only,
+                      (unsigned long long)came_back);
         assert_true(read_only > 50 && read_only < n - 1);
+        assert_true(came_back > 0 && came_back < read_only);
     }
 }
 
 static void failures_beside_batches_do_not_stop_the_journal(void **state) {
     (void)state;
-    uint64_t n = 1, read_only = 0;
+    uint64_t n = 1, read_only = 0, came_back = 0;
     while (fail_call(FAULT_EIO,
                      CALL_RENAME | CALL_UNLINK | CALL_SYNC_DIR | CALL_RESERVE | CALL_OPEN, n,
-                     &read_only))
+                     &read_only, &came_back))
         n++;
     print_message("%llu failures\n", (unsigned long long)n - 1);
     assert_true(n > 20);

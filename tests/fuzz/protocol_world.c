@@ -144,7 +144,7 @@ void world_fail(struct world *w) {
     w->failed = true;
     err_set(&e, ERR_IO, "the disk is gone");
     core_write_failed(w->core, &e);
-    outbox_failed(w->outbox, &e);
+    outbox_failed(w->outbox, &e, 0);
 }
 
 /* ---- life -------------------------------------------------------------------------------------

@@ -376,6 +376,13 @@ uint64_t model_records(const struct journal_model *m) {
     return m->n;
 }
 
+uint64_t model_before(const struct journal_model *m, uint64_t pos) {
+    uint64_t n = m->n;
+    while (n && n > m->durable && m->records[n - 1].pos >= pos)
+        n--;
+    return n;
+}
+
 uint64_t model_durable(const struct journal_model *m) {
     return m->durable;
 }

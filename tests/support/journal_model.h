@@ -44,8 +44,9 @@ void model_loads_may_fail(struct journal_model *m, bool (*why)(void *ctx), void 
 uint64_t model_cut_bytes(const struct journal_model *m); /* of the last attach */
 uint64_t model_put(struct journal_model *m);
 uint64_t model_records(const struct journal_model *m);
-uint64_t model_durable(const struct journal_model *m); /* serial */
-uint64_t model_live(const struct journal_model *m);    /* items */
+uint64_t model_before(const struct journal_model *m, uint64_t pos); /* serials before it */
+uint64_t model_durable(const struct journal_model *m);              /* serial */
+uint64_t model_live(const struct journal_model *m);                 /* items */
 /* A step of one item: it ends by a short record; one that has ended is forgotten. */
 void model_end_item(struct journal_model *m, uint64_t item);
 /* A piece of cleaning, if the journal wants it. */

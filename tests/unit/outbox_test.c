@@ -173,11 +173,25 @@ static void failed(void **state) {
     (void)state;
     struct err e = {0};
     err_set(&e, ERR_IO, "the disk is gone");
+    put(VERB_submitted, 4, 1, 9);
     put(VERB_submitted, 5, 1, 10);
     put(VERB_finished, 0, 2, 10);
+    put(VERB_finished, 8, 2, 9);
+    struct msg_outcome purged = {0};
+    MSG_SET(&purged, outcome, code, 0);
+    MSG_SET(&purged, outcome, count, 2);
+    outbox_put(outbox, &(struct letter){.link = peer_link,
+                                        .verb = VERB_outcome,
+                                        .sequence = 7,
+                                        .message = &purged,
+                                        .after = 12,
+                                        .in_parts = true});
     outbox_flush(outbox);
-    outbox_failed(outbox, &e);
-    raw_expect_error(&peer, 5, ERR_READ_ONLY);
+    outbox_failed(outbox, &e, 10);
+    raw_expect_error(&peer, 4, ERR_UNKNOWN_OUTCOME); /* the next life may find it */
+    raw_expect_error(&peer, 5, ERR_READ_ONLY);       /* and this it does not */
+    raw_expect_error(&peer, 8, ERR_READ_ONLY);       /* a question changes nothing */
+    raw_expect_error(&peer, 7, ERR_UNKNOWN_OUTCOME); /* some of it was durable before */
     put(VERB_submitted, 6, 1, 11);
     put(VERB_finished, 0, 3, 11);
     put(VERB_finished, 0, 4, 0);
