@@ -106,6 +106,34 @@ static void held_back(void **state) {
     raw_expect(&worker, VERB_result_ack, 0);
 }
 
+#define MANY 150000U
+
+/* What one request makes the broker write is more than it takes while the disk keeps it waiting. */
+static void purge_on_a_slow_disk(void **state) {
+    (void)state;
+    struct msg_submit m = {0};
+    struct msg_queue_ref q = {0};
+    union msg_any answer;
+    MSG_SET(&m, submit, kind, STR("idle"));
+    MSG_SET(&q, queue_ref, queue, STR("idle"));
+    for (unsigned n = 0; n < MANY; n += 1000) {
+        frame_begin(&client.out, VERB_submit, ++client.sequence);
+        for (unsigned i = 0; i < 1000; i++)
+            assert_int_equal(frame_add(&client.out, &m), 0);
+        raw_send_out(&client);
+        for (unsigned left = 1000; left; left -= client.in.items)
+            raw_expect(&client, VERB_submitted, client.sequence);
+    }
+    disk_shall("hold");
+    raw_ask(&client, VERB_purge_queue, &q, STR(""));
+    assert_false(raw_hears(&client, 500));
+    disk_no_longer("hold");
+    raw_await(&client, VERB_outcome);
+    raw_item(&client, &answer);
+    assert_int_equal(answer.outcome.count, MANY);
+    broker_stop(&broker);
+}
+
 /* P-38, P-49: nothing is accepted, results are not acknowledged, questions are answered; what was
  * acknowledged is there in the next life, and the kept result is taken then. */
 static void write_fails(void **state) {
@@ -228,6 +256,7 @@ static void disk_bound_reloaded(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(held_back, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(purge_on_a_slow_disk, set_up, tear_down),
         cmocka_unit_test_setup_teardown(write_fails, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stop_after_failure, set_up, tear_down),
         cmocka_unit_test_setup_teardown(spares_fail, set_up, tear_down),

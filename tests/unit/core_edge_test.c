@@ -183,6 +183,66 @@ static void a_burst_without_end(void **state) {
     assert_int_equal(world_count(w, VERB_dispatch), 10);
 }
 
+/* ---- a full disk ----------------------------------------------------------------------------- */
+/* Records that the core would write by itself wait for room: times to live, purges. */
+static void nothing_is_put_without_room(void **state) {
+    struct world *w = *state;
+    struct msg_submit m = {0};
+    MSG_SET(&m, submit, ttl_ms, 1000);
+    world_submit(w, m);
+    uint32_t before = w->appended[REC_STATE];
+    core_set_room(w->core, CORE_FULL);
+    world_turn(w, 5000);
+    struct msg_queue_ref q = {0};
+    MSG_SET(&q, queue_ref, queue, STR("k"));
+    world_ask(w, 1, ROLE_OPERATOR, VERB_purge_queue, &q);
+    world_turn(w, 100);
+    assert_int_equal(w->appended[REC_STATE], before);
+    assert_true(core_next(w->core).ms > w->now); /* nor does it turn in vain */
+    core_set_room(w->core, CORE_ROOM);
+    world_turn(w, 1);
+    assert_int_equal(world_stats(w).ended[JOB_expired], 1);
+    assert_int_equal(world_last(w, VERB_outcome).code, 0);
+}
+
+/* P-66, P-42: a purge is what makes room. Small steps; what it ends is not kept. */
+static void a_purge_needs_little_room(void **state) {
+    struct world *w = *state;
+    world_submit_many(w, (struct msg_submit){0}, 300);
+    core_set_room(w->core, CORE_TIGHT);
+    struct msg_queue_ref q = {0};
+    MSG_SET(&q, queue_ref, queue, STR("k"));
+    uint32_t asked = world_count(w, VERB_outcome), turns = 0;
+    world_ask(w, 1, ROLE_OPERATOR, VERB_purge_queue, &q);
+    for (; world_count(w, VERB_outcome) == asked && turns < 100; turns++) {
+        uint32_t before = w->appended[REC_STATE];
+        world_turn(w, 0);
+        assert_in_range(w->appended[REC_STATE] - before, 0, CORE_PURGE_STEP);
+    }
+    assert_in_range(turns, 300 / CORE_PURGE_STEP, 99);
+    assert_int_equal(world_stats(w).ended[JOB_cancelled], 300);
+    assert_int_equal(world_stats(w).kept, 0);
+    core_set_room(w->core, CORE_ROOM);
+    world_cancel(w, world_submit(w, (struct msg_submit){0}));
+    assert_int_equal(world_stats(w).kept, 1);
+}
+
+/* A purge that the failure meets in its middle is answered: a part of it may be done. */
+static void a_purge_that_fails_half_way(void **state) {
+    struct world *w = *state;
+    struct err e = {0};
+    world_submit_many(w, (struct msg_submit){0}, 300);
+    core_set_room(w->core, CORE_TIGHT);
+    struct msg_queue_ref q = {0};
+    MSG_SET(&q, queue_ref, queue, STR("k"));
+    world_ask(w, 1, ROLE_OPERATOR, VERB_purge_queue, &q);
+    err_set(&e, ERR_IO, "the disk is gone");
+    core_write_failed(w->core, &e);
+    world_turn(w, 1);
+    assert_int_equal(world_last(w, VERB_outcome).code, ERR_UNKNOWN_OUTCOME);
+    assert_int_equal(world_stats(w).sweeps, 0);
+}
+
 int main(void) {
 #define EDGE(name) cmocka_unit_test_setup_teardown(name, world_set_up, world_tear_down)
     const struct CMUnitTest tests[] = {
@@ -194,6 +254,9 @@ int main(void) {
         EDGE(read_only_kills_nobody),
         EDGE(a_new_rate_forgives_the_old),
         EDGE(a_burst_without_end),
+        EDGE(nothing_is_put_without_room),
+        EDGE(a_purge_needs_little_room),
+        EDGE(a_purge_that_fails_half_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
