@@ -27,6 +27,8 @@ struct core_config configure_core(const struct settings *s, uint64_t seed) {
     k.watches_max = u32(s->broker.watches_max);
     k.replies_max = u32(s->broker.replies_max);
     k.sweeps_max = u32(s->broker.sweeps_max);
+    k.flows_max = u32(s->broker.flows_max);
+    k.flow_jobs_max = u32(s->broker.flow_jobs_max);
     k.items_max = u32(s->broker.batch_items_max);
     k.bytes_max = u32(s->broker.batch_bytes_max);
     k.body_max = u32(s->broker.body_max);
@@ -152,6 +154,10 @@ static void set_kind(struct core *c, const struct settings *s, size_t at) {
     STATE(durability, durability, durabilities[k->durability])
     STATE(speculative, speculative, k->speculative)
     STATE(streams, streams, k->streams)
+    struct str names[64];
+    for (size_t n = 0; n < k->may_spawn.count; n++)
+        names[n] = str_of(k->may_spawn.at[n].at);
+    STATE(may_spawn, may_spawn, ((struct str_list){names, k->may_spawn.count}))
 #undef STATE
     core_set_kind(c, &m);
 }
@@ -168,9 +174,6 @@ static void say_ignored(const char *setting, struct str name) {
 static void tell_ignored(const struct settings *s) {
     if (s->broker.ops_listen.len)
         say_ignored("broker.ops_listen", STR(""));
-    for (size_t i = 0; i < s->kinds.count; i++)
-        if (s->kinds.at[i].may_spawn.count)
-            say_ignored("may_spawn", s->kinds.at[i].name);
 }
 
 void configure_names(struct core *c, const struct settings *s) {

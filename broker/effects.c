@@ -19,6 +19,12 @@ static uint64_t append(void *ctx, const struct record *r, uint32_t *bytes) {
     return journal_put(x->journal, (uint8_t)r->type, parts, n, bytes);
 }
 
+static void group(void *ctx, uint32_t bytes) {
+    const struct effects_context *x = ctx;
+    if (bytes)
+        journal_keep_together(x->journal, bytes);
+}
+
 static struct load_ask *ask_at(const struct effects_context *x, uint32_t n) {
     return &x->asks[(x->asks_first + n) & (x->asks_size - 1)];
 }
@@ -138,6 +144,7 @@ void effects_done(struct effects_context *x) {
 struct effects effects_of(struct effects_context *x) {
     return (struct effects){.ctx = x,
                             .append = append,
+                            .group = group,
                             .release = release,
                             .load = load,
                             .send = send,

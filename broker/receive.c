@@ -140,6 +140,23 @@ static int read_hello(struct receiver *r, uint64_t link, struct frame_in *frame,
     return rc;
 }
 
+/* An item and its children are one: what is wrong with one of them is wrong with all. */
+static int read_children(struct receiver *r, struct frame_in *frame, const struct frame_item *item,
+                         struct err *e) {
+    struct core_child *at = arena_alloc(r->arena, item->children * sizeof *at);
+    struct frame_item child;
+    struct err why;
+    int rc = 0;
+    for (uint32_t n = 0; n < item->children; n++) {
+        if (frame_next(frame, &at[n].m, r->arena, &child, &why) < 0 && rc == 0)
+            rc = err_add(&why, "child %u", n), *e = why;
+        at[n].payload = child.payload;
+    }
+    if (rc == 0)
+        core_children(r->core, at, item->children);
+    return rc;
+}
+
 static uint32_t give_items(struct receiver *r, uint64_t link, struct frame_in *frame) {
     bool hello = frame->verb->verb == VERB_hello;
     uint32_t items = 0;
@@ -153,6 +170,9 @@ static uint32_t give_items(struct receiver *r, uint64_t link, struct frame_in *f
                                  : frame_next(frame, &message, r->arena, &item, &e);
         if (rc == 0)
             break;
+        struct err unused;
+        if (item.children && read_children(r, frame, &item, rc < 0 ? &unused : &e) < 0)
+            rc = -1;
         core_item(r->core, &message, item.payload, rc < 0 ? &e : NULL);
     }
     r->fields_skipped += frame->skipped;

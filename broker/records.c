@@ -5,6 +5,7 @@
 static const enum msg_id message_of[REC_TYPES] = {
     [REC_EPOCH] = MSG_rec_epoch,   [REC_WINDOW] = MSG_rec_window, [REC_QUEUE] = MSG_rec_queue,
     [REC_TENANT] = MSG_rec_tenant, [REC_POOL] = MSG_rec_pool,     [REC_KIND] = MSG_rec_kind,
+    [REC_FLOW] = MSG_rec_flow,
 };
 
 size_t record_parts(const struct record *r, struct buf *scratch, struct str parts[RECORD_PARTS]) {

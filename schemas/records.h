@@ -12,7 +12,8 @@ enum record_type {
     REC_TENANT = 6, /* rec_tenant */
     REC_POOL = 7,   /* rec_pool */
     REC_KIND = 8,   /* rec_kind */
-    REC_TYPES = 9,
+    REC_FLOW = 9,   /* rec_flow */
+    REC_TYPES = 10,
 };
 
 /* One record, borrowed. `state` and `spec` are set for REC_JOB, `state` for REC_STATE; the others

@@ -207,7 +207,7 @@ static uint64_t try_later(struct core *c, uint32_t i, uint64_t wait_ms) {
 uint64_t attempt_failed(struct core *c, uint32_t i, enum err_code code, struct str text) {
     struct job *j = job_at(c, i);
     struct extra *x = job_extra(c, j);
-    if (j->attempts < UINT16_MAX)
+    if (j->attempts < JOB_ATTEMPT_MAX)
         j->attempts++;
     job_fail_text(c, i, code, text);
     core_tell(c, EVENT_attempt_failed, j->id, text);

@@ -217,7 +217,8 @@ static void check_watches(const struct core *c) {
     SLAB_EACH(i, &c->sessions) {
         for (uint32_t w = session_at(c, i)->watches; w; of_sessions++) {
             const struct watch *watch = slab_at(&c->watches, w);
-            ASSERT(watch->session == i);
+            ASSERT(watch->session == i && (watch->job != 0) != (watch->flow != 0));
+            of_jobs += watch->flow != 0;
             w = watch->session_next;
         }
     }
@@ -285,6 +286,7 @@ void core_check(const struct core *c) {
     check_quotas(c);
     check_keys(c);
     streams_check(c);
+    flows_check(c);
     check_counted(c);
     check_heap(&c->mono_timers);
     check_heap(&c->wall_timers);

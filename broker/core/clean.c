@@ -62,11 +62,18 @@ static void clean_kind(struct core *c, uint64_t pos, const struct record *r) {
         kind_record(c, i);
 }
 
+static void clean_flow(struct core *c, uint64_t pos, const struct record *r) {
+    const struct msg_rec_flow *m = r->other;
+    uint32_t n = flow_find(c, m->id);
+    if (n && flow_at(c, n)->pos == pos)
+        flow_record(c, n);
+}
+
 typedef void clean_fn(struct core *c, uint64_t pos, const struct record *r);
 static clean_fn *const on_record[REC_TYPES] = {
     [REC_EPOCH] = clean_epoch,   [REC_JOB] = clean_job,     [REC_STATE] = clean_state,
     [REC_WINDOW] = clean_window, [REC_QUEUE] = clean_queue, [REC_TENANT] = clean_tenant,
-    [REC_POOL] = clean_pool,     [REC_KIND] = clean_kind,
+    [REC_POOL] = clean_pool,     [REC_KIND] = clean_kind,     [REC_FLOW] = clean_flow,
 };
 
 void core_clean(struct core *c, uint64_t position, const struct record *r) {

@@ -18,6 +18,10 @@ struct core_config core_config_default(void) {
         .watches_max = 1000000,
         .replies_max = 1U << 20,
         .sweeps_max = 1024,
+        .flows_max = 4000000,
+        .flow_jobs_max = 10000000,
+        .flow_depth_max = 16,
+        .group_max = 60U << 20,
         .items_max = 1024,
         .bytes_max = 4U << 20,
         .body_max = 1U << 20,
@@ -62,6 +66,7 @@ struct core *core_new(const struct core_config *config, const struct effects *ef
     uniques_setup(c);
     sessions_setup(c);
     streams_setup(c);
+    flows_setup(c);
     slab_init(&c->loads, sizeof(struct load));
     slab_init(&c->sweeps, sizeof(struct sweep));
     return c;
@@ -75,6 +80,7 @@ void core_destroy(struct core **cp) {
     body_free(&((struct load *)slab_at(&c->loads, i))->body);
     sessions_teardown(c);
     streams_teardown(c);
+    flows_teardown(c);
     keys_teardown(c);
     uniques_teardown(c);
     lanes_teardown(c);
@@ -179,6 +185,9 @@ void core_reconfigure(struct core *c, const struct core_config *config) {
     k->watches_max = config->watches_max;
     k->replies_max = config->replies_max;
     k->sweeps_max = config->sweeps_max;
+    k->flows_max = config->flows_max;
+    k->flow_jobs_max = config->flow_jobs_max;
+    k->flow_depth_max = config->flow_depth_max;
     k->queues_max = config->queues_max;
     k->kinds_max = config->kinds_max;
     k->tenants_max = config->tenants_max;
@@ -286,6 +295,7 @@ void core_end(struct core *c, bool drained) {
     }
     if (c->read_only || c->room < CORE_FULL)
         sweeps_step(c);
+    flows_step(c);
     retain_trim(c);
     dispatch(c);
 }
@@ -319,6 +329,7 @@ void core_durable(struct core *c, uint64_t position) {
         c->starting = false;
     }
     submits_durable(c);
+    flows_durable(c);
     streams_durable(c);
     keys_durable(c);
 }

@@ -87,6 +87,9 @@ struct effects {
     void *ctx;
     /* Appends a record; returns its position (never 0) and its size in the journal. */
     uint64_t (*append)(void *ctx, const struct record *r, uint32_t *bytes);
+    /* The records from here on, at most so many bytes, become durable together or not at all; 0
+     * ends the row. Rows do not nest. */
+    void (*group)(void *ctx, uint32_t bytes);
     /* The record is no longer needed. */
     void (*release)(void *ctx, uint64_t position, uint32_t bytes);
     /* Reads a record back; answered by core_loaded or core_load_failed with the same token. */
@@ -122,6 +125,9 @@ struct core_config {
     uint32_t watches_max;
     uint32_t replies_max; /* items of answers kept for all peers */
     uint32_t sweeps_max;  /* requests that are worked on piece by piece */
+    uint32_t flows_max;   /* jobs with children that are held; below 16,777,216 */
+    uint32_t flow_jobs_max, flow_depth_max; /* below one root */
+    uint32_t group_max;                     /* bytes that the journal can keep together */
     uint32_t items_max, bytes_max, body_max, result_max, outstanding_max;
     uint64_t reply_keep_ms;
     uint64_t aging_wait_ms;
@@ -150,7 +156,8 @@ void core_destroy(struct core **c);
 
 /* ---- what is known before the start, and again at every reload
  * ----------------------------------- */
-/* Of a kind only what has a value is stated: the rest is as declared by peers. */
+/* Of a kind only what has a value is stated: the rest is as declared by peers. What it may spawn is
+ * said here or nowhere. */
 void core_set_kind(struct core *c, const struct msg_kind_info *kind);
 void core_set_queue(struct core *c, struct str name, const struct limit_config *limit, bool paused);
 void core_set_tenant(struct core *c, struct str name, const struct limit_config *limit);
@@ -208,6 +215,17 @@ void core_clean(struct core *c, uint64_t position, const struct record *r);
  * ------------------------------------------------------------------------------------ */
 /* Opens a message. False: it was answered (or dropped) already, its items are not wanted. */
 bool core_request(struct core *c, uint64_t link, enum role role, enum verb verb, uint64_t sequence);
+/* One of the envelopes that stand behind another one as its children: a submit, and its payload. */
+struct core_child {
+    struct msg_submit m;
+    struct str payload;
+};
+struct core_children {
+    const struct core_child *at;
+    uint32_t n;
+};
+/* The children of the next item, which names their number. */
+void core_children(struct core *c, const struct core_child *at, uint32_t n);
 /* One item of it: the verb's message and payload, or why it could not be read. */
 void core_item(struct core *c, const void *message, struct str payload, const struct err *bad);
 void core_request_end(struct core *c);
@@ -236,7 +254,7 @@ struct core_stats {
     /* Held now, each within its bound of the configuration. */
     uint32_t queues, kinds, tenants, pools;
     uint32_t keys, interval_keys, unique_keys;
-    uint32_t watches, sweeps, reads;
+    uint32_t watches, sweeps, reads, flows;
     uint64_t reply_items;
     uint64_t body_bytes, volatile_bytes;
     uint64_t memory_bytes; /* of the job table and its index */

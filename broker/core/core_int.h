@@ -26,6 +26,9 @@ static inline struct key *key_at(const struct core *c, uint32_t i) {
 static inline struct unique *unique_at(const struct core *c, uint32_t i) {
     return slab_at(&c->uniques, i);
 }
+static inline struct flow *flow_at(const struct core *c, uint32_t i) {
+    return slab_at(&c->flows, i);
+}
 static inline struct session *session_at(const struct core *c, uint32_t i) {
     return slab_at(&c->sessions, i);
 }
@@ -69,10 +72,10 @@ static inline bool job_is(const struct job *j, unsigned flag) {
     return (j->flags & flag) != 0;
 }
 static inline void job_mark(struct job *j, unsigned flag) {
-    j->flags = (uint16_t)(j->flags | flag);
+    j->flags |= flag & ((1U << JOB_FLAG_BITS) - 1);
 }
 static inline void job_unmark(struct job *j, unsigned flag) {
-    j->flags = (uint16_t)(j->flags & ~flag);
+    j->flags &= ~flag & ((1U << JOB_FLAG_BITS) - 1);
 }
 
 /* names.c: what has a name, found or made */
@@ -95,6 +98,7 @@ void kind_state(struct core *c, uint32_t kind, const struct msg_kind_info *info)
 void kind_record(struct core *c, uint32_t kind);
 void kind_replay(struct core *c, uint32_t kind, const struct msg_rec_kind *m);
 void kind_hello(struct core *c, uint32_t kind); /* a worker runs it: that declares it */
+bool kind_may_spawn(const struct kind *k, struct str child);
 
 /* timer.c */
 void timer_set(struct core *c, enum timer_what what, uint32_t item, uint64_t when);
@@ -231,6 +235,75 @@ void job_due(struct core *c, uint32_t i);
 void job_ready(struct core *c, uint32_t i, bool front);
 void submits_durable(struct core *c);
 
+/* Whether an offered job may come in, and in. The parent of a child is in memory. */
+int offer_resolve(struct core *c, struct offer *o, struct err *e);
+int offer_take_names(struct core *c, struct offer *o, struct err *e);
+bool offer_duplicate(struct core *c, const struct offer *o, struct reply_item *item,
+                     uint64_t *after, struct err *e);
+uint32_t offer_accept(struct core *c, const struct offer *o, struct reply_item *item,
+                      uint64_t *after);
+
+/* flow.c: what is counted of children, and what follows from it */
+void flows_setup(struct core *c);
+void flows_teardown(struct core *c);
+/* Records between these become durable together; they may nest. `more_bytes` beside what the end of
+ * one job writes. */
+void group_open(struct core *c, size_t more_bytes);
+void group_close(struct core *c);
+uint32_t flow_find(const struct core *c, uint64_t id);
+uint32_t flow_need(struct core *c, uint64_t id);
+uint32_t job_flow(const struct core *c, const struct job *j); /* that it is the top of; 0: none */
+uint32_t job_need_flow(struct core *c, uint32_t i);
+uint32_t flow_root(const struct core *c, uint32_t n);
+void flow_count_add(struct flow_count *to, const struct flow_count *n, int sign);
+void flow_let_go(struct core *c, uint32_t n);
+void flow_leave(struct core *c, uint32_t i);
+void flow_forget_job(struct core *c, uint32_t i);
+void flow_record(struct core *c, uint32_t n);
+/* The job `i`, made a moment ago, is a child of another. The flow's record is to be written. */
+void flow_add_child(struct core *c, uint32_t parent, uint32_t i);
+/* Within the group of its record. Returns the position of the last record, 0 if there was none. */
+uint64_t flow_job_ended(struct core *c, uint32_t i, enum job_state state);
+bool flow_is_ready(const struct flow *f);
+void flow_release(struct core *c, uint32_t n);
+void flows_durable(struct core *c);
+/* Why what is in that flow must not go on; OK: it may. */
+enum err_code flow_doom_of(const struct core *c, uint32_t n);
+/* What a worker is told of the flow that its job is in. */
+void flow_tell_child(const struct core *c, uint32_t i, struct msg_dispatch *m);
+/* True: the job was cancelled, for its flow ends. */
+bool flow_stops(struct core *c, uint32_t i);
+void flows_look(struct core *c); /* soon, at all jobs, for those that must not go on */
+void flows_step(struct core *c);
+/* All below the job is cancelled; returns the position to wait for, 0: there is nothing. */
+uint64_t flow_cancel(struct core *c, uint32_t i);
+int flow_may_revive(const struct core *c, uint32_t i, struct err *e);
+void flow_revive(struct core *c, uint32_t i);
+void flows_check(const struct core *c);
+
+/* flow_replay.c */
+void flow_learn_parent(struct core *c, uint32_t i, const struct msg_rec_spec *s);
+void flow_replay(struct core *c, uint32_t n, const struct msg_rec_flow *m);
+void flows_replayed(struct core *c);
+void flows_resume(struct core *c);
+
+/* flow_watch.c */
+void flow_news(struct core *c, uint32_t n);
+void flow_timer(struct core *c, uint32_t n);
+void flow_unlink_watch(struct core *c, uint32_t wi);
+void flow_unwatch(struct core *c, uint32_t n);
+
+/* spawn.c: children as they come in */
+size_t children_bytes(const struct core_children *k);
+/* `parent` stays while the offers are used. */
+int children_check(struct core *c, const struct parent *parent, const struct core_children *k,
+                   struct offer *out, struct err *e);
+struct parent parent_of(const struct core *c, uint32_t i); /* of an attempt that runs */
+/* Within a group; the record of the parent's flow is to be written after it. */
+void children_accept(struct core *c, const struct core_children *k, const struct offer *offers);
+/* A copy in one piece of memory, with all texts; mem_free takes it back. */
+struct core_child *children_copy(const struct core_children *k);
+
 /* dispatch.c */
 void dispatch(struct core *c);
 uint32_t least_loaded(const struct core *c, const struct kind *k); /* 0: none has credit */
@@ -252,6 +325,9 @@ void attempt_stop(struct core *c, uint32_t i, enum err_code why, uint64_t after)
 void attempt_timer(struct core *c, uint32_t i);
 /* Its worker has done with it: nothing is asked of that any more, and no time is counted. */
 void attempt_reported(struct core *c, uint32_t i);
+/* Whether a report is of the attempt that runs now, on the worker that reports; if not, LOST. */
+bool attempt_is_current(const struct core *c, uint32_t i, uint64_t fence);
+void attempt_refuse_stale(struct core *c, uint64_t job, uint64_t fence);
 /* The next fence; the `width - 1` behind it are never given: epochs of its stream. */
 uint64_t fence_next(struct core *c, uint32_t width);
 
@@ -269,7 +345,8 @@ void streams_durable(struct core *c);
 /* Returns the token of the attempt. */
 uint64_t stream_open(struct core *c, uint32_t i, bool heard);
 /* Of a result that says where its stream ended. True: it waits until all of that has arrived. */
-bool stream_hold_result(struct core *c, uint32_t i, const struct msg_result *m, struct str result);
+bool stream_hold_result(struct core *c, uint32_t i, const struct msg_result *m, struct str result,
+                        const struct core_children *children);
 bool stream_holds_result(const struct core *c, uint32_t i);
 void stream_drop_result(struct core *c, uint32_t i);
 /* Where the last attempt that reported its end left its stream; epoch 0: nowhere. */
@@ -283,9 +360,11 @@ void streams_check(const struct core *c);
 /* finish.c: results, cancel, and every end of a job */
 uint64_t job_end(struct core *c, uint32_t i, enum job_state state, struct str result);
 uint64_t job_cancel(struct core *c, uint32_t i, struct str text);
+uint64_t job_cancel_because(struct core *c, uint32_t i, enum err_code why, struct str text);
 void job_leave_line(struct core *c, uint32_t i); /* of a job that does not run */
 /* Takes what the worker of its current attempt reported, and acknowledges it. */
-void result_take(struct core *c, uint32_t i, const struct msg_result *m, struct str result);
+void result_take(struct core *c, uint32_t i, const struct msg_result *m, struct str result,
+                 const struct core_children *children);
 
 /* worker.c */
 enum loss { LOSS_SILENT, LOSS_CRASH, LOSS_KILLED, LOSS_LEFT };
@@ -311,6 +390,7 @@ void send_to(struct core *c, uint64_t link, enum verb verb, uint64_t sequence, c
 /* False: there are too many. */
 bool watch_add(struct core *c, uint32_t i, uint32_t session);
 uint32_t watch_find(const struct core *c, uint32_t i, uint32_t session); /* 0: it does not watch */
+void watch_link_session(struct core *c, uint32_t wi, uint32_t session);
 void watch_drop(struct core *c, uint32_t w);
 void watch_tell(struct core *c, uint32_t i, struct str result, uint64_t after);
 bool reply_open(struct core *c, struct session *s, uint64_t sequence, enum verb verb);
@@ -390,6 +470,8 @@ void on_scale_pool(struct core *c, const void *message, struct str payload);
 void on_drain(struct core *c, const void *message, struct str payload);
 void on_declare_kind(struct core *c, const void *message, struct str payload);
 void on_started(struct core *c, const void *message, struct str payload);
+void on_spawn(struct core *c, const void *message, struct str payload);
+void on_watch_flow(struct core *c, const void *message, struct str payload);
 void on_result(struct core *c, const void *message, struct str payload);
 void on_returned(struct core *c, const void *message, struct str payload);
 void on_progress(struct core *c, const void *message, struct str payload);

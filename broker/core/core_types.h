@@ -7,6 +7,7 @@
  *   turnstile an ordering key: lets one of its jobs at a time into the lanes
  *   body      what a job is (spec and payload), in memory only within the window
  *   extra     what a job needs beyond its slot: while it runs, has a key, is watched, was tried
+ *   flow      what is counted of a job's children, and of all below it; only where there are some
  *
  * All of these are items of slabs, named by 32-bit indices; 0 is none. */
 #pragma once
@@ -41,7 +42,15 @@ enum job_flag {
     JOB_IS_KEPT = 1 << 12,     /* ended, in retention */
     JOB_WAS_DURABLE = 1 << 13, /* its submission, whatever copy of it is being written */
     JOB_UNWANTED = 1 << 14,    /* ended without a result while space was short: to be forgotten */
+    JOB_HAS_FLOW = 1 << 15,
+    JOB_IS_THEN = 1 << 16, /* of its parent */
+    JOB_HELD = 1 << 17,    /* a then whose turn has not come */
+    JOB_APART = 1 << 18,   /* runs again outside of the flow that it was in */
+    JOB_FAIL_FAST = 1 << 19,
 };
+#define JOB_FLAG_BITS   20
+#define JOB_ATTEMPT_MAX ((1U << (32 - JOB_FLAG_BITS)) - 1)
+#define FLOWS_END       (1U << 24) /* no index of a flow is as high: a slot has 24 bits for it */
 
 enum kept_list { KEPT_DONE, KEPT_DEAD, KEPT_UNWANTED, KEPT_LISTS };
 
@@ -58,9 +67,8 @@ struct job {
     uint32_t body_bytes, state_bytes; /* of those records; 0 if one record is both */
     uint32_t version;
     uint32_t extra;
-    uint16_t attempts;
-    uint16_t flags;
-    uint8_t state, priority;
+    uint32_t flags : JOB_FLAG_BITS, attempts : 32 - JOB_FLAG_BITS;
+    uint32_t up : 24, state : 4, priority : 4; /* up: the flow that it is a child in; 0: none */
     uint32_t ended_s; /* see retain.c: its end on a clock that does not step */
 };
 
@@ -90,7 +98,6 @@ struct extra {
     uint64_t ttl_end_ms;                             /* monotone; 0: none */
     uint64_t due_ms;                                 /* monotone, while scheduled */
     uint64_t run_at_ms;                              /* wall */
-    uint64_t wait_ms;                                /* how long the current wait was to be */
     uint64_t timeout_ms, backoff_ms, backoff_max_ms; /* from the body, at dispatch */
     uint64_t asked_ms; /* monotone: when the attempt was told to stop */
     uint32_t worker, run_next, run_prev;
@@ -145,6 +152,27 @@ struct quota {
     uint32_t parked; /* lanes that wait until fewer run */
 };
 
+/* Whose children are offered. */
+struct parent {
+    uint32_t slot; /* 0: it is offered together with them */
+    uint32_t kind;
+    struct str tenant;
+    uint8_t priority;
+    bool is_volatile;
+    bool by_worker; /* its attempt spawns them */
+};
+
+/* A job that is offered, and what is found out about it. */
+struct offer {
+    const struct msg_submit *m;
+    struct str payload;
+    const struct parent *parent; /* NULL: it is nobody's child */
+    struct str tenant_name, queue_name;
+    uint32_t kind, queue, tenant;
+    uint64_t durability;
+    uint8_t priority;
+};
+
 /* What one source says of a kind. */
 struct kind_part {
     struct msg_kind_info info; /* texts are owned by `text`; without its name */
@@ -156,6 +184,8 @@ struct kind {
     struct name_row row;
     struct msg_kind_info info;   /* in force: of either part, `file` first; texts are theirs */
     struct kind_part file, said; /* by the configuration, by a peer */
+    struct str *may_spawn;       /* by the configuration; the texts lie behind the list */
+    uint32_t n_may_spawn;
     bool declared;
     uint32_t version;
     uint64_t pos;
@@ -301,8 +331,40 @@ struct late_attach {
     uint64_t job, to;
 };
 
+/* What was ended in which state: done, dead, cancelled, expired. */
+struct flow_count {
+    uint32_t total, ended[4];
+};
+
+struct flow {
+    uint64_t id; /* the job whose children it counts */
+    uint64_t pos;
+    uint64_t fence; /* of its attempt that spawned last */
+    uint32_t bytes, version;
+    uint32_t spawned; /* by that */
+    uint32_t job;     /* its slot; 0: past retention */
+    uint32_t up;      /* the flow that the job is a child in; 0: none */
+    uint32_t refs;    /* slots of children, flows below, its own slot */
+    uint32_t then;    /* the slot of a then that is held */
+    uint32_t hash_next;
+    uint8_t depth;
+    uint8_t end; /* the state in which the job ended; 0: it has not */
+    bool fail_fast, is_then, then_open, settled;
+    bool releases;     /* its then may go as soon as release_pos is durable */
+    enum err_code doom; /* why all below it is cancelled; 0: it is not */
+    uint64_t release_pos;
+    uint32_t release_next;
+    struct flow_count own;   /* children but then */
+    uint32_t closed, broken; /* of those: settled; done, but their own flow doomed */
+    struct flow_count below; /* what was below the settled ones; and then, once it has ended */
+    struct flow_count all;   /* all of it as it is now */
+    uint32_t watchers, timer;
+    uint64_t told_ms; /* when its watchers were told last */
+};
+
 struct watch {
-    uint32_t session, job;
+    uint32_t session, job; /* job 0: */
+    uint32_t flow;         /* it watches a flow */
     uint32_t job_next, session_next, session_prev;
     bool streams; /* attached to its stream */
 };
@@ -362,6 +424,7 @@ enum timer_what {
     TIMER_QUEUE,
     TIMER_TENANT,
     TIMER_STREAM,
+    TIMER_FLOW,
 };
 
 struct timer {
@@ -404,6 +467,7 @@ struct request {
     enum verb verb;
     const struct handler *handler;
     struct reply *reply;
+    struct core_children children; /* of the item that is being handled */
 };
 
 struct epoch_range {
@@ -428,9 +492,9 @@ struct core {
     uint64_t retry_next_ms;
 
     struct slab jobs, extras, lines, lanes, quotas, keys, uniques, sessions, watches, workers,
-        loads, sweeps, streams;
+        loads, sweeps, streams, flows;
     struct lhash by_id, line_index, lane_index, quota_index, key_index, unique_index,
-        instance_index, link_index;
+        instance_index, link_index, flow_index;
     struct names queues, tenants, kinds, pools;
     struct timers mono_timers, wall_timers;
 
@@ -445,6 +509,11 @@ struct core {
     struct turns turns[PRIORITIES];      /* kinds with something to dispatch and a free worker */
     uint64_t turn;                       /* the last one that was given */
     uint32_t release_head, release_tail; /* keys that wait for a commit */
+    uint32_t release_flows, release_flows_tail; /* flows whose then waits for a commit */
+    uint32_t doom_at;                           /* the slot from which on jobs of doomed flows are
+                                                   looked for; 0: nobody looks */
+    bool doom_again;                            /* and once more from the beginning */
+    uint32_t groups;                            /* how deep we are in what is one for the journal */
     uint32_t sweep_head, hello_mark;
     struct reply *oldest_reply, *newest_reply; /* of those with items */
     uint64_t reply_items;                      /* of all peers */

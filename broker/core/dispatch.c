@@ -52,6 +52,8 @@ void dispatch_send(struct core *c, uint32_t i) {
         MSG_SET(&m, dispatch, trace, b->spec.trace);
     if (job_is(j, JOB_ISOLATED))
         MSG_SET(&m, dispatch, alone, true);
+    if (j->up)
+        flow_tell_child(c, i, &m);
     if (job_streams(c, j))
         MSG_SET(&m, dispatch, token, stream_open(c, i, false));
     const struct worker *w = worker_at(c, x->worker);
@@ -116,6 +118,8 @@ static void dispatch_isolated(struct core *c, uint32_t kind) {
     for (uint32_t i = k->isolated.head, next; i; i = next) {
         struct job *j = job_at(c, i);
         next = j->next;
+        if (j->up && flow_stops(c, i))
+            continue;
         if (!queue_may_start(c, job_queue(c, j)) || !tenant_may_start(c, job_tenant(c, j)) ||
             !job_quota_has_room(c, j))
             continue;
@@ -164,6 +168,8 @@ void dispatch(struct core *c) {
         uint32_t i = lane_choose(c);
         if (!i)
             break;
+        if (job_at(c, i)->up && flow_stops(c, i))
+            continue;
         uint32_t kind = line_at(c, job_at(c, i)->line)->kind;
         uint32_t w = least_loaded(c, kind_at(c, kind));
         if (!w) {

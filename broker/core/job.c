@@ -76,6 +76,7 @@ void job_free(struct core *c, uint32_t i) {
         mem_free(x->failure);
         slab_give(&c->extras, j->extra);
     }
+    flow_forget_job(c, i);
     c->stats.by_state[j->state]--;
     if (j->line) {
         job_queue(c, j)->by_state[j->state]--;
@@ -143,7 +144,7 @@ static const uint16_t may_become[JOB_STATES] = {
     [JOB_scheduled] =
         TO(ready) | TO(blocked) | TO(running) | TO(dead) | TO(cancelled) | TO(expired),
     [JOB_ready] = TO(blocked) | TO(running) | TO(dead) | TO(cancelled) | TO(expired),
-    [JOB_blocked] = TO(ready) | TO(running) | TO(dead) | TO(cancelled) | TO(expired),
+    [JOB_blocked] = TO(blocked) | TO(ready) | TO(running) | TO(dead) | TO(cancelled) | TO(expired),
     [JOB_running] = TO(scheduled) | TO(ready) | TO(blocked) | TO(cancelling) | TO(done) | TO(dead) |
                     TO(cancelled),
     [JOB_cancelling] = TO(cancelled),
@@ -160,7 +161,7 @@ void job_set_state(struct core *c, uint32_t i, enum job_state to) {
     struct queue *q = job_queue(c, j);
     c->stats.by_state[j->state]--;
     q->by_state[j->state]--;
-    j->state = (uint8_t)to;
+    j->state = to & 0xF;
     c->stats.by_state[to]++;
     q->by_state[to]++;
     if (job_state_terminal(to) && !c->replaying)
@@ -218,6 +219,8 @@ void job_state_message(const struct core *c, uint32_t i, struct msg_rec_state *m
         MSG_SET(m, rec_state, attempts, j->attempts);
     if (job_is(j, JOB_ISOLATED))
         MSG_SET(m, rec_state, isolated, true);
+    if (job_is(j, JOB_APART))
+        MSG_SET(m, rec_state, apart, true);
     if (job_state_terminal(j->state))
         MSG_SET(m, rec_state, ended_ms, j->since_ms);
     if (!x)

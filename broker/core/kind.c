@@ -23,6 +23,7 @@ static void part_set(struct kind_part *p, const struct msg_kind_info *info) {
     struct msg_kind_info copy = *info;
     char *text = mem_alloc(info->queue.len + info->schema.len + 1), *at = text;
     copy.kind = (struct str){0};
+    copy.may_spawn = (struct str_list){0};
     copy.queue = keep_text(&at, info->queue);
     copy.schema = keep_text(&at, info->schema);
     mem_free(p->text);
@@ -68,12 +69,33 @@ void kind_drop(struct kind *k) {
     part_clear(&k->file);
     part_clear(&k->said);
     MEM_FREE(k->workers);
+    MEM_FREE(k->may_spawn);
 }
 
 /* ---- what the configuration states
  * --------------------------------------------------------------- */
+static void set_may_spawn(struct kind *k, const struct str_list *names) {
+    size_t bytes = names->n * sizeof *k->may_spawn;
+    for (size_t n = 0; n < names->n; n++)
+        bytes += names->at[n].len;
+    mem_free(k->may_spawn);
+    k->may_spawn = bytes ? mem_alloc(bytes) : NULL;
+    k->n_may_spawn = (uint32_t)names->n;
+    char *at = (char *)(k->may_spawn + names->n);
+    for (size_t n = 0; n < names->n; n++)
+        k->may_spawn[n] = keep_text(&at, names->at[n]);
+}
+
+bool kind_may_spawn(const struct kind *k, struct str child) {
+    for (uint32_t n = 0; n < k->n_may_spawn; n++)
+        if (str_eq(k->may_spawn[n], child))
+            return true;
+    return false;
+}
+
 void kind_state(struct core *c, uint32_t kind, const struct msg_kind_info *info) {
     part_set(&kind_at(c, kind)->file, info);
+    set_may_spawn(kind_at(c, kind), &info->may_spawn);
     merge(kind_at(c, kind));
 }
 
@@ -82,6 +104,7 @@ void core_unlist_kind(struct core *c, struct str name) {
     if (!i)
         return;
     part_clear(&kind_at(c, i)->file);
+    set_may_spawn(kind_at(c, i), &(struct str_list){0});
     merge(kind_at(c, i));
 }
 
@@ -149,6 +172,11 @@ void on_declare_kind(struct core *c, const void *message, struct str payload) {
     (void)payload;
     uint32_t kind = names_find(&c->kinds, m->kind);
     struct err e;
+    if (MSG_HAS(m, kind_info, may_spawn)) {
+        err_set(&e, ERR_BAD_ROLE, "kind_info.may_spawn: stands in the configuration only");
+        refuse(c, &e);
+        return;
+    }
     if (kind && kind_at(c, kind)->pos && same(&kind_at(c, kind)->said.info, m)) {
         answer(c, &(struct reply_item){.count = 1}, NULL, kind_at(c, kind)->pos);
         return;

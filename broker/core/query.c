@@ -13,6 +13,31 @@
 
 /* ---- one job
  * ------------------------------------------------------------------------------------- */
+static void fill_flow(const struct core *c, const struct job *j, struct msg_job_info *m) {
+    uint32_t own = job_flow(c, j);
+    if (j->up) {
+        MSG_SET(m, job_info, parent, flow_at(c, j->up)->id);
+        MSG_SET(m, job_info, root, flow_at(c, flow_root(c, j->up))->id);
+    }
+    if (job_is(j, JOB_IS_THEN))
+        MSG_SET(m, job_info, then, true);
+    if (job_is(j, JOB_FAIL_FAST))
+        MSG_SET(m, job_info, fail_fast, true);
+    if (!own || !flow_at(c, own)->all.total)
+        return;
+    const struct flow *f = flow_at(c, own);
+    MSG_SET(m, job_info, spawned, f->own.total);
+    MSG_SET(m, job_info, below, f->all.total);
+    MSG_SET(m, job_info, below_done, f->all.ended[0]);
+    MSG_SET(m, job_info, below_dead, f->all.ended[1]);
+    MSG_SET(m, job_info, below_cancelled, f->all.ended[2]);
+    MSG_SET(m, job_info, below_expired, f->all.ended[3]);
+    if (f->settled)
+        MSG_SET(m, job_info, settled, true);
+    if (f->doom)
+        MSG_SET(m, job_info, flow_error, (uint64_t)f->doom);
+}
+
 static void fill_slot(const struct core *c, const struct job *j, struct msg_job_info *m) {
     const struct line *l = line_at(c, j->line);
     MSG_SET(m, job_info, id, j->id);
@@ -26,6 +51,7 @@ static void fill_slot(const struct core *c, const struct job *j, struct msg_job_
         MSG_SET(m, job_info, fence, j->fence);
     if (job_state_terminal(j->state))
         MSG_SET(m, job_info, ended_ms, j->since_ms);
+    fill_flow(c, j, m);
 }
 
 static void fill_extra(const struct core *c, const struct job *j, const struct extra *x,
@@ -150,6 +176,9 @@ static void tell_finished(struct core *c, const struct load *l, const struct rec
         MSG_SET(&m, finished, epoch, s->stream_epoch);
         MSG_SET(&m, finished, seq, s->stream_seq);
     }
+    uint32_t i = job_find(c, l->job), own = i ? job_flow(c, job_at(c, i)) : 0;
+    if (own && !flow_at(c, own)->settled)
+        MSG_SET(&m, finished, flow, true);
     send_to(c, l->link, VERB_finished, 0, &m, r->result, after);
 }
 
@@ -252,7 +281,7 @@ void on_watch_job(struct core *c, const void *message, struct str payload) {
  * --------------------------------------------------------------------------------------- */
 struct filter {
     const struct msg_list_jobs *m;
-    uint32_t queue, tenant, kind;
+    uint32_t queue, tenant, kind, parent;
     bool nothing;
 };
 
@@ -261,8 +290,9 @@ static struct filter filter_of(struct core *c, const struct msg_list_jobs *m) {
     f.queue = m->queue.len ? names_find(&c->queues, m->queue) : 0;
     f.tenant = m->tenant.len ? names_find(&c->tenants, m->tenant) : 0;
     f.kind = m->kind.len ? names_find(&c->kinds, m->kind) : 0;
-    f.nothing =
-        (m->queue.len && !f.queue) || (m->tenant.len && !f.tenant) || (m->kind.len && !f.kind);
+    f.parent = m->parent ? flow_find(c, m->parent) : 0;
+    f.nothing = (m->queue.len && !f.queue) || (m->tenant.len && !f.tenant) ||
+                (m->kind.len && !f.kind) || (m->parent && !f.parent);
     return f;
 }
 
@@ -270,7 +300,7 @@ static bool passes(const struct core *c, const struct filter *f, const struct jo
     const struct line *l = line_at(c, j->line);
     uint64_t state = j->state ? j->state : (uint64_t)JOB_ready;
     return (!f->m->state || f->m->state == state) && (!f->queue || l->queue == f->queue) &&
-           (!f->kind || l->kind == f->kind) && (!f->tenant || j->tenant == f->tenant);
+           (!f->kind || l->kind == f->kind) && (!f->parent || j->up == f->parent) && (!f->tenant || j->tenant == f->tenant);
 }
 
 static void list_row(struct core *c, uint32_t i) {

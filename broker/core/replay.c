@@ -69,12 +69,14 @@ static void apply_wait(struct core *c, uint32_t i, const struct msg_rec_state *m
 static void apply_state(struct core *c, uint32_t i, const struct msg_rec_state *m) {
     struct job *j = job_at(c, i);
     j->version = (uint32_t)m->version;
-    j->state = (uint8_t)m->state;
+    j->state = m->state & 0xF;
     j->fence = m->fence;
-    j->attempts = (uint16_t)m->attempts;
+    j->attempts = (m->attempts < JOB_ATTEMPT_MAX ? m->attempts : JOB_ATTEMPT_MAX) & JOB_ATTEMPT_MAX;
     note_wall(c, m->ended_ms);
     note_wall(c, m->started_ms);
-    job_unmark(j, JOB_ISOLATED);
+    job_unmark(j, JOB_ISOLATED | JOB_APART);
+    if (m->apart)
+        job_mark(j, JOB_APART);
     if (m->isolated)
         job_mark(j, JOB_ISOLATED);
     if (job_state_terminal(j->state)) {
@@ -124,7 +126,8 @@ static void learn_spec(struct core *c, uint32_t i, const struct msg_rec_spec *s)
     uint32_t tenant = tenant_take(c, s->tenant);
     ASSERT(queue && kind && tenant); /* there is no bound before the start */
     job_belongs(c, i, queue, kind, tenant);
-    j->priority = (uint8_t)s->priority;
+    j->priority = s->priority & 0xF;
+    flow_learn_parent(c, i, s);
     note_wall(c, s->created_ms);
     if (s->durability == DURABLE_ASYNC)
         job_mark(j, JOB_IS_ASYNC);
@@ -257,6 +260,14 @@ static void replay_kind(struct core *c, uint64_t pos, uint32_t bytes, const stru
         kind_replay(c, kind, m);
 }
 
+static void replay_flow(struct core *c, uint64_t pos, uint32_t bytes, const struct record *r) {
+    const struct msg_rec_flow *m = r->other;
+    uint32_t n = flow_need(c, m->id);
+    struct flow *f = flow_at(c, n);
+    if (newest(c, pos, bytes, (uint32_t)m->version, &f->version, &f->pos, &f->bytes))
+        flow_replay(c, n, m);
+}
+
 static void replay_window(struct core *c, uint64_t pos, uint32_t bytes, const struct record *r) {
     unique_replay(c, pos, bytes, r->other);
 }
@@ -265,7 +276,7 @@ typedef void replay_fn(struct core *c, uint64_t pos, uint32_t bytes, const struc
 static replay_fn *const on_record[REC_TYPES] = {
     [REC_EPOCH] = replay_epoch,   [REC_JOB] = replay_job,     [REC_STATE] = replay_state,
     [REC_WINDOW] = replay_window, [REC_QUEUE] = replay_queue, [REC_TENANT] = replay_tenant,
-    [REC_POOL] = replay_pool,     [REC_KIND] = replay_kind,
+    [REC_POOL] = replay_pool,     [REC_KIND] = replay_kind,     [REC_FLOW] = replay_flow,
 };
 
 void core_replay(struct core *c, uint64_t position, uint32_t bytes, const struct record *r) {
@@ -360,6 +371,7 @@ static void resume_waiting(struct core *c, uint32_t i) {
 void replay_finish(struct core *c) {
     struct by_id *rows = mem_alloc((c->jobs.used + 1) * sizeof *rows);
     uint32_t n = collect(c, rows, true);
+    flows_replayed(c);
     count_states(c);
     for (uint32_t k = 0; k < n; k++)
         retain_add(c, rows[k].i);
@@ -373,5 +385,6 @@ void replay_finish(struct core *c) {
         if (job_at(c, rows[k].i)->state != JOB_running &&
             job_at(c, rows[k].i)->state != JOB_cancelling)
             resume_waiting(c, rows[k].i);
+    flows_resume(c);
     mem_free(rows);
 }

@@ -16,6 +16,7 @@ static const struct handler handlers[VERBS] = {
     [VERB_watch_job] = {.item = on_watch_job},
     [VERB_attach] = {.item = on_attach},
     [VERB_detach] = {.item = on_detach},
+    [VERB_watch_flow] = {.item = on_watch_flow},
     [VERB_get_status] = {.item = on_get_status},
     [VERB_list_queues] = {.item = on_list_queues},
     [VERB_list_workers] = {.item = on_list_workers},
@@ -29,6 +30,7 @@ static const struct handler handlers[VERBS] = {
     [VERB_declare_kind] = {.item = on_declare_kind, .kept = true, .changes = true},
     [VERB_started] = {.item = on_started, .worker = true},
     [VERB_result] = {.item = on_result, .worker = true},
+    [VERB_spawn] = {.item = on_spawn, .worker = true},
     [VERB_returned] = {.item = on_returned, .worker = true},
     [VERB_progress] = {.item = on_progress, .worker = true},
     [VERB_pool_report] = {.item = on_pool_report},
@@ -91,12 +93,17 @@ static void bad_item(struct core *c, const struct err *bad) {
         reply_error(c, c->request.link, c->request.sequence, bad);
 }
 
+void core_children(struct core *c, const struct core_child *at, uint32_t n) {
+    c->request.children = (struct core_children){at, n};
+}
+
 void core_item(struct core *c, const void *message, struct str payload, const struct err *bad) {
     ASSERT(c->request.open);
     if (bad)
         bad_item(c, bad);
     else if (c->request.session || c->request.verb == VERB_hello)
         c->request.handler->item(c, message, payload);
+    c->request.children = (struct core_children){NULL, 0};
 }
 
 void core_request_end(struct core *c) {

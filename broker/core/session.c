@@ -261,6 +261,16 @@ uint32_t watch_find(const struct core *c, uint32_t i, uint32_t session) {
     return w;
 }
 
+void watch_link_session(struct core *c, uint32_t wi, uint32_t session) {
+    struct watch *w = slab_at(&c->watches, wi);
+    struct session *s = session_at(c, session);
+    w->session = session;
+    w->session_next = s->watches;
+    if (s->watches)
+        ((struct watch *)slab_at(&c->watches, s->watches))->session_prev = wi;
+    s->watches = wi;
+}
+
 bool watch_add(struct core *c, uint32_t i, uint32_t session) {
     if (watch_find(c, i, session))
         return true;
@@ -269,12 +279,8 @@ bool watch_add(struct core *c, uint32_t i, uint32_t session) {
     struct extra *x = job_need_extra(c, i);
     uint32_t wi = slab_take(&c->watches);
     struct watch *w = slab_at(&c->watches, wi);
-    struct session *s = session_at(c, session);
-    *w = (struct watch){
-        .session = session, .job = i, .job_next = x->watchers, .session_next = s->watches};
-    if (s->watches)
-        ((struct watch *)slab_at(&c->watches, s->watches))->session_prev = wi;
-    s->watches = wi;
+    *w = (struct watch){.job = i, .job_next = x->watchers};
+    watch_link_session(c, wi, session);
     x->watchers = wi;
     return true;
 }
@@ -298,8 +304,13 @@ static void watch_unlink_job(struct core *c, uint32_t wi) {
 }
 
 void watch_drop(struct core *c, uint32_t wi) {
-    stream_detach(c, slab_at(&c->watches, wi));
-    watch_unlink_job(c, wi);
+    const struct watch *w = slab_at(&c->watches, wi);
+    if (w->job) {
+        stream_detach(c, slab_at(&c->watches, wi));
+        watch_unlink_job(c, wi);
+    } else {
+        flow_unlink_watch(c, wi);
+    }
     watch_unlink_session(c, wi);
     slab_give(&c->watches, wi);
 }
@@ -319,6 +330,9 @@ void watch_tell(struct core *c, uint32_t i, struct str result, uint64_t after) {
         MSG_SET(&m, finished, error, (uint64_t)x->failure->code);
         MSG_SET(&m, finished, text, str_make(x->failure->text, x->failure->len));
     }
+    uint32_t own = job_flow(c, j);
+    if (own && !flow_at(c, own)->settled)
+        MSG_SET(&m, finished, flow, true);
     uint64_t epoch, seq;
     stream_position(c, i, &epoch, &seq);
     if (epoch) {
@@ -360,7 +374,8 @@ static void session_quiet(struct core *c, struct session *s) {
     for (uint32_t wi = s->watches; wi && !MUTANT(stream_silent_stay);) {
         struct watch *w = slab_at(&c->watches, wi);
         s->quiet |= w->streams;
-        stream_detach(c, w);
+        if (w->job)
+            stream_detach(c, w);
         wi = w->session_next;
     }
 }

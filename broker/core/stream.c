@@ -9,6 +9,21 @@
 
 #include <stdio.h>
 
+/* A copy of what a worker reported, with its texts behind it. */
+struct held_result {
+    struct msg_result m;
+    struct str result;
+    struct core_children children;
+    struct core_child *own; /* the memory of those */
+    char data[];
+};
+
+static void held_free(struct held_result **h) {
+    if (*h)
+        mem_free((*h)->own);
+    MEM_FREE(*h);
+}
+
 static struct stream *stream_at(const struct core *c, uint32_t i) {
     return slab_at(&c->streams, i);
 }
@@ -28,7 +43,7 @@ void streams_setup(struct core *c) {
 
 void streams_teardown(struct core *c) {
     SLAB_EACH(i, &c->streams)
-    mem_free(stream_at(c, i)->held);
+    held_free(&stream_at(c, i)->held);
     mem_free(c->late);
     slab_done(&c->streams);
 }
@@ -252,14 +267,8 @@ void core_stream_need(struct core *c, uint64_t job, uint64_t fence, uint64_t epo
 
 /* ---- results that wait
  * --------------------------------------------------------------------------- */
-/* A copy of what a worker reported, with its texts behind it. */
-struct held_result {
-    struct msg_result m;
-    struct str result;
-    char data[];
-};
-
-static struct held_result *hold(const struct msg_result *m, struct str result) {
+static struct held_result *hold(const struct msg_result *m, struct str result,
+                                const struct core_children *children) {
     struct held_result *h = mem_alloc(sizeof *h + m->text.len + result.len);
     h->m = *m;
     char *at = h->data;
@@ -270,10 +279,13 @@ static struct held_result *hold(const struct msg_result *m, struct str result) {
     if (result.len)
         memcpy(at, result.at, result.len);
     h->result = str_make(at, result.len);
+    h->own = children->n ? children_copy(children) : NULL;
+    h->children = (struct core_children){h->own, children->n};
     return h;
 }
 
-bool stream_hold_result(struct core *c, uint32_t i, const struct msg_result *m, struct str result) {
+bool stream_hold_result(struct core *c, uint32_t i, const struct msg_result *m, struct str result,
+                        const struct core_children *children) {
     struct job *j = job_at(c, i);
     if (!job_streams(c, j))
         return false;
@@ -283,7 +295,7 @@ bool stream_hold_result(struct core *c, uint32_t i, const struct msg_result *m, 
     if (MUTANT(stream_result_not_held))
         return false;
     if (!s->held) { /* else it is offered once more */
-        s->held = hold(m, result);
+        s->held = hold(m, result, children);
         s->held_ms = c->now.ms;
         set_timer(c, i);
         attempt_reported(c, i);
@@ -305,7 +317,7 @@ void stream_drop_result(struct core *c, uint32_t i) {
     struct stream *s = job_stream(c, i);
     if (!s || !s->held)
         return;
-    MEM_FREE(s->held);
+    held_free(&s->held);
     set_timer(c, i);
 }
 
@@ -316,8 +328,8 @@ static void take_held(struct core *c, uint32_t i) {
     struct held_result *h = s->held;
     s->held = NULL;
     set_timer(c, i);
-    result_take(c, i, &h->m, h->result);
-    mem_free(h);
+    result_take(c, i, &h->m, h->result, &h->children);
+    held_free(&h);
 }
 
 void core_stream_whole(struct core *c, uint64_t job, uint64_t fence) {
@@ -374,7 +386,7 @@ void stream_free(struct core *c, uint32_t i) {
     timer_clear(c, TIMER_STREAM, x->stream);
     waits_no_more(c, x->stream);
     order(c, &(struct stream_order){.what = STREAM_END, .job = j->id});
-    mem_free(s->held);
+    held_free(&s->held);
     slab_give(&c->streams, x->stream);
     x->stream = 0;
 }

@@ -1,17 +1,9 @@
 /* From an offered job to its place in the line. */
 #include "broker/core/core_int.h"
 #include "common/base/id.h"
+#include "common/base/mem.h"
 
 #define PRIORITY_OPEN 6 /* up to here anybody; above only gateway and operator */
-
-struct offer {
-    const struct msg_submit *m;
-    struct str payload;
-    struct str tenant_name, queue_name;
-    uint32_t kind, queue, tenant;
-    uint64_t durability;
-    uint8_t priority;
-};
 
 /* The sender wants to hear of its end. */
 static bool hears(const struct msg_submit *m) {
@@ -24,22 +16,32 @@ static bool trusted(const struct core *c) {
 
 /* ---- may it come in?
  * ----------------------------------------------------------------------------- */
+/* A child of a worker's job may have the priority of that. */
+static uint8_t priority_most(const struct core *c, const struct offer *o) {
+    if (trusted(c))
+        return PRIORITIES - 1;
+    bool higher = o->parent && o->parent->by_worker && o->parent->priority > PRIORITY_OPEN;
+    return higher ? o->parent->priority : PRIORITY_OPEN;
+}
+
 static int check_rights(const struct core *c, struct offer *o, struct err *e) {
     const struct msg_submit *m = o->m;
     if (MSG_HAS(m, submit, tenant) && !trusted(c) && !str_eq(m->tenant, STR("default")))
         return err_set(e, ERR_BAD_ROLE, "submit.tenant: only gateway and operator may name one");
-    o->tenant_name = MSG_HAS(m, submit, tenant) ? m->tenant : STR("default");
+    o->tenant_name = o->parent                  ? o->parent->tenant
+                     : MSG_HAS(m, submit, tenant) ? m->tenant
+                                                  : STR("default");
     if (m->attach && !trusted(c))
         return err_set(e, ERR_BAD_ROLE, "submit.attach: only gateway and operator may attach");
     const struct msg_kind_info *k = &kind_at(c, o->kind)->info;
     o->priority = (uint8_t)(MSG_HAS(m, submit, priority)      ? m->priority
                             : MSG_HAS(k, kind_info, priority) ? k->priority
                                                               : c->config.priority);
-    if (MSG_HAS(m, submit, priority) && o->priority > PRIORITY_OPEN && !trusted(c))
+    uint8_t most = priority_most(c, o);
+    if (MSG_HAS(m, submit, priority) && o->priority > most)
         return err_set(e, ERR_BAD_ROLE,
-                       "submit.priority: %u, at most %u for a client; above is for gateway and "
-                       "operator",
-                       o->priority, PRIORITY_OPEN);
+                       "submit.priority: %u, at most %u here; above is for gateway and operator",
+                       o->priority, most);
     return 0;
 }
 
@@ -84,14 +86,16 @@ static int check_room(const struct core *c, const struct offer *o, struct err *e
     return journal_room_for_jobs(c, e);
 }
 
-static int resolve(struct core *c, struct offer *o, struct err *e) {
+int offer_resolve(struct core *c, struct offer *o, struct err *e) {
     const struct msg_submit *m = o->m;
     o->kind = names_find(&c->kinds, m->kind);
     if (!o->kind || !kind_at(c, o->kind)->declared)
         return err_set(e, ERR_UNKNOWN_KIND, "submit.kind: no kind '" STR_FMT "' is declared",
                        STR_ARG(m->kind));
     const struct msg_kind_info *k = &kind_at(c, o->kind)->info;
-    o->durability = MSG_HAS(m, submit, durability) ? m->durability : k->durability;
+    o->durability = o->parent                          ? DURABLE_SYNC
+                    : MSG_HAS(m, submit, durability) ? m->durability
+                                                     : k->durability;
     if (o->payload.len > c->config.body_max)
         return err_set(e, ERR_TOO_LARGE, "payload: %zu bytes, at most %u", o->payload.len,
                        c->config.body_max);
@@ -106,7 +110,7 @@ static int resolve(struct core *c, struct offer *o, struct err *e) {
 }
 
 /* What is refused leaves no name behind. */
-static int take_names(struct core *c, struct offer *o, struct err *e) {
+int offer_take_names(struct core *c, struct offer *o, struct err *e) {
     o->queue = queue_take(c, o->queue_name);
     if (!o->queue)
         return err_set(e, ERR_BUSY, "there are %u queues, the bound", c->config.queues_max);
@@ -156,6 +160,10 @@ static void make_spec(struct core *c, const struct offer *o, struct msg_rec_spec
     PICK(s, m, k, backoff_ms);
     PICK(s, m, k, backoff_max_ms);
     COPY(s, m, grace_ms);
+    if (o->parent)
+        MSG_SET(s, rec_spec, parent, job_at(c, o->parent->slot)->id);
+    COPY(s, m, then);
+    COPY(s, m, fail_fast);
 }
 
 /* Waits that must be known before the body is, kept in `extra`. */
@@ -177,7 +185,7 @@ static bool may_speculate(const struct core *c, const struct offer *o) {
     bool shared = queue_at(c, o->queue)->tenant_concurrency != 0;
     const struct limit_config *q = &queue_at(c, o->queue)->limit.now;
     const struct limit_config *t = &tenant_at(c, o->tenant)->limit.now;
-    return k->speculative && !MSG_HAS(o->m, submit, key) && !MSG_HAS(o->m, submit, unique) &&
+    return k->speculative && !o->parent && !o->m->children && !MSG_HAS(o->m, submit, key) && !MSG_HAS(o->m, submit, unique) &&
            !shared && !q->concurrency && !q->rate_count && !t->concurrency && !t->rate_count;
 }
 
@@ -193,7 +201,7 @@ static uint32_t make_job(struct core *c, const struct offer *o, const struct msg
     struct job *j = job_at(c, i);
     job_belongs(c, i, o->queue, o->kind, o->tenant);
     job_queue(c, j)->by_state[JOB_NONE]++;
-    j->priority = o->priority;
+    j->priority = o->priority & 0xFU;
     j->version = 1;
     j->since_ms = c->now.ms;
     if (o->durability == DURABLE_NONE)
@@ -202,6 +210,10 @@ static uint32_t make_job(struct core *c, const struct offer *o, const struct msg
         job_mark(j, JOB_IS_ASYNC);
     if (may_speculate(c, o))
         job_mark(j, JOB_SPECULATIVE);
+    if (o->m->fail_fast)
+        job_mark(j, JOB_FAIL_FAST);
+    if (o->m->then)
+        job_mark(j, JOB_IS_THEN);
     set_waits(c, i, o->m, s);
     return i;
 }
@@ -235,8 +247,8 @@ static void attach_offer(struct core *c, const struct offer *o, uint32_t i) {
 
 /* ---- in
  * ------------------------------------------------------------------------------------------ */
-static bool duplicate(struct core *c, const struct offer *o, struct reply_item *item,
-                      uint64_t *after, struct err *e) {
+bool offer_duplicate(struct core *c, const struct offer *o, struct reply_item *item,
+                     uint64_t *after, struct err *e) {
     if (!MSG_HAS(o->m, submit, unique) || MUTANT(unique_ignored))
         return false;
     uint32_t queue = names_find(&c->queues, o->queue_name);
@@ -265,8 +277,8 @@ static bool duplicate(struct core *c, const struct offer *o, struct reply_item *
     return true;
 }
 
-static void accept(struct core *c, const struct offer *o, struct reply_item *item,
-                   uint64_t *after) {
+uint32_t offer_accept(struct core *c, const struct offer *o, struct reply_item *item,
+                      uint64_t *after) {
     struct msg_rec_spec s;
     make_spec(c, o, &s);
     uint32_t i = make_job(c, o, &s);
@@ -274,6 +286,8 @@ static void accept(struct core *c, const struct offer *o, struct reply_item *ite
     c->stats.submitted++;
     item->id = j->id;
     journal_job(c, i, &s, o->payload);
+    if (o->parent)
+        flow_add_child(c, o->parent->slot, i);
     if (MSG_HAS(o->m, submit, key))
         key_attach(c, i, o->m->key, o->m->interval_ms);
     if (MSG_HAS(o->m, submit, unique))
@@ -291,6 +305,36 @@ static void accept(struct core *c, const struct offer *o, struct reply_item *ite
         job_place(c, i);
     else
         list_push(c, &c->pending, i);
+    return i;
+}
+
+static void accept_with_children(struct core *c, const struct offer *o, struct reply_item *item,
+                                 uint64_t *after, struct err *e) {
+    const struct core_children *k = &c->request.children;
+    struct parent parent = {.kind = o->kind,
+                            .tenant = o->tenant_name,
+                            .priority = o->priority,
+                            .is_volatile = o->durability == DURABLE_NONE};
+    struct offer *offers = mem_alloc(k->n * sizeof *offers);
+    if (children_check(c, &parent, k, offers, e) == 0) {
+        group_open(c, children_bytes(k) + o->payload.len);
+        parent.slot = offer_accept(c, o, item, after);
+        children_accept(c, k, offers);
+        uint32_t flow = job_flow(c, job_at(c, parent.slot));
+        if (flow)
+            flow_record(c, flow);
+        group_close(c);
+    }
+    mem_free(offers);
+}
+
+/* Of whom nobody is the parent. */
+static int check_single(const struct msg_submit *m, struct err *e) {
+    if (m->then)
+        return err_set(e, ERR_BAD_VALUE, "submit.then: only for a child");
+    if (m->has & (MSGBIT_submit_parent | MSGBIT_submit_fence | MSGBIT_submit_index))
+        return err_set(e, ERR_BAD_VALUE, "submit: parent, fence and index are for SPAWN");
+    return 0;
 }
 
 void on_submit(struct core *c, const void *message, struct str payload) {
@@ -298,11 +342,15 @@ void on_submit(struct core *c, const void *message, struct str payload) {
     struct reply_item item = {0};
     struct err e = {0};
     uint64_t after = 0;
-    if (resolve(c, &o, &e) == 0) {
+    if (check_single(o.m, &e) == 0 && offer_resolve(c, &o, &e) == 0) {
         /* A duplicate needs no room: it is answered however full we are (P-35). */
-        if (!duplicate(c, &o, &item, &after, &e) && check_room(c, &o, &e) == 0 &&
-            take_names(c, &o, &e) == 0)
-            accept(c, &o, &item, &after);
+        if (!offer_duplicate(c, &o, &item, &after, &e) && check_room(c, &o, &e) == 0 &&
+            offer_take_names(c, &o, &e) == 0) {
+            if (c->request.children.n)
+                accept_with_children(c, &o, &item, &after, &e);
+            else
+                offer_accept(c, &o, &item, &after);
+        }
     }
     if (e.code) {
         item.code = (uint32_t)e.code;
@@ -315,6 +363,11 @@ void on_submit(struct core *c, const void *message, struct str payload) {
  * ----------------------------------------------------------------------------------- */
 void job_place(struct core *c, uint32_t i) {
     struct job *j = job_at(c, i);
+    if (job_is(j, JOB_HELD)) {
+        job_set_state(c, i, JOB_blocked);
+        body_drop(c, i);
+        return;
+    }
     struct extra *x = job_extra(c, j);
     bool by_wall = job_is(j, JOB_HAS_RUN_AT);
     if (x && ((by_wall && x->run_at_ms > c->wall.ms) || (!by_wall && x->due_ms > c->now.ms))) {

@@ -72,7 +72,7 @@ static void give_up(struct sweep *s) {
 static int revive(struct core *c, uint32_t i, const struct record *r, struct err *e) {
     struct job *j = job_at(c, i);
     const struct msg_rec_spec *spec = r->spec;
-    if (jobs_room(c, e) < 0 || journal_room_for_jobs(c, e) < 0)
+    if (flow_may_revive(c, i, e) < 0 || jobs_room(c, e) < 0 || journal_room_for_jobs(c, e) < 0)
         return -1;
     uint32_t queue = line_at(c, j->line)->queue;
     uint32_t n =
@@ -86,6 +86,7 @@ static int revive(struct core *c, uint32_t i, const struct record *r, struct err
         key_room(c, queue, j->tenant, spec->key, spec->interval_ms, e) < 0)
         return -1;
     retain_remove(c, i);
+    flow_revive(c, i);
     j->attempts = 0;
     job_unmark(j, JOB_ISOLATED);
     j->fence = fence_next(c, 1);

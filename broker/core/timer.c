@@ -22,6 +22,8 @@ static uint32_t *place_of(struct core *c, enum timer_what what, uint32_t item) {
         return &tenant_at(c, item)->timer;
     case TIMER_STREAM:
         return stream_timer_place(c, item);
+    case TIMER_FLOW:
+        return &flow_at(c, item)->timer;
     }
     UNREACHABLE();
 }
@@ -120,6 +122,9 @@ static void fire(struct core *c, enum timer_what what, uint32_t item) {
         return;
     case TIMER_STREAM:
         stream_timer(c, item);
+        return;
+    case TIMER_FLOW:
+        flow_timer(c, item);
         return;
     }
 }

@@ -41,8 +41,25 @@ static void say_place(struct core *c, uint64_t place, bool at_least) {
     send_to(c, c->request.link, VERB_why_info, c->request.sequence, &m, STR(""), 0);
 }
 
+static void why_held(struct core *c, const struct job *j) {
+    const struct flow *f = flow_at(c, j->up);
+    char text[128];
+    if (f->releases) {
+        say(c, WHY_children_commit, NULL, 0, 0);
+        return;
+    }
+    snprintf(text, sizeof text, "its parent %s, and %u of %u children that it waits for go on",
+             f->end ? job_state_name(f->end) : "has not ended", f->own.total - f->closed,
+             f->own.total);
+    say(c, WHY_children, text, 0, f->id);
+}
+
 static void why_blocked(struct core *c, uint32_t i) {
     const struct job *j = job_at(c, i);
+    if (job_is(j, JOB_HELD)) {
+        why_held(c, j);
+        return;
+    }
     const struct key *k = key_at(c, job_extra(c, j)->key);
     if (k->in_release)
         say(c, WHY_key_commit, NULL, 0, 0);
@@ -130,6 +147,8 @@ void on_get_why(struct core *c, const void *message, struct str payload) {
     const struct job *j = job_at(c, i);
     if (c->read_only)
         say(c, WHY_read_only, NULL, 0, 0);
+    if (j->up && flow_doom_of(c, j->up) && !job_state_terminal(j->state))
+        say(c, WHY_flow_ends, NULL, 0, 0);
     if (job_state_terminal(j->state))
         say(c, WHY_ended, job_state_name(j->state), j->since_ms, 0);
     else if (j->state == JOB_running || j->state == JOB_cancelling)

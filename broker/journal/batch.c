@@ -71,9 +71,13 @@ static void open_piece(struct batch *b, struct cursor *c, uint32_t n) {
     b->open = true;
 }
 
-char *batch_room(struct batch *b, struct cursor *c, uint32_t n, uint64_t *pos) {
+void batch_keep_together(struct batch *b, struct cursor *c, uint32_t n) {
     if (!b->open || n > c->bytes - c->offset)
         open_piece(b, c, n);
+}
+
+char *batch_room(struct batch *b, struct cursor *c, uint32_t n, uint64_t *pos) {
+    batch_keep_together(b, c, n);
     ASSERT(n <= c->bytes - c->offset && n + FORMAT_BLOCK <= b->size - b->len);
     char *to = b->image + b->len;
     *pos = format_pos(c->segment, c->offset);

@@ -51,6 +51,8 @@ void batch_clear(struct batch *b);
 
 /* Where `n` bytes of a record go; `pos` is their position. Opens a piece, and goes on to the next
  * segment, as needed. */
+/* The next `n` bytes of records go into one piece. */
+void batch_keep_together(struct batch *b, struct cursor *c, uint32_t n);
 char *batch_room(struct batch *b, struct cursor *c, uint32_t n, uint64_t *pos);
 /* Pads the last piece, so that it takes no more records; makes an empty one when there is none. */
 void batch_seal(struct batch *b, struct cursor *c);

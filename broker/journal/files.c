@@ -39,6 +39,19 @@ static uint64_t files_put(struct journal *j, uint8_t type, const struct str *par
     return pos;
 }
 
+static void files_keep_together(struct journal *j, uint32_t bytes) {
+    struct files *f = files_of(j);
+    ASSERT(bytes <= journal_together_max(j) && f->replayed);
+    batch_keep_together(f->filling, &f->cursor, bytes);
+    follow_cursor(f);
+}
+
+/* What does not fit in what is left of this segment fits in the next. */
+static uint32_t files_together_max(const struct journal *j) {
+    const struct files *f = files_of_const(j);
+    return f->cursor.next_bytes - 2 * FORMAT_BLOCK;
+}
+
 static uint32_t files_body_max(const struct journal *j) {
     return files_of_const(j)->body_max;
 }
@@ -369,6 +382,8 @@ const struct journal_ops files_ops = {
     .replay = files_replay,
     .put = files_put,
     .body_max = files_body_max,
+    .keep_together = files_keep_together,
+    .together_max = files_together_max,
     .room = files_room,
     .may_purge = files_may_purge,
     .commit = files_commit,

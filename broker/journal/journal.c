@@ -15,6 +15,14 @@ uint32_t journal_body_max(const struct journal *j) {
     return j->ops->body_max(j);
 }
 
+void journal_keep_together(struct journal *j, uint32_t bytes) {
+    j->ops->keep_together(j, bytes);
+}
+
+uint32_t journal_together_max(const struct journal *j) {
+    return j->ops->together_max(j);
+}
+
 enum journal_room journal_room(const struct journal *j) {
     return j->ops->room(j);
 }

@@ -88,6 +88,10 @@ int journal_replay(struct journal *j,
 uint64_t journal_put(struct journal *j, uint8_t type, const struct str *parts, size_t n,
                      uint32_t *bytes);
 uint32_t journal_body_max(const struct journal *j);
+/* The records that are put next, up to so many bytes in the log, become durable together or not at
+ * all: they stand in one batch, of one segment. At most journal_together_max. */
+void journal_keep_together(struct journal *j, uint32_t bytes);
+uint32_t journal_together_max(const struct journal *j);
 
 enum journal_room {
     JOURNAL_ROOM,     /* everything may be put */

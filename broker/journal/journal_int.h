@@ -10,6 +10,8 @@ struct journal_ops {
     uint64_t (*put)(struct journal *j, uint8_t type, const struct str *parts, size_t n,
                     uint32_t *bytes);
     uint32_t (*body_max)(const struct journal *j);
+    void (*keep_together)(struct journal *j, uint32_t bytes);
+    uint32_t (*together_max)(const struct journal *j);
     enum journal_room (*room)(const struct journal *j);
     bool (*may_purge)(const struct journal *j);
     bool (*commit)(struct journal *j);

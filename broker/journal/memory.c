@@ -214,6 +214,17 @@ static uint64_t memory_put(struct journal *j, uint8_t type, const struct str *pa
     return pos;
 }
 
+/* A commit takes all that was put. */
+static void memory_keep_together(struct journal *j, uint32_t bytes) {
+    (void)j;
+    ASSERT(bytes <= journal_together_max(j));
+}
+
+static uint32_t memory_together_max(const struct journal *j) {
+    (void)j;
+    return 64U << 20;
+}
+
 static uint32_t memory_body_max(const struct journal *j) {
     (void)j;
     return JOURNAL_BODY_MAX;
@@ -372,6 +383,8 @@ static const struct journal_ops memory_ops = {
     .replay = memory_replay,
     .put = memory_put,
     .body_max = memory_body_max,
+    .keep_together = memory_keep_together,
+    .together_max = memory_together_max,
     .room = memory_room,
     .may_purge = memory_may_purge,
     .commit = memory_commit,

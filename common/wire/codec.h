@@ -49,6 +49,7 @@ struct msg_def {
     uint16_t size;                   /* of struct msg_x, which begins with `has` */
     uint64_t required;               /* bit n: field n must be there */
     uint8_t size_at, result_size_at; /* numbers of the fields that measure payloads; 0 if none */
+    uint8_t children_at; /* of the field that says how many envelopes behind are children; or 0 */
     uint8_t at[CODEC_FIELD_MAX + 1]; /* by field number: its place in `fields` plus 1; 0 if none */
 };
 

@@ -20,10 +20,13 @@ enum sender {
 /* PICK(PROBE_size, 0) is 1 for the one name that has a probe, and 0 for all others. */
 #define PROBE_size                  0, 1
 #define RESULT_PROBE_result_size    0, 1
+#define CHILDREN_PROBE_children     0, 1
 #define PICK_(ignored, picked, ...) picked
 #define PICK(...)                   PICK_(__VA_ARGS__)
 #define IS_SIZE(name)               PICK(PROBE_##name, 0, 0)
 #define IS_RESULT_SIZE(name)        PICK(RESULT_PROBE_##name, 0, 0)
+
+#define IS_CHILDREN(name)           PICK(CHILDREN_PROBE_##name, 0, 0)
 
 /* Places of the fields: AT_submit_kind, ..., COUNT_submit. */
 #define VERB(name, number, message, roles, items_max, doc)
@@ -68,6 +71,16 @@ enum sender {
 #undef FIELD
 #undef END
 
+#define MESSAGE(name, doc)                                      enum { CHILDREN_##name = 0
+#define FIELD(message, number, name, type, need, min, max, doc) +IS_CHILDREN(name) * (number)
+#define END(name)                                                                                  \
+    }                                                                                              \
+    ;
+#include "schemas/messages.def"
+#undef MESSAGE
+#undef FIELD
+#undef END
+
 #define MESSAGE(name, doc)                                                                         \
     _Static_assert(offsetof(struct msg_##name, has) == 0, "`has` is where the codec looks");
 #define FIELD(message, number, name, type, need, min, max, doc)                                    \
@@ -95,7 +108,7 @@ static const struct msg_def msgs[MSG_COUNT] = {
 #define MESSAGE(name, doc)                                                                         \
     {                                                                                              \
         MSG_##name, #name, doc, fields_##name, COUNT_##name, sizeof(struct msg_##name),            \
-            REQUIRED_##name, SIZE_##name, RESULT_SIZE_##name,
+            REQUIRED_##name, SIZE_##name, RESULT_SIZE_##name, CHILDREN_##name,
 #define FIELD(message, number, name, type, need, min, max, doc)                                    \
     .at[number] = AT_##message##_##name + 1,
 #define END(name)                                                                                  \

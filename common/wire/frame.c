@@ -55,8 +55,8 @@ static uint64_t size_in(const struct msg_def *def, uint8_t number, const void *m
     return v;
 }
 
-int frame_add_payload(struct frame_out *f, const void *msg, struct str payload, struct str result) {
-    const struct msg_def *def = msg_def(f->verb->message);
+static int add(struct frame_out *f, const struct msg_def *def, const void *msg, struct str payload,
+               struct str result) {
     ASSERT(size_in(def, def->size_at, msg) == payload.len);
     ASSERT(size_in(def, def->result_size_at, msg) == result.len);
     if (f->items >= f->items_max)
@@ -73,6 +73,14 @@ int frame_add_payload(struct frame_out *f, const void *msg, struct str payload, 
     f->payloads.len = payloads_len;
     f->body.failed = f->payloads.failed = false;
     return -1;
+}
+
+int frame_add_child(struct frame_out *f, const struct msg_submit *msg, struct str payload) {
+    return add(f, msg_def(MSG_submit), msg, payload, (struct str){0});
+}
+
+int frame_add_payload(struct frame_out *f, const void *msg, struct str payload, struct str result) {
+    return add(f, msg_def(f->verb->message), msg, payload, result);
 }
 
 /* ---- reading: where everything lies --------------------------------------------------------- */
@@ -101,9 +109,14 @@ static int open_head(struct frame_in *in, struct str head, struct err *e) {
 }
 
 struct sizes {
-    uint64_t payload, result;
-    bool payload_given, result_given;
+    uint64_t payload, result, children;
+    bool payload_given, result_given, children_given;
 };
+
+/* Which message the next item is, where those before it may have had children. */
+static const struct msg_def *item_def(const struct verb_def *verb, uint64_t children_left) {
+    return msg_def(children_left ? MSG_submit : verb->message);
+}
 
 static int item_error(const struct verb_def *verb, uint32_t index, const char *what,
                       struct err *e) {
@@ -123,7 +136,7 @@ static const char *read_size(struct cursor *c, uint64_t *size, bool *given) {
 static const char *pass_item(struct cursor *c, const struct msg_def *def, struct sizes *sizes) {
     *sizes = (struct sizes){0};
     uint32_t pairs;
-    if (!def->size_at || msgpack_get_map(c, &pairs)) {
+    if ((!def->size_at && !def->children_at) || msgpack_get_map(c, &pairs)) {
         enum msgpack_fault fault = msgpack_skip(c);
         return fault ? msgpack_fault_text(fault) : NULL;
     }
@@ -140,6 +153,8 @@ static const char *pass_item(struct cursor *c, const struct msg_def *def, struct
             wrong = read_size(c, &sizes->payload, &sizes->payload_given);
         } else if (key && key == def->result_size_at) {
             wrong = read_size(c, &sizes->result, &sizes->result_given);
+        } else if (key && key == def->children_at) {
+            wrong = read_size(c, &sizes->children, &sizes->children_given);
         } else {
             enum msgpack_fault fault = msgpack_skip(c);
             wrong = fault ? msgpack_fault_text(fault) : NULL;
@@ -167,14 +182,17 @@ static bool take_payloads(struct cursor *payloads, const struct sizes *sizes,
 }
 
 static int check_extents(const struct frame_in *in, struct err *e) {
-    const struct msg_def *def = msg_def(in->verb->message);
     struct cursor body = in->body, payloads = in->payloads;
+    uint64_t children = 0;
     for (uint32_t i = 0; i < in->items; i++) {
         struct sizes sizes;
         struct frame_item item;
-        const char *wrong = pass_item(&body, def, &sizes);
+        const char *wrong = pass_item(&body, item_def(in->verb, children), &sizes);
         if (wrong)
             return item_error(in->verb, i, wrong, e);
+        children = children ? children - 1 : sizes.children;
+        if (children > in->items - i - 1)
+            return item_error(in->verb, i, "it has more children than there are items", e);
         if (!take_payloads(&payloads, &sizes, &item))
             return item_error(in->verb, i, "its payload goes beyond frame 2", e);
     }
@@ -216,12 +234,19 @@ int frame_open(struct frame_in *in, struct str head, struct str body, struct str
 }
 
 /* ---- reading: item by item ------------------------------------------------------------------ */
+static void next_children(struct frame_in *in, const struct sizes *sizes,
+                          struct frame_item *item) {
+    in->children = in->children ? in->children - 1 : sizes->children;
+    item->children = item->child ? 0 : (uint32_t)sizes->children;
+}
+
 /* The item at `start` could not be read: passes it by what frame_open found there. */
 static int pass_bad_item(struct frame_in *in, const struct msg_def *def, struct frame_item *item,
                          struct err *e) {
     struct sizes sizes;
     const char *wrong = pass_item(&in->body, def, &sizes);
     ASSERT(!wrong);
+    next_children(in, &sizes, item);
     bool taken = take_payloads(&in->payloads, &sizes, item);
     ASSERT(taken);
     if (sizes.payload_given && sizes.payload > msg_field(def, def->size_at)->max)
@@ -234,12 +259,14 @@ int frame_next(struct frame_in *in, void *msg, struct arena *arena, struct frame
                struct err *e) {
     if (in->taken == in->items)
         return 0;
-    const struct msg_def *def = msg_def(in->verb->message);
-    *item = (struct frame_item){.index = in->taken++};
+    const struct msg_def *def = item_def(in->verb, in->children);
+    *item = (struct frame_item){.index = in->taken++, .child = in->children > 0};
     if (codec_get_def(&in->body, def, msg, arena, in->lenient ? &in->skipped : NULL, e) < 0)
         return pass_bad_item(in, def, item, e);
     struct sizes sizes = {.payload = size_in(def, def->size_at, msg),
-                          .result = size_in(def, def->result_size_at, msg)};
+                          .result = size_in(def, def->result_size_at, msg),
+                          .children = size_in(def, def->children_at, msg)};
+    next_children(in, &sizes, item);
     bool taken = take_payloads(&in->payloads, &sizes, item);
     ASSERT(taken);
     return 1;

@@ -38,12 +38,15 @@ void frame_begin(struct frame_out *f, enum verb verb, uint64_t sequence);
  * `size` and `result_size`, where it has them, must be what the payloads have. */
 int frame_add(struct frame_out *f, const void *msg);
 int frame_add_payload(struct frame_out *f, const void *msg, struct str payload, struct str result);
+/* One of the `children` that the item before has: those must all follow it, in the same message. */
+int frame_add_child(struct frame_out *f, const struct msg_submit *msg, struct str payload);
 
 /* ---- reading -------------------------------------------------------------------------------- */
 struct frame_in {
     const struct verb_def *verb; /* NULL while unknown */
     uint64_t sequence;           /* 0 while unknown */
     uint32_t items, taken;
+    uint64_t children; /* that are still to come of the item before */
     bool lenient;     /* pass over unknown fields; to be set after frame_open */
     uint32_t skipped; /* how many that were */
     struct cursor body, payloads;
@@ -52,6 +55,8 @@ struct frame_in {
 /* What belongs to an item, beside its envelope. */
 struct frame_item {
     uint32_t index;
+    bool child;        /* the message is a submit, whatever the verb's is */
+    uint32_t children; /* items behind this one that are its children; for a bad one too */
     struct str payload, result;
 };
 

@@ -24,6 +24,11 @@ bool __wrap_peers_send_back(struct peers *p, struct parcel *in, zmq_msg_t *parts
 
 /* ---- effects: the broker's, watched -----------------------------------------------------------
  */
+static void group(void *ctx, uint32_t bytes) {
+    const struct world *w = ctx;
+    w->effects.group(w->effects.ctx, bytes);
+}
+
 static uint64_t append(void *ctx, const struct record *r, uint32_t *bytes) {
     struct world *w = ctx;
     uint64_t pos = w->effects.append(w->effects.ctx, r, bytes);
@@ -205,6 +210,7 @@ static void start(struct world *w) {
     w->effects = effects_of(&w->context);
     struct effects watched = {.ctx = w,
                               .append = append,
+                              .group = group,
                               .release = release,
                               .load = load,
                               .send = send,

@@ -29,8 +29,22 @@ uint64_t disk_append(struct sim *s, const struct record *r, uint32_t *bytes) {
     }
     d->next_pos += row->bytes;
     d->live += row->bytes;
+    row->goes_on = d->group_bytes > 0;
+    d->group_used += row->bytes;
+    if (d->group_bytes && d->group_used > d->group_bytes)
+        sim_fail(s, "a group has %u bytes, %u were announced", d->group_used, d->group_bytes);
     *bytes = row->bytes;
     return row->pos;
+}
+
+void disk_group(struct sim *s, uint32_t bytes) {
+    struct disk *d = &s->disk;
+    if (bytes && d->group_bytes)
+        sim_fail(s, "a group within a group");
+    if (!bytes && d->group_used)
+        d->rows[d->n - 1].goes_on = false;
+    d->group_bytes = bytes;
+    d->group_used = 0;
 }
 
 struct log_row *disk_find(struct disk *d, uint64_t pos) {
@@ -109,6 +123,8 @@ void disk_crash(struct sim *s) {
         d->n--;
         left = unsynced - 1;
     }
+    while (left && d->rows[d->durable + left - 1].goes_on)
+        left--; /* a group is there as a whole or not at all */
     d->cut_pos = d->durable + left < d->n ? d->rows[d->durable + left].pos : d->next_pos;
     cut(d, d->durable + left);
     d->durable = d->n;

@@ -6,6 +6,10 @@
 
 /* ---- effects
  * ------------------------------------------------------------------------------------- */
+static void on_group(void *ctx, uint32_t bytes) {
+    disk_group(ctx, bytes);
+}
+
 static uint64_t on_append(void *ctx, const struct record *r, uint32_t *bytes) {
     struct sim *s = ctx;
     uint64_t pos = disk_append(s, r, bytes);
@@ -146,6 +150,7 @@ void broker_start(struct sim *s) {
     struct core_config k = config_of(s);
     struct effects fx = {.ctx = s,
                          .append = on_append,
+                         .group = on_group,
                          .release = on_release,
                          .load = on_load,
                          .send = on_send,

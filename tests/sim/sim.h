@@ -73,6 +73,7 @@ struct log_row {
     char *body;
     size_t len;
     bool released, gone; /* gone: its segment was removed */
+    bool goes_on;        /* the next row is of the same group */
 };
 
 struct disk {
@@ -81,6 +82,7 @@ struct disk {
     uint32_t first;            /* the oldest row whose segment is there */
     uint32_t durable, writing; /* rows before them are synced, are being synced */
     bool busy;
+    uint32_t group_bytes, group_used; /* of the group that is open; 0: there is none */
     uint64_t life; /* commits of an earlier life do not count */
     uint64_t next_pos;
     uint64_t cut_pos; /* what stood here and behind was lost by the last crash */
@@ -220,6 +222,7 @@ bool net_cut(const struct sim *s, uint64_t link);
 
 /* disk.c */
 uint64_t disk_append(struct sim *s, const struct record *r, uint32_t *bytes);
+void disk_group(struct sim *s, uint32_t bytes);
 void disk_release(struct sim *s, uint64_t pos, uint32_t bytes);
 void disk_commit(struct sim *s);
 void disk_committed(struct sim *s, uint64_t life);

@@ -150,6 +150,10 @@ uint64_t job_number(struct str payload) {
     return n;
 }
 
+static void on_group(void *ctx, uint32_t bytes) {
+    (void)ctx, (void)bytes;
+}
+
 static uint64_t on_append(void *ctx, const struct record *r, uint32_t *bytes) {
     struct world *w = ctx;
     struct str parts[RECORD_PARTS];
@@ -217,6 +221,7 @@ void start_broker(struct world *w) {
     config.timeout_ms = 4000;
     struct effects fx = {.ctx = w,
                          .append = on_append,
+                         .group = on_group,
                          .release = on_release,
                          .load = on_load,
                          .send = on_send,

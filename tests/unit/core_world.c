@@ -17,6 +17,11 @@ static void keep_record(struct world *w, const struct record *r, uint64_t pos) {
     k->state.text = str_make(k->text, r->state->text.len);
 }
 
+/* Every turn is durable as a whole here. */
+static void on_group(void *ctx, uint32_t bytes) {
+    (void)ctx, (void)bytes;
+}
+
 static uint64_t on_append(void *ctx, const struct record *r, uint32_t *bytes) {
     struct world *w = ctx;
     if (r->type == REC_QUEUE)
@@ -276,6 +281,7 @@ void world_result(struct world *w, uint64_t link, uint64_t job, uint64_t fence, 
 void world_new(struct world *w) {
     struct effects fx = {.ctx = w,
                          .append = on_append,
+                         .group = on_group,
                          .release = on_release,
                          .load = on_load,
                          .send = on_send,
