@@ -121,6 +121,15 @@ static void new_offer(struct sim *s, uint32_t i, uint64_t sequence, uint32_t ite
     fill_place(s, i, &o->m);
     fill_time(s, &o->m);
     fill_keys(s, o);
+    if (o->m.durability != DURABLE_NONE) {
+        flow_plan(&s->rng, &o->plan, 3);
+        if (o->m.durability == DURABLE_SYNC && rng_below(&s->rng, 20) == 0)
+            o->plan.comes_with = 1 + rng_below(&s->rng, BROOD_MAX);
+        if (o->plan.comes_with)
+            MSG_SET(&o->m, submit, children, o->plan.comes_with);
+        if (rng_below(&s->rng, 5) == 0)
+            MSG_SET(&o->m, submit, fail_fast, true);
+    }
     MSG_SET(&o->m, submit, watch, rng_below(&s->rng, 2));
     MSG_SET(&o->m, submit, size, sizeof o->plan);
 }
@@ -136,6 +145,10 @@ static void send_offers(struct sim *s, uint32_t i, uint64_t sequence) {
             continue;
         if (frame_add_payload(&f, &o->m, str_make(&o->plan, sizeof o->plan), STR("")) < 0)
             sim_fail(s, "an offer does not fit its frame");
+        struct brood b;
+        brood_of_offer(&b, &o->plan);
+        for (uint32_t k = 0; k < b.n; k++)
+            frame_add_child(&f, &b.m[k], str_make(&b.plans[k], sizeof b.plans[k]));
         o->sent_at = s->now;
     }
     net_send(s, packet_new(c->link, true, role_of(i), &f));
@@ -340,7 +353,8 @@ static void on_outcome(struct client_sim *c, uint64_t sequence, const struct msg
     if (sequence != c->request_sequence)
         return;
     struct offer_row *o = &c->offers[c->request_offer];
-    if (c->request == VERB_cancel_job && m->code == 0)
+    bool alone = !o->plan.children && !o->plan.comes_with && !o->duplicate; /* else its flow may be what was cancelled */
+    if (c->request == VERB_cancel_job && m->code == 0 && alone)
         o->cancel_ok = true;
     c->request = VERB_NONE;
 }

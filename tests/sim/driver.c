@@ -131,6 +131,8 @@ static void declare(const struct sim *s, struct core *c) {
         MSG_SET(&m, kind_info, kind, str_of(kinds[k].name));
         MSG_SET(&m, kind_info, speculative, kinds[k].speculative);
         MSG_SET(&m, kind_info, streams, kinds[k].streams);
+        struct str may_spawn[] = {STR("plain"), STR("quick")};
+        MSG_SET(&m, kind_info, may_spawn, ((struct str_list){may_spawn, 2}));
         core_set_kind(c, &m);
     }
     struct limit_config tight = {.concurrency = 2};
@@ -157,6 +159,7 @@ void broker_start(struct sim *s) {
                          .event = on_event,
                          .token = on_token,
                          .stream = on_stream};
+    s->disk.group_bytes = s->disk.group_used = 0;
     b->core = core_new(&k, &fx);
     b->life++;
     b->started_at = s->now;
@@ -264,6 +267,15 @@ static void open_packet(struct sim *s, const struct packet *p, struct arena *are
     while ((rc = frame_next(&in, &m, arena, &item, &e)) != 0) {
         if (rc < 0)
             sim_fail(s, "an item of ours cannot be read: %s", e.text);
+        struct core_child children[BROOD_MAX];
+        uint32_t n = item.children;
+        for (uint32_t k = 0; k < n; k++) {
+            struct frame_item child;
+            frame_next(&in, &children[k].m, arena, &child, &e);
+            children[k].payload = child.payload;
+        }
+        if (n)
+            core_children(c, children, n);
         if (in.verb->verb == VERB_result)
             observe_result(s, &m.result);
         core_item(c, &m, item.payload, NULL);

@@ -33,7 +33,8 @@ static void check_new(struct sim *s, const struct row *r) {
     for (uint32_t k = 0; k < o->n; k++) {
         const struct row *old = &o->rows[k];
         bool same_offer = old->plan.client == r->plan.client &&
-                          old->plan.sequence == r->plan.sequence && old->plan.item == r->plan.item;
+                          old->plan.sequence == r->plan.sequence &&
+                          old->plan.item == r->plan.item && old->plan.fence == r->plan.fence;
         if (same_offer && old->epoch == r->epoch)
             sim_fail(s, "one offer became two jobs");
         bool same_unique = r->unique[0] && strcmp(old->unique, r->unique) == 0 &&
@@ -94,14 +95,19 @@ static void see_job(struct sim *s, const struct record *r, uint64_t pos) {
                       .attempts_max = p->attempts_max ? p->attempts_max : 4};
     row.delayed = r->state->state == JOB_scheduled || p->run_at_ms;
     row.state = JOB_ready;
+    row.parent = p->parent;
+    row.is_then = p->then;
+    row.fail_fast = p->fail_fast;
     copy_text(row.key, p->key);
     copy_text(row.unique, p->unique);
     copy_text(row.queue, p->queue);
     copy_text(row.tenant, p->tenant);
     row.streams = str_eq(p->kind, STR("talk"));
     row.speculative =
-        (str_eq(p->kind, STR("quick")) || row.streams) && !row.key[0] && !row.unique[0];
+        (str_eq(p->kind, STR("quick")) || row.streams) && !row.key[0] && !row.unique[0] &&
+        !row.parent && !row.plan.comes_with;
     check_new(s, &row);
+    see_child(s, &row);
     o->rows[o->n++] = row;
 }
 
@@ -204,10 +210,12 @@ static void see_ack(struct sim *s, const struct letter *l) {
     const struct row *r = find(s->eye, m->job);
     if (!r)
         return; /* volatile */
-    bool ended = job_state_terminal((enum job_state)r->state) && r->fence == m->fence;
-    if (r->result_fence != m->fence && !ended)
-        sim_fail(s, "a result of job %s was acknowledged that was not recorded",
-                 id_show(m->job).at);
+    bool runs = r->state == JOB_running || r->state == JOB_cancelling;
+    bool recorded = !runs && r->fence == m->fence; /* as it is read back after a crash, too */
+    if (r->result_fence != m->fence && !recorded)
+        sim_fail(s, "a result of job %s was acknowledged that was not recorded (%llx, not %llx)",
+                 id_show(m->job).at, (unsigned long long)m->fence,
+                 (unsigned long long)r->result_fence);
     if (!l->after && r->state_pos >= disk_durable_pos(&s->disk))
         sim_fail(s, "a result was acknowledged before it was durable");
 }
@@ -426,6 +434,7 @@ static void check_key_order(struct sim *s) {
 void observe_end(struct sim *s) {
     const struct core *c = s->broker.core;
     check_key_order(s);
+    observe_flows_end(s);
     for (uint32_t i = 0; i < SIM_CLIENTS; i++) {
         for (uint32_t n = 0; n < s->clients[i].n; n++) {
             const struct offer_row *f = &s->clients[i].offers[n];

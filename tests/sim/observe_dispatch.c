@@ -194,5 +194,6 @@ void see_dispatch(struct sim *s, struct row *r, const struct msg_rec_state *m) {
     check_interval(s, r);
     check_orphan(s, r);
     check_key_turn(s, r);
+    see_flow_dispatch(s, r);
     r->orphan = false;
 }

@@ -17,6 +17,8 @@ struct row {
         before_pos;
     uint64_t state, ended_state, before_state, attempts_max;
     uint64_t durability;
+    uint64_t parent;
+    bool is_then, fail_fast;
     bool delayed, speculative, streams, acked, told, revived, orphan, dispatched;
 };
 
@@ -56,4 +58,7 @@ struct observer {
 
 /* observe_dispatch.c: a job was given to a worker; was it its turn, and within all bounds? */
 void see_dispatch(struct sim *s, struct row *r, const struct msg_rec_state *m);
+/* flow.c */
+void see_flow_dispatch(struct sim *s, const struct row *r);
+void see_child(struct sim *s, const struct row *r);
 bool in_key_order(const struct row *r);

@@ -39,6 +39,19 @@ struct plan {
     uint32_t client, item;
     uint64_t sequence;
     uint32_t behaviour, times, ms, pad;
+    uint64_t fence;           /* of the attempt that spawned it */
+    uint32_t children, levels; /* that it spawns; and how deep that may go on below */
+    uint32_t spawns;           /* by SPAWN, not with its result */
+    uint32_t then;             /* the last of them is a then */
+    uint32_t comes_with, unused; /* children that are submitted with it */
+};
+
+#define BROOD_MAX 4
+
+struct brood {
+    struct msg_submit m[BROOD_MAX];
+    struct plan plans[BROOD_MAX];
+    uint32_t n;
 };
 
 struct packet {
@@ -161,7 +174,9 @@ struct held_job {
     uint32_t attempt;
     enum held_state state;
     uint64_t outcome;
-    bool cancelled, told_started, streams;
+    uint32_t spawned; /* children that SPAWNED has told of */
+    uint64_t spawn_at;
+    bool cancelled, gave_up, told_started, streams;
     uint64_t cancel_code;
 };
 
@@ -243,6 +258,12 @@ void broker_receive(struct sim *s, struct packet *p);
 void broker_loaded(struct sim *s, uint64_t who);
 void broker_done(struct sim *s);
 void broker_said(struct sim *s); /* after inputs outside of a turn */
+
+/* flow.c: what is spawned */
+void flow_plan(struct rng *rng, struct plan *p, uint32_t levels);
+void brood_of_attempt(struct brood *b, const struct plan *parent, uint64_t job, uint64_t fence);
+void brood_of_offer(struct brood *b, const struct plan *parent);
+void observe_flows_end(struct sim *s);
 
 /* relay_model.c: what the core orders of it, and its answers */
 uint64_t model_token(const struct sim *s, uint64_t fence);

@@ -73,7 +73,41 @@ static void send_result(struct sim *s, struct worker_sim *w, struct held_job *h)
     if (result.len)
         MSG_SET(&m, result, size, result.len);
     h->sent_at = s->now;
-    say(s, w, VERB_result, 0, &m, result);
+    struct brood b = {.n = 0};
+    if (h->outcome == OUTCOME_DONE && !h->plan.spawns)
+        brood_of_attempt(&b, &h->plan, h->job, h->fence);
+    if (b.n)
+        MSG_SET(&m, result, children, b.n);
+    AUTO_FRAME_OUT f = FRAME_OUT;
+    frame_begin(&f, VERB_result, 0);
+    frame_add_payload(&f, &m, result, STR(""));
+    for (uint32_t k = 0; k < b.n; k++)
+        frame_add_child(&f, &b.m[k], str_make(&b.plans[k], sizeof b.plans[k]));
+    net_send(s, packet_new(w->link, true, ROLE_WORKER, &f));
+}
+
+/* All that were not answered, in one message. */
+static void send_spawns(struct sim *s, struct worker_sim *w, struct held_job *h) {
+    struct brood b;
+    AUTO_FRAME_OUT f = FRAME_OUT;
+    brood_of_attempt(&b, &h->plan, h->job, h->fence);
+    frame_begin(&f, VERB_spawn, ++w->sequence);
+    for (uint32_t k = h->spawned; k < b.n; k++) {
+        MSG_SET(&b.m[k], submit, parent, h->job);
+        MSG_SET(&b.m[k], submit, fence, h->fence);
+        MSG_SET(&b.m[k], submit, index, k);
+        frame_add_payload(&f, &b.m[k], str_make(&b.plans[k], sizeof b.plans[k]), STR(""));
+    }
+    h->spawn_at = s->now;
+    net_send(s, packet_new(w->link, true, ROLE_WORKER, &f));
+}
+
+static bool spawns_on(struct sim *s, struct worker_sim *w, struct held_job *h) {
+    if (!h->plan.spawns || h->cancelled || h->spawned >= h->plan.children)
+        return false;
+    if (s->now - h->spawn_at > RESEND_MS)
+        send_spawns(s, w, h);
+    return true;
 }
 
 /* ---- running
@@ -92,6 +126,8 @@ static struct held_job *find(struct worker_sim *w, uint64_t job, uint64_t fence)
 static uint64_t outcome_of(const struct held_job *h) {
     if (h->cancelled)
         return OUTCOME_CANCELLED;
+    if (h->gave_up)
+        return OUTCOME_FAILED;
     switch ((enum behaviour)h->plan.behaviour) {
     case DO_fail:
         return h->attempt <= h->plan.times ? OUTCOME_FAILED : OUTCOME_DONE;
@@ -146,6 +182,8 @@ static bool end_some(struct sim *s, uint32_t i) {
     struct worker_sim *w = &s->workers[i];
     for (uint32_t k = 0; k < w->n; k++) {
         struct held_job *h = &w->held[k];
+        if (h->state == HELD_running && spawns_on(s, w, h))
+            continue;
         if (h->state == HELD_running && h->ends_at <= s->now && end_one(s, i, h))
             return true;
         if (w->held[k].state == HELD_done && s->now - w->held[k].sent_at > RESEND_MS)
@@ -236,6 +274,14 @@ static void on_dispatch(struct sim *s, struct worker_sim *w, const struct msg_di
     start_some(s, w);
 }
 
+static void on_spawned(struct worker_sim *w, const struct msg_spawned *m) {
+    struct held_job *h = find(w, m->job, m->fence);
+    if (h && m->code)
+        h->gave_up = true, h->spawned = h->plan.children;
+    else if (h && m->index >= h->spawned)
+        h->spawned = (uint32_t)m->index + 1;
+}
+
 static void on_ref(struct sim *s, struct worker_sim *w, enum verb verb,
                    const struct msg_attempt_ref *m) {
     struct held_job *h = find(w, m->job, m->fence);
@@ -283,6 +329,9 @@ static void on_message(struct sim *s, struct worker_sim *w, enum verb verb, cons
         return;
     case VERB_dispatch:
         on_dispatch(s, w, &m->dispatch, payload);
+        return;
+    case VERB_spawned:
+        on_spawned(w, &m->spawned);
         return;
     case VERB_error:
         on_error(w, &m->error);
