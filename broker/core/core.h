@@ -123,9 +123,9 @@ struct core_config {
     uint32_t jobs_max, windows_max;
     uint32_t interval_keys_max; /* ordering keys with a least time between two starts */
     uint32_t watches_max;
-    uint32_t replies_max; /* items of answers kept for all peers */
-    uint32_t sweeps_max;  /* requests that are worked on piece by piece */
-    uint32_t flows_max;   /* jobs with children that are held; below 16,777,216 */
+    uint32_t replies_max;                   /* items of answers kept for all peers */
+    uint32_t sweeps_max;                    /* requests that are worked on piece by piece */
+    uint32_t flows_max;                     /* jobs with children that are held; below 16,777,216 */
     uint32_t flow_jobs_max, flow_depth_max; /* below one root */
     uint32_t group_max;                     /* bytes that the journal can keep together */
     uint32_t items_max, bytes_max, body_max, result_max, outstanding_max;

@@ -350,7 +350,7 @@ struct flow {
     uint8_t depth;
     uint8_t end; /* the state in which the job ended; 0: it has not */
     bool fail_fast, is_then, then_open, settled;
-    bool releases;     /* its then may go as soon as release_pos is durable */
+    bool releases;      /* its then may go as soon as release_pos is durable */
     enum err_code doom; /* why all below it is cancelled; 0: it is not */
     uint64_t release_pos;
     uint32_t release_next;

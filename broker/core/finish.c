@@ -195,8 +195,7 @@ bool attempt_is_current(const struct core *c, uint32_t i, uint64_t fence) {
  * none. */
 static bool needs_body(const struct core *c, const struct job *j, const struct msg_result *m,
                        struct str result) {
-    bool done =
-        m->outcome == OUTCOME_DONE && result.len <= c->config.result_max && !m->children;
+    bool done = m->outcome == OUTCOME_DONE && result.len <= c->config.result_max && !m->children;
     return !done && j->state != JOB_cancelling;
 }
 

@@ -236,10 +236,9 @@ void flow_replay(struct core *c, uint32_t n, const struct msg_rec_flow *m) {
         {(uint32_t)m->done, (uint32_t)m->dead, (uint32_t)m->cancelled, (uint32_t)m->expired}};
     f->closed = (uint32_t)m->closed;
     f->broken = (uint32_t)m->broken;
-    f->below = (struct flow_count){
-        (uint32_t)m->below,
-        {(uint32_t)m->below_done, (uint32_t)m->below_dead, (uint32_t)m->below_cancelled,
-         (uint32_t)m->below_expired}};
+    f->below = (struct flow_count){(uint32_t)m->below,
+                                   {(uint32_t)m->below_done, (uint32_t)m->below_dead,
+                                    (uint32_t)m->below_cancelled, (uint32_t)m->below_expired}};
     if (m->parent && !f->up)
         set_up(c, n, flow_need(c, m->parent));
 }
@@ -323,7 +322,7 @@ static uint64_t flow_step(struct core *c, uint32_t n) {
     flow_record(c, n);
     uint64_t pos = f->pos;
     if (flow_is_ready(f) && f->then && !f->releases)
-        release_later(c, n, pos);
+        MUTANT(flow_then_uncommitted) ? flow_release(c, n) : release_later(c, n, pos);
     if (!settles || !f->up)
         return pos;
     struct flow *up = flow_at(c, f->up);
@@ -406,7 +405,7 @@ void flows_durable(struct core *c) {
     while (c->release_flows) {
         uint32_t n = c->release_flows;
         struct flow *f = flow_at(c, n);
-        if (f->release_pos >= c->durable && !MUTANT(flow_then_uncommitted))
+        if (f->release_pos >= c->durable)
             return;
         c->release_flows = f->release_next;
         flow_release(c, n);

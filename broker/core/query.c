@@ -300,7 +300,8 @@ static bool passes(const struct core *c, const struct filter *f, const struct jo
     const struct line *l = line_at(c, j->line);
     uint64_t state = j->state ? j->state : (uint64_t)JOB_ready;
     return (!f->m->state || f->m->state == state) && (!f->queue || l->queue == f->queue) &&
-           (!f->kind || l->kind == f->kind) && (!f->parent || j->up == f->parent) && (!f->tenant || j->tenant == f->tenant);
+           (!f->kind || l->kind == f->kind) && (!f->parent || j->up == f->parent) &&
+           (!f->tenant || j->tenant == f->tenant);
 }
 
 static void list_row(struct core *c, uint32_t i) {

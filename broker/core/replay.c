@@ -276,7 +276,7 @@ typedef void replay_fn(struct core *c, uint64_t pos, uint32_t bytes, const struc
 static replay_fn *const on_record[REC_TYPES] = {
     [REC_EPOCH] = replay_epoch,   [REC_JOB] = replay_job,     [REC_STATE] = replay_state,
     [REC_WINDOW] = replay_window, [REC_QUEUE] = replay_queue, [REC_TENANT] = replay_tenant,
-    [REC_POOL] = replay_pool,     [REC_KIND] = replay_kind,     [REC_FLOW] = replay_flow,
+    [REC_POOL] = replay_pool,     [REC_KIND] = replay_kind,   [REC_FLOW] = replay_flow,
 };
 
 void core_replay(struct core *c, uint64_t position, uint32_t bytes, const struct record *r) {

@@ -28,7 +28,7 @@ static int check_rights(const struct core *c, struct offer *o, struct err *e) {
     const struct msg_submit *m = o->m;
     if (MSG_HAS(m, submit, tenant) && !trusted(c) && !str_eq(m->tenant, STR("default")))
         return err_set(e, ERR_BAD_ROLE, "submit.tenant: only gateway and operator may name one");
-    o->tenant_name = o->parent                  ? o->parent->tenant
+    o->tenant_name = o->parent                    ? o->parent->tenant
                      : MSG_HAS(m, submit, tenant) ? m->tenant
                                                   : STR("default");
     if (m->attach && !trusted(c))
@@ -93,7 +93,7 @@ int offer_resolve(struct core *c, struct offer *o, struct err *e) {
         return err_set(e, ERR_UNKNOWN_KIND, "submit.kind: no kind '" STR_FMT "' is declared",
                        STR_ARG(m->kind));
     const struct msg_kind_info *k = &kind_at(c, o->kind)->info;
-    o->durability = o->parent                          ? DURABLE_SYNC
+    o->durability = o->parent                        ? DURABLE_SYNC
                     : MSG_HAS(m, submit, durability) ? m->durability
                                                      : k->durability;
     if (o->payload.len > c->config.body_max)
@@ -185,8 +185,9 @@ static bool may_speculate(const struct core *c, const struct offer *o) {
     bool shared = queue_at(c, o->queue)->tenant_concurrency != 0;
     const struct limit_config *q = &queue_at(c, o->queue)->limit.now;
     const struct limit_config *t = &tenant_at(c, o->tenant)->limit.now;
-    return k->speculative && !o->parent && !o->m->children && !MSG_HAS(o->m, submit, key) && !MSG_HAS(o->m, submit, unique) &&
-           !shared && !q->concurrency && !q->rate_count && !t->concurrency && !t->rate_count;
+    return k->speculative && !o->parent && !o->m->children && !MSG_HAS(o->m, submit, key) &&
+           !MSG_HAS(o->m, submit, unique) && !shared && !q->concurrency && !q->rate_count &&
+           !t->concurrency && !t->rate_count;
 }
 
 static uint64_t next_id(struct core *c) {

@@ -234,8 +234,7 @@ int frame_open(struct frame_in *in, struct str head, struct str body, struct str
 }
 
 /* ---- reading: item by item ------------------------------------------------------------------ */
-static void next_children(struct frame_in *in, const struct sizes *sizes,
-                          struct frame_item *item) {
+static void next_children(struct frame_in *in, const struct sizes *sizes, struct frame_item *item) {
     in->children = in->children ? in->children - 1 : sizes->children;
     item->children = item->child ? 0 : (uint32_t)sizes->children;
 }

@@ -47,8 +47,8 @@ struct frame_in {
     uint64_t sequence;           /* 0 while unknown */
     uint32_t items, taken;
     uint64_t children; /* that are still to come of the item before */
-    bool lenient;     /* pass over unknown fields; to be set after frame_open */
-    uint32_t skipped; /* how many that were */
+    bool lenient;      /* pass over unknown fields; to be set after frame_open */
+    uint32_t skipped;  /* how many that were */
     struct cursor body, payloads;
 };
 

@@ -353,7 +353,8 @@ static void on_outcome(struct client_sim *c, uint64_t sequence, const struct msg
     if (sequence != c->request_sequence)
         return;
     struct offer_row *o = &c->offers[c->request_offer];
-    bool alone = !o->plan.children && !o->plan.comes_with && !o->duplicate; /* else its flow may be what was cancelled */
+    bool alone = !o->plan.children && !o->plan.comes_with &&
+                 !o->duplicate; /* else its flow may be what was cancelled */
     if (c->request == VERB_cancel_job && m->code == 0 && alone)
         o->cancel_ok = true;
     c->request = VERB_NONE;

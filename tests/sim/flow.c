@@ -78,10 +78,10 @@ static bool is_durable(const struct sim *s, const struct row *r) {
 }
 
 /* Whether `r` is below the job `top`, on a way that leads over nobody who came back or is `not`. */
-static bool is_below(const struct observer *o, const struct row *r, uint64_t top, uint64_t not) {
-    while (r && r->parent != top && r->id != not && !r->revived)
+static bool is_below(const struct observer *o, const struct row *r, uint64_t top, uint64_t not ) {
+    while (r && r->parent != top && r->id != not &&!r->revived)
         r = row_of(o, r->parent);
-    return r && r->id != not && !r->revived;
+    return r && r->id != not &&!r->revived;
 }
 
 static void check_then(struct sim *s, const struct row *r) {
@@ -90,8 +90,7 @@ static void check_then(struct sim *s, const struct row *r) {
     if (!r->is_then || !parent || r->revived)
         return;
     if (!is_durable(s, parent))
-        sim_fail(s, "then %s was started, and its parent has not durably ended",
-                 id_show(r->id).at);
+        sim_fail(s, "then %s was started, and its parent has not durably ended", id_show(r->id).at);
     for (uint32_t k = 0; k < o->n; k++) {
         const struct row *x = &o->rows[k];
         if (x->parent && is_below(o, x, r->parent, r->id) && !is_durable(s, x))

@@ -103,9 +103,8 @@ static void see_job(struct sim *s, const struct record *r, uint64_t pos) {
     copy_text(row.queue, p->queue);
     copy_text(row.tenant, p->tenant);
     row.streams = str_eq(p->kind, STR("talk"));
-    row.speculative =
-        (str_eq(p->kind, STR("quick")) || row.streams) && !row.key[0] && !row.unique[0] &&
-        !row.parent && !row.plan.comes_with;
+    row.speculative = (str_eq(p->kind, STR("quick")) || row.streams) && !row.key[0] &&
+                      !row.unique[0] && !row.parent && !row.plan.comes_with;
     check_new(s, &row);
     see_child(s, &row);
     o->rows[o->n++] = row;

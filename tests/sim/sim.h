@@ -39,10 +39,10 @@ struct plan {
     uint32_t client, item;
     uint64_t sequence;
     uint32_t behaviour, times, ms, pad;
-    uint64_t fence;           /* of the attempt that spawned it */
-    uint32_t children, levels; /* that it spawns; and how deep that may go on below */
-    uint32_t spawns;           /* by SPAWN, not with its result */
-    uint32_t then;             /* the last of them is a then */
+    uint64_t fence;              /* of the attempt that spawned it */
+    uint32_t children, levels;   /* that it spawns; and how deep that may go on below */
+    uint32_t spawns;             /* by SPAWN, not with its result */
+    uint32_t then;               /* the last of them is a then */
     uint32_t comes_with, unused; /* children that are submitted with it */
 };
 
@@ -96,7 +96,7 @@ struct disk {
     uint32_t durable, writing; /* rows before them are synced, are being synced */
     bool busy;
     uint32_t group_bytes, group_used; /* of the group that is open; 0: there is none */
-    uint64_t life; /* commits of an earlier life do not count */
+    uint64_t life;                    /* commits of an earlier life do not count */
     uint64_t next_pos;
     uint64_t cut_pos; /* what stood here and behind was lost by the last crash */
     uint64_t live, dead;
