@@ -12,6 +12,8 @@ static uint32_t u32(uint64_t v) {
 }
 
 /* ---- plain sections ------------------------------------------------------------------------- */
+#define MAY_SPAWN_MAX 64 /* names in one list of the settings */
+
 struct core_config configure_core(const struct settings *s, uint64_t seed) {
     struct core_config k = core_config_default();
     k.heartbeat_ms = s->broker.heartbeat_ms;
@@ -154,12 +156,51 @@ static void set_kind(struct core *c, const struct settings *s, size_t at) {
     STATE(durability, durability, durabilities[k->durability])
     STATE(speculative, speculative, k->speculative)
     STATE(streams, streams, k->streams)
-    struct str names[64];
-    for (size_t n = 0; n < k->may_spawn.count; n++)
-        names[n] = str_of(k->may_spawn.at[n].at);
-    STATE(may_spawn, may_spawn, ((struct str_list){names, k->may_spawn.count}))
 #undef STATE
     core_set_kind(c, &m);
+}
+
+/* ---- what jobs may spawn -------------------------------------------------------------------- */
+static const struct {
+    const char *kind, *child;
+} built_in[] = {
+#define MAY_SPAWN(kind, child) {#kind, #child},
+#include "schemas/may_spawn.def"
+#undef MAY_SPAWN
+};
+#define BUILT_IN (sizeof built_in / sizeof *built_in)
+
+static bool states_may_spawn(const struct settings *s, struct str kind) {
+    for (size_t i = 0; i < s->kinds.count; i++)
+        if (str_eq(s->kinds.at[i].name, kind))
+            return settings_origin(s, SETTING_kinds_may_spawn, i).from != SETTINGS_FROM_DEFAULT;
+    return false;
+}
+
+static void set_built_in(struct core *c, const struct settings *s, struct str kind) {
+    struct str names[BUILT_IN];
+    struct str_list list = {names, 0};
+    for (size_t n = 0; n < BUILT_IN; n++)
+        if (str_eq(kind, str_of(built_in[n].kind)))
+            names[list.n++] = str_of(built_in[n].child);
+    if (!states_may_spawn(s, kind))
+        core_set_may_spawn(c, kind, &list);
+}
+
+static void set_may_spawn(struct core *c, const struct settings *s) {
+    for (size_t n = 0; n < BUILT_IN; n++)
+        set_built_in(c, s, str_of(built_in[n].kind));
+    for (size_t i = 0; i < s->kinds.count; i++) {
+        const struct settings_kind *k = &s->kinds.at[i];
+        struct str names[MAY_SPAWN_MAX];
+        struct str_list list = {names, k->may_spawn.count};
+        for (size_t n = 0; n < list.n; n++)
+            names[n] = str_of(k->may_spawn.at[n].at);
+        if (states_may_spawn(s, k->name))
+            core_set_may_spawn(c, k->name, &list);
+        else
+            set_built_in(c, s, k->name);
+    }
 }
 
 static void set_pool(struct core *c, struct str name, const struct settings_pool *p) {
@@ -180,6 +221,7 @@ void configure_names(struct core *c, const struct settings *s) {
     tell_ignored(s);
     for (size_t i = 0; i < s->kinds.count; i++)
         set_kind(c, s, i);
+    set_may_spawn(c, s);
     for (size_t i = 0; i < s->queues.count; i++)
         set_queue(c, s->queues.at[i].name, &s->queues.at[i]);
     for (size_t i = 0; i < s->tenants.count; i++)
@@ -221,6 +263,7 @@ static void forget_entry(struct core *c, const struct settings *new,
         return;
     case SETTINGS_SECTION_kinds:
         core_unlist_kind(c, change->name);
+        core_set_may_spawn(c, change->name, &(struct str_list){0});
         return;
     default:
         return;

@@ -112,6 +112,14 @@ void core_set_kind(struct core *c, const struct msg_kind_info *kind) {
     kind_state(c, take_listed(c, &c->kinds, kind->kind, kind_take), kind);
 }
 
+void core_set_may_spawn(struct core *c, struct str kind, const struct str_list *names) {
+    uint32_t i = names_find(&c->kinds, kind);
+    if (!i && names->n)
+        i = take_listed(c, &c->kinds, kind, kind_take);
+    if (i)
+        kind_set_may_spawn(kind_at(c, i), names);
+}
+
 void core_unlist_queue(struct core *c, struct str name) {
     uint32_t i = names_find(&c->queues, name);
     if (i)

@@ -156,9 +156,10 @@ void core_destroy(struct core **c);
 
 /* ---- what is known before the start, and again at every reload
  * ----------------------------------- */
-/* Of a kind only what has a value is stated: the rest is as declared by peers. What it may spawn is
- * said here or nowhere. */
+/* Of a kind only what has a value is stated: the rest is as declared by peers. */
 void core_set_kind(struct core *c, const struct msg_kind_info *kind);
+/* The kinds that its jobs may spawn, whether it is declared or not; no peer can say that. */
+void core_set_may_spawn(struct core *c, struct str kind, const struct str_list *names);
 void core_set_queue(struct core *c, struct str name, const struct limit_config *limit, bool paused);
 void core_set_tenant(struct core *c, struct str name, const struct limit_config *limit);
 void core_set_pool(struct core *c, struct str name, uint32_t min, uint32_t max);

@@ -98,6 +98,7 @@ void kind_state(struct core *c, uint32_t kind, const struct msg_kind_info *info)
 void kind_record(struct core *c, uint32_t kind);
 void kind_replay(struct core *c, uint32_t kind, const struct msg_rec_kind *m);
 void kind_hello(struct core *c, uint32_t kind); /* a worker runs it: that declares it */
+void kind_set_may_spawn(struct kind *k, const struct str_list *names);
 bool kind_may_spawn(const struct kind *k, struct str child);
 
 /* timer.c */

@@ -23,7 +23,6 @@ static void part_set(struct kind_part *p, const struct msg_kind_info *info) {
     struct msg_kind_info copy = *info;
     char *text = mem_alloc(info->queue.len + info->schema.len + 1), *at = text;
     copy.kind = (struct str){0};
-    copy.may_spawn = (struct str_list){0};
     copy.queue = keep_text(&at, info->queue);
     copy.schema = keep_text(&at, info->schema);
     mem_free(p->text);
@@ -74,7 +73,7 @@ void kind_drop(struct kind *k) {
 
 /* ---- what the configuration states
  * --------------------------------------------------------------- */
-static void set_may_spawn(struct kind *k, const struct str_list *names) {
+void kind_set_may_spawn(struct kind *k, const struct str_list *names) {
     size_t bytes = names->n * sizeof *k->may_spawn;
     for (size_t n = 0; n < names->n; n++)
         bytes += names->at[n].len;
@@ -95,7 +94,6 @@ bool kind_may_spawn(const struct kind *k, struct str child) {
 
 void kind_state(struct core *c, uint32_t kind, const struct msg_kind_info *info) {
     part_set(&kind_at(c, kind)->file, info);
-    set_may_spawn(kind_at(c, kind), &info->may_spawn);
     merge(kind_at(c, kind));
 }
 
@@ -104,7 +102,6 @@ void core_unlist_kind(struct core *c, struct str name) {
     if (!i)
         return;
     part_clear(&kind_at(c, i)->file);
-    set_may_spawn(kind_at(c, i), &(struct str_list){0});
     merge(kind_at(c, i));
 }
 
@@ -172,11 +169,6 @@ void on_declare_kind(struct core *c, const void *message, struct str payload) {
     (void)payload;
     uint32_t kind = names_find(&c->kinds, m->kind);
     struct err e;
-    if (MSG_HAS(m, kind_info, may_spawn)) {
-        err_set(&e, ERR_BAD_ROLE, "kind_info.may_spawn: stands in the configuration only");
-        refuse(c, &e);
-        return;
-    }
     if (kind && kind_at(c, kind)->pos && same(&kind_at(c, kind)->said.info, m)) {
         answer(c, &(struct reply_item){.count = 1}, NULL, kind_at(c, kind)->pos);
         return;

@@ -142,7 +142,7 @@ static void tenant_forget(struct core *c, uint32_t i) {
 
 /* A declaration alone is no need: who wants the kind declares it again. */
 static bool kind_unused(const struct core *c, uint32_t i) {
-    return !kind_at(c, i)->file.given;
+    return !kind_at(c, i)->file.given && !kind_at(c, i)->n_may_spawn;
 }
 
 static void kind_forget(struct core *c, uint32_t i) {

@@ -132,8 +132,8 @@ static void declare(const struct sim *s, struct core *c) {
         MSG_SET(&m, kind_info, speculative, kinds[k].speculative);
         MSG_SET(&m, kind_info, streams, kinds[k].streams);
         struct str may_spawn[] = {STR("plain"), STR("quick")};
-        MSG_SET(&m, kind_info, may_spawn, ((struct str_list){may_spawn, 2}));
         core_set_kind(c, &m);
+        core_set_may_spawn(c, m.kind, &(struct str_list){may_spawn, 2});
     }
     struct limit_config tight = {.concurrency = 2};
     core_set_queue(c, STR("tight"), &tight, false);
