@@ -510,7 +510,7 @@ bool flow_stops(struct core *c, uint32_t i) {
 
 /* Nobody lists a flow's jobs: all slots are walked for those that must not go on. */
 void flows_step(struct core *c) {
-    if (!c->doom_at || c->read_only)
+    if (!c->doom_at || c->read_only || c->room == CORE_FULL)
         return;
     uint32_t end = slab_end(&c->jobs);
     for (uint32_t n = 0; n < STEP_SLOTS && c->doom_at < end; n++) {
