@@ -123,13 +123,13 @@ static int item_error(const struct verb_def *verb, uint32_t index, const char *w
     return err_set(e, ERR_MALFORMED, "%s: item %" PRIu32 ": %s", verb->name, index, what);
 }
 
-/* One field that measures a payload. Where it cannot be read or stands twice, nobody can say where
+/* One field that measures a payload, or counts children. Where it cannot be read or stands twice, nobody can say where
  * the payloads of the other items begin. */
 static const char *read_size(struct cursor *c, uint64_t *size, bool *given) {
     if (*given)
-        return "the size of its payload is given twice";
+        return "one of its counts is given twice";
     *given = true;
-    return msgpack_get_uint(c, size) ? "the size of its payload is not a number" : NULL;
+    return msgpack_get_uint(c, size) ? "one of its counts is not a number" : NULL;
 }
 
 /* Passes one item; what is wrong with it as far as the others are concerned, or NULL. */

@@ -118,13 +118,19 @@ void message_make(const struct msg_def *def, struct rng *r, uint32_t filled_of_m
     memcpy(msg, &has, sizeof has);
 }
 
+static void clear(const struct msg_def *def, uint8_t number, void *msg) {
+    uint64_t *has = msg;
+    if (!number)
+        return;
+    *has &= ~(1ULL << number);
+    memset((char *)msg + msg_field(def, number)->offset, 0, sizeof(uint64_t));
+}
+
 struct str message_make_payload(const struct msg_def *def, struct rng *r, void *msg,
                                 struct arena *arena) {
     uint64_t *has = msg;
-    if (def->result_size_at) {
-        *has &= ~(1ULL << def->result_size_at);
-        memset((char *)msg + msg_field(def, def->result_size_at)->offset, 0, sizeof(uint64_t));
-    }
+    clear(def, def->result_size_at, msg);
+    clear(def, def->children_at, msg);
     if (!def->size_at)
         return (struct str){0};
     struct str payload = make_bytes(r, rng_below(r, 100), arena);

@@ -10,8 +10,8 @@
  * million cases. Text and lists lie in the arena, which must have room. */
 void message_make(const struct msg_def *def, struct rng *r, uint32_t filled_of_million,
                   struct arena *arena, void *msg);
-/* Random bytes for the message to carry, with its `size` set to them and `result_size` cleared;
- * nothing where it carries none. */
+/* Random bytes for the message to carry, with its `size` set to them and `result_size` and
+ * `children` cleared; nothing where it carries none. */
 struct str message_make_payload(const struct msg_def *def, struct rng *r, void *msg,
                                 struct arena *arena);
 /* Ends the test, naming the field, unless both hold the same. */

@@ -89,7 +89,6 @@ static void expect_item(const struct wire_case *x, const struct expected *it, in
 
 static void run_items(const struct wire_case *x, struct frame_in *in, struct frame_out *again) {
     AUTO_ARENA arena = arena_new(1U << 20);
-    const struct msg_def *def = msg_def(in->verb->message);
     frame_begin(again, in->verb->verb, in->sequence);
     for (uint32_t i = 0;; i++) {
         union msg_any m;
@@ -100,10 +99,13 @@ static void run_items(const struct wire_case *x, struct frame_in *in, struct fra
             return;
         if (rc == 0 || i == x->n)
             fail_msg("case " STR_FMT ": %u items, not %u", STR_ARG(x->name), in->items, x->n);
+        const struct msg_def *def = msg_def(item.child ? MSG_submit : in->verb->message);
         expect_item(x, &x->items[i], rc, def, &m, &e);
         expect_bytes(x, "another payload", x->items[i].payload, item.payload);
         expect_bytes(x, "another result", x->items[i].result, item.result);
-        if (rc > 0)
+        if (rc > 0 && item.child)
+            assert_int_equal(frame_add_child(again, &m.submit, item.payload), 0);
+        else if (rc > 0)
             assert_int_equal(frame_add_payload(again, &m, item.payload, item.result), 0);
         seen[in->verb->verb] |= rc > 0;
     }
