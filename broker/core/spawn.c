@@ -21,11 +21,14 @@ size_t children_bytes(const struct core_children *k) {
 
 /* ---- may they come in? ---------------------------------------------------------------------- */
 static int check_fields(const struct msg_submit *m, struct err *e) {
-    static const struct {
+    const struct {
         uint64_t bit;
         const char *name;
-    } others[] = {{1ULL << 4, "tenant"},  {1ULL << 17, "durability"}, {1ULL << 19, "watch"},
-                  {1ULL << 20, "attach"}, {1ULL << 21, "grace_ms"},   {1ULL << 24, "children"}};
+    } others[] = {{MSGBIT_submit_tenant, "tenant"},     {MSGBIT_submit_durability, "durability"},
+                  {MSGBIT_submit_watch, "watch"},       {MSGBIT_submit_attach, "attach"},
+                  {MSGBIT_submit_grace_ms, "grace_ms"}, {MSGBIT_submit_children, "children"},
+                  {MSGBIT_submit_parent, "parent"},     {MSGBIT_submit_fence, "fence"},
+                  {MSGBIT_submit_index, "index"}};
     for (size_t n = 0; n < sizeof others / sizeof *others; n++)
         if (m->has & others[n].bit)
             return err_set(e, ERR_BAD_VALUE, "submit.%s: not for a child", others[n].name);

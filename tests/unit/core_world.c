@@ -122,6 +122,18 @@ static void on_send(void *ctx, const struct letter *l) {
         s->job = m->job;
         s->fence = m->fence;
         s->token = m->token;
+        w->dispatch = *m;
+    } else if (l->verb == VERB_spawned) {
+        const struct msg_spawned *m = l->message;
+        s->code = m->code;
+        s->job = m->job;
+        s->fence = m->fence;
+        if (m->code)
+            keep_text(w, m->text);
+    } else if (l->verb == VERB_flow_info) {
+        w->flow = *(const struct msg_flow_info *)l->message;
+        s->code = w->flow.code;
+        s->job = w->flow.id;
     } else if (l->verb == VERB_attached) {
         const struct msg_attached *m = l->message;
         s->code = m->code;
@@ -150,6 +162,7 @@ static void on_send(void *ctx, const struct letter *l) {
         s->epoch = m->epoch;
         s->seq = m->seq;
         s->error = m->error;
+        w->goes_on = m->flow;
         assert_true(l->payload.len < sizeof w->result);
         if (l->payload.len)
             memcpy(w->result, l->payload.at, l->payload.len);
@@ -174,6 +187,7 @@ static void on_send(void *ctx, const struct letter *l) {
         s->code = ((const struct msg_outcome *)l->message)->code;
         keep_text(w, ((const struct msg_outcome *)l->message)->text);
     } else if (l->verb == VERB_job_info && l->message) {
+        w->info = *(const struct msg_job_info *)l->message;
         s->id = ((const struct msg_job_info *)l->message)->id;
         s->next = ((const struct msg_job_info *)l->message)->next;
         s->code = ((const struct msg_job_info *)l->message)->code;

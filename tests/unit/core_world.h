@@ -61,6 +61,10 @@ struct world {
     char text[160];              /* of the last refusal */
     struct msg_queue_info queue; /* the last one that was listed, without its texts */
     char tenant[65];             /* of that */
+    struct msg_dispatch dispatch; /* the last one, without its texts */
+    struct msg_flow_info flow;    /* likewise */
+    struct msg_job_info info;     /* likewise */
+    bool goes_on;                 /* the last FINISHED says that jobs below go on */
 };
 
 /* A core of `config`, or of the usual one, before its start. */
