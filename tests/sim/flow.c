@@ -152,7 +152,8 @@ static void check_brood(struct sim *s, const struct row *r) {
     if (r->ended_state == JOB_done && !r->revived && n + r->plan.then < r->plan.children)
         sim_fail(s, "job %s is done with %u children, %u are there", id_show(r->id).at,
                  r->plan.children, n);
-    if (r->ended_state == JOB_done && !r->plan.spawns && !r->revived && n != r->plan.children)
+    bool may_miss = r->plan.spawns || r->plan.comes_with; /* an earlier one stands */
+    if (r->ended_state == JOB_done && !may_miss && !r->revived && n != r->plan.children)
         sim_fail(s, "job %s is done with %u children, %u are there", id_show(r->id).at,
                  r->plan.children, n);
     like = (struct plan){.client = OF_CLIENT + r->plan.client, .item = r->plan.item * 16};
