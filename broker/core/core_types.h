@@ -290,21 +290,21 @@ struct stream {
     uint64_t grace_ms; /* cancelled when nobody was attached for so long; 0: never */
     uint64_t alone_ms; /* since when nobody is */
     uint32_t timer;
-    uint64_t wait_pos; /* attachments wait for this commit */
-    uint32_t next, prev;
-    bool waits;
 };
 
-/* Somebody was attached to a job that ended before its submission was durable. */
-struct late_attach {
+/* Somebody is attached to a job whose submission is not durable yet, and the relay is not told. */
+struct attach {
     uint64_t pos; /* of the submission */
     uint64_t job, to;
+    uint32_t watch; /* 0: the job has ended */
+    uint32_t next, prev;
 };
 
 struct watch {
     uint32_t session, job;
     uint32_t job_next, session_next, session_prev;
-    bool streams; /* attached to its stream */
+    bool streams;   /* attached to its stream */
+    uint32_t waits; /* its entry among the uncommitted attachments */
 };
 
 enum worker_state { WORKER_ACTIVE, WORKER_DRAINING, WORKER_STUCK };
@@ -428,16 +428,14 @@ struct core {
     uint64_t retry_next_ms;
 
     struct slab jobs, extras, lines, lanes, quotas, keys, uniques, sessions, watches, workers,
-        loads, sweeps, streams;
+        loads, sweeps, streams, attaches;
     struct lhash by_id, line_index, lane_index, quota_index, key_index, unique_index,
         instance_index, link_index;
     struct names queues, tenants, kinds, pools;
     struct timers mono_timers, wall_timers;
 
-    struct list pending;      /* submitted, not yet durable, in order of position */
-    struct late_attach *late; /* by position; from late_first on */
-    uint32_t late_first, late_n, late_size;
-    struct list uncommitted; /* streams whose attachments wait for a commit, by position */
+    struct list pending;     /* submitted, not yet durable, in order of position */
+    struct list uncommitted; /* attachments that wait for a commit, in the order they came */
     struct list orphans;     /* running before the restart, worker not yet heard; by run_next */
     uint64_t orphans_end_ms;
     struct list kept[KEPT_LISTS]; /* ended; oldest first */
