@@ -82,6 +82,7 @@ void names_hold(struct names *n, uint32_t i);
 void names_let_go(struct names *n, uint32_t i);
 void names_setup(struct core *c);
 void names_bound(struct core *c); /* from now on there is a limit to new ones */
+void names_turn(struct core *c);  /* one begins */
 void names_teardown(struct core *c);
 /* Found or made; 0 when there are too many and all are needed. */
 uint32_t queue_take(struct core *c, struct str name);
@@ -107,6 +108,9 @@ void lines_setup(struct core *c);
 void lines_teardown(struct core *c);
 uint32_t line_join(struct core *c, uint32_t queue, uint32_t kind); /* one more job is in it */
 void line_leave(struct core *c, uint32_t i);
+bool queue_has_ended(const struct core *c, uint32_t queue); /* only ended jobs hold it */
+void queue_unname(struct core *c, uint32_t queue);          /* they do so no longer */
+void job_rejoin(struct core *c, uint32_t i, uint32_t queue);
 
 /* job.c: slots, states, records */
 void jobs_setup(struct core *c);

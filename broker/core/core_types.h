@@ -120,6 +120,8 @@ struct queue {
     bool paused, pause_is_set, file_paused, configured;
     uint32_t tenant_concurrency; /* jobs that run at a time for one tenant; 0: any number */
     uint32_t line, quota;        /* those that were asked for last: the likely next ones */
+    uint32_t quotas;             /* all of it, a list */
+    uint32_t lines, n_lines;     /* the same of lines */
     uint32_t shut;               /* a ring of lines that wait until it may start */
     uint32_t version, timer;
     uint64_t pos;
@@ -142,7 +144,8 @@ struct tenant {
 struct quota {
     uint32_t queue, tenant, hash_next;
     uint32_t running;
-    uint32_t parked; /* lanes that wait until fewer run */
+    uint32_t parked;     /* lanes that wait until fewer run */
+    uint32_t next, prev; /* of its queue */
 };
 
 /* What one source says of a kind. */
@@ -189,6 +192,7 @@ struct class {
 
 struct line {
     uint32_t queue, kind, hash_next;
+    uint32_t next, prev;           /* of its queue */
     uint32_t ring_next, ring_prev; /* of its kind's ring, or of its queue's if that is shut */
     uint64_t turn;
     uint32_t jobs;   /* live and kept; a line without any is given back */
@@ -382,6 +386,9 @@ struct turns {
 
 struct name_ops {
     bool (*unused)(const struct core *c, uint32_t i);
+    /* Whether it is held only by what can do without it, and makes that do so; or NULL. */
+    bool (*may_give)(const struct core *c, uint32_t i, bool dead_too);
+    void (*give)(struct core *c, uint32_t i);
     void (*forget)(struct core *c, uint32_t i); /* what it has beside its row */
 };
 
@@ -391,6 +398,7 @@ struct names {
     const struct name_ops *ops;
     uint32_t max;
     uint32_t last;          /* what was found last: the likely next one */
+    uint32_t looked;        /* at rows for one that is not used, in this turn */
     uint32_t hand;          /* the row that was looked at last for one that is not used */
     uint32_t version_floor; /* no lower version may be written: an older record would win */
 };
@@ -454,7 +462,8 @@ struct core {
     uint32_t since_aged;   /* dispatches since one went to the class that waited longest */
     bool chose_aged;
     uint64_t check_ms;
-    uint32_t list_lookups, names_looked; /* in this turn */
+    uint32_t list_lookups; /* in this turn */
+    uint32_t nameless;     /* a queue without a name: of ended jobs whose queue's was given back */
 
     struct request request;
     struct epoch_range *epochs;

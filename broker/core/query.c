@@ -18,7 +18,8 @@ static void fill_slot(const struct core *c, const struct job *j, struct msg_job_
     MSG_SET(m, job_info, id, j->id);
     MSG_SET(m, job_info, state, j->state ? j->state : (uint64_t)JOB_ready);
     MSG_SET(m, job_info, kind, kind_at(c, l->kind)->row.name);
-    MSG_SET(m, job_info, queue, queue_at(c, l->queue)->row.name);
+    if (l->queue != c->nameless)
+        MSG_SET(m, job_info, queue, queue_at(c, l->queue)->row.name);
     MSG_SET(m, job_info, tenant, job_tenant(c, j)->row.name);
     MSG_SET(m, job_info, priority, j->priority);
     MSG_SET(m, job_info, attempts, j->attempts);
@@ -55,6 +56,7 @@ static void fill_extra(const struct core *c, const struct job *j, const struct e
  * what would count. */
 static void fill_spec(const struct core *c, const struct msg_rec_spec *s, struct msg_job_info *m) {
     uint64_t timeout_ms = s->timeout_ms ? s->timeout_ms : c->config.timeout_ms;
+    MSG_SET(m, job_info, queue, s->queue);
     MSG_SET(m, job_info, created_ms, s->created_ms);
     MSG_SET(m, job_info, attempts_max, s->attempts_max ? s->attempts_max : c->config.attempts_max);
     if (s->key.len)
