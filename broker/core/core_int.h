@@ -335,6 +335,8 @@ void retain_resized(struct core *c, uint32_t i, uint64_t old_bytes);
 uint64_t retain_bytes(const struct job *j);
 void retain_remove(struct core *c, uint32_t i);
 void retain_trim(struct core *c);
+/* At replay: the journal has a record of this time, those before it were of earlier ones. */
+void retain_saw(struct core *c, uint64_t wall_ms);
 
 /* sweep.c: requests that touch many jobs */
 void sweeps_step(struct core *c);

@@ -24,6 +24,7 @@
 #endif
 
 #define PRIORITIES 10
+#define SILENCES   64 /* of earlier lives that are remembered, the last ones */
 
 enum job_flag {
     JOB_IS_VOLATILE = 1 << 0, /* durability none: never journaled */
@@ -414,6 +415,11 @@ struct request {
     struct reply *reply;
 };
 
+/* A time of which the journal tells nothing, by the wall clock: see retain.c. */
+struct silence {
+    uint64_t from_ms, to_ms;
+};
+
 struct epoch_range {
     uint64_t epoch, counter;
 };
@@ -427,6 +433,8 @@ struct core {
     uint64_t awake_ms; /* monotone time without our own stalls */
     struct mono started;
     uint64_t seen_wall_ms; /* the latest that the journal tells of */
+    struct silence silences[SILENCES];
+    uint32_t n_silences;
     uint64_t epoch, counter, fences;
     uint64_t epoch_pos, highest_epoch;
     uint32_t epoch_bytes;
