@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-#define READS_MAX    512
+#define READS_MAX    4096 /* some messages of WATCH_JOB full of jobs that have ended */
 #define LIST_DEFAULT 50
 /* Ids tried for lists in one turn; and for each request at least, so that every list goes on. */
 #define LIST_LOOKUPS     16384

@@ -85,6 +85,9 @@ void on_get_status(struct core *c, const void *message, struct str payload) {
     MSG_SET(&m, status_info, commits, o->commits);
     MSG_SET(&m, status_info, rss_bytes, o->rss_bytes);
     fill_held(&s, &m);
+    MSG_SET(&m, status_info, unread_bytes, o->unread_bytes);
+    MSG_SET(&m, status_info, waiting, o->waiting);
+    MSG_SET(&m, status_info, peers_closed, o->peers_closed);
     fill_streams(o, &m);
     fill_connections(o, &m);
     if (o->trouble.len)

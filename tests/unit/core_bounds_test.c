@@ -62,7 +62,7 @@ static void watches_of_ended_jobs_are_bounded(void **state) {
     MSG_SET(&g, get_job, id, id);
     world_begin(w, 1);
     world_say(w, 1, ROLE_OPERATOR, VERB_cancel_job, &c);
-    while (!world_count(w, VERB_error) && w->n_loads < 4000)
+    while (!world_count(w, VERB_error) && w->n_loads < 8000)
         world_say(w, 1, ROLE_OPERATOR, VERB_watch_job, &g);
     refused(w, VERB_error, ERR_BUSY, "records are being read");
     assert_int_equal(world_stats(w).reads, w->n_loads);
