@@ -27,7 +27,7 @@ class Full(TreeTest):
         self.client = self.quern.events("broker.ready")[0]["tcp_client"]
         self.waiting = begin(self.quern, "submit", "nobody", "--wait", "--broker", self.client)
         self.addCleanup(self.leave)
-        wait_for("the client's job", lambda: self.quern.json("jobs"))
+        wait_for("the client's job", lambda: self.quern.json("jobs", "--state", "ready"))
 
     def leave(self):
         if self.waiting.poll() is None:
