@@ -34,6 +34,7 @@ static void hear_loads(struct dispatcher *d) {
         struct err e = done.err;
         bool ok =
             !e.code && record_open(done.record.type, done.record.body, &room, &record, &e) == 0;
+        effects_loaded(&d->effects, done.token);
         if (ok)
             core_loaded(d->core, done.token, &record);
         else
@@ -219,6 +220,18 @@ static bool budget_left(const struct budget *b) {
     return b->messages < TURN_MESSAGES && b->items < TURN_ITEMS && b->bytes < TURN_BYTES;
 }
 
+/* Those who did not read before, one question of each in turn. */
+static void take_waiting(struct dispatcher *d, struct budget *b) {
+    struct parcel in;
+    while (budget_left(b) && may_take(d) && waiting_take(&d->receiver.waiting, &in)) {
+        b->messages++;
+        b->bytes += parcel_bytes(&in);
+        b->items += receive_waiting(&d->receiver, &in);
+        outbox_cut(d->outbox);
+        parcel_done(&in);
+    }
+}
+
 enum took { TOOK_ALL, TOOK_BURST, TOOK_ENOUGH };
 
 static enum took take_from(struct dispatcher *d, enum role role, struct budget *b) {
@@ -244,6 +257,7 @@ static bool take_messages(struct dispatcher *d) {
     bool enough = false;
     uint64_t words = d->receiver.words;
     unsigned left = PEERS_ROLES;
+    take_waiting(d, &spent);
     for (unsigned n = 0; left && !enough; n = (n + 1) % PEERS_ROLES) {
         if (empty[n])
             continue;
@@ -321,13 +335,19 @@ void dispatcher_hear_signals(struct dispatcher *d) {
 
 /* ---- waiting -------------------------------------------------------------------------------- */
 static void wait_for_work(struct dispatcher *d) {
-    zmq_pollitem_t items[4 + PEERS_ROLES] = {
+    struct conns *conns = peers_conns(d->peers);
+    zmq_pollitem_t items[5 + PEERS_ROLES] = {
         {.fd = d->signals, .events = ZMQ_POLLIN},
         {.fd = journal_fd(d->journal), .events = ZMQ_POLLIN},
         {.fd = relay_thread_fd(d->relay), .events = ZMQ_POLLIN},
         {.fd = gate_fd(), .events = ZMQ_POLLIN},
+        {.fd = conns->wake.fd, .events = ZMQ_POLLIN},
     };
-    int n = 4;
+    int n = 5;
+    if (d->receiver.waiting.lines) {
+        conns_want_wake(conns);
+        d->again |= waiting_has_room(&d->receiver.waiting) && may_take(d);
+    }
     if (may_take(d))
         for (enum role role = ROLE_CLIENT; role <= ROLE_OPERATOR; role++)
             items[n++] =
@@ -338,7 +358,8 @@ static void wait_for_work(struct dispatcher *d) {
         items[2].events = 0;
     d->due = d->again ? clock_mono() : core_next(d->core);
     uint64_t ms = mono_until(clock_mono(), d->due);
-    if (gate_awake() && ms > FIGURES_MS)
+    /* Somebody must look whether what waits is read. */
+    if ((gate_awake() || conns_unread(conns)) && ms > FIGURES_MS)
         ms = FIGURES_MS;
     if (d->hold_until_ns)
         spin_until(d->hold_until_ns, items, n);
@@ -348,6 +369,8 @@ static void wait_for_work(struct dispatcher *d) {
         dispatcher_hear_signals(d);
     if (items[3].revents)
         gate_seen();
+    if (items[4].revents)
+        conns_woken(conns);
 }
 
 /* ---- the end -------------------------------------------------------------------------------- */

@@ -62,9 +62,50 @@ static void ask_later(struct effects_context *x, const struct load_ask *ask) {
     ++*mark_of(x, ask->position);
 }
 
+static struct reading *reading_of(struct effects_context *x, uint64_t token) {
+    if (token >= x->readings_size) {
+        uint32_t size = x->readings_size ? x->readings_size : 64;
+        while (size <= token)
+            size *= 2;
+        x->readings = mem_grow(x->readings, size, sizeof *x->readings);
+        memset(x->readings + x->readings_size, 0, (size - x->readings_size) * sizeof *x->readings);
+        x->readings_size = size;
+    }
+    return &x->readings[token];
+}
+
+static void reserve(struct effects_context *x, uint64_t token, uint32_t bytes) {
+    struct reading *r = reading_of(x, token);
+    *r = (struct reading){.bytes = bytes,
+                          .reserved = bytes > EFFECTS_READ_COST ? bytes : EFFECTS_READ_COST};
+    uint64_t link = x->peers ? core_load_link(x->core, token) : 0;
+    r->asker = link ? peers_conn(x->peers, link) : NULL;
+    conn_reserve(r->asker, r->reserved);
+}
+
+static int ask_journal(struct effects_context *x, uint64_t position, uint32_t bytes,
+                       uint64_t token) {
+    if (x->reading_bytes && x->reading_bytes + bytes > EFFECTS_READING_BYTES)
+        return -1;
+    if (journal_load(x->journal, position, bytes, token) < 0)
+        return -1;
+    reading_of(x, token)->asked = true;
+    x->reading_bytes += bytes;
+    return 0;
+}
+
+void effects_loaded(struct effects_context *x, uint64_t token) {
+    struct reading *r = reading_of(x, token);
+    conn_release(r->asker, r->reserved);
+    if (r->asked)
+        x->reading_bytes -= r->bytes;
+    *r = (struct reading){0};
+}
+
 static void load(void *ctx, uint64_t position, uint32_t bytes, uint64_t token) {
     struct effects_context *x = ctx;
-    if (x->asks_n || journal_load(x->journal, position, bytes, token) < 0)
+    reserve(x, token, bytes);
+    if (x->asks_n || ask_journal(x, position, bytes, token) < 0)
         ask_later(x, &(struct load_ask){.position = position, .token = token, .bytes = bytes});
 }
 
@@ -75,7 +116,7 @@ bool effects_loads_wait(const struct effects_context *x) {
 void effects_ask(struct effects_context *x) {
     while (x->asks_n) {
         const struct load_ask *a = ask_at(x, 0);
-        if (journal_load(x->journal, a->position, a->bytes, a->token) < 0)
+        if (ask_journal(x, a->position, a->bytes, a->token) < 0)
             return;
         if (a->released)
             journal_release(x->journal, a->position, a->bytes);
@@ -139,6 +180,7 @@ void effects_init(struct effects_context *x, struct journal *journal, struct out
 void effects_done(struct effects_context *x) {
     buf_destroy(&x->scratch);
     MEM_FREE(x->asks);
+    MEM_FREE(x->readings);
 }
 
 struct effects effects_of(struct effects_context *x) {

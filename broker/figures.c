@@ -39,6 +39,15 @@ static void tell_dropped(struct dispatcher *d) {
     d->told = now;
 }
 
+static void give_up_stalled(struct dispatcher *d, struct mono now) {
+    struct conn *c = conns_stalled(peers_conns(d->peers), now, 1);
+    while (c) {
+        uint32_t next = c->index + 1;
+        peers_give_up(d->peers, c, "it has stopped reading");
+        c = conns_stalled(peers_conns(d->peers), now, next);
+    }
+}
+
 /* At once when it is another trouble; then ever more rarely, though it is tried again all the time
  * and its numbers change. Its end is told as well, and does not make what comes back at once new.
  */
@@ -105,6 +114,7 @@ void figures_refresh(struct dispatcher *d, struct mono now, bool drained) {
     struct gate_stats g = gate_stats();
     struct journal_stats s;
     journal_stats(d->journal, &s);
+    give_up_stalled(d, now);
     tell_dropped(d);
     tell_upkeep(d, now, &s);
     tell_refused(d, &g, now);
@@ -114,6 +124,9 @@ void figures_refresh(struct dispatcher *d, struct mono now, bool drained) {
                              .journal_live_bytes = s.live_bytes,
                              .commits = s.commits,
                              .rss_bytes = read_rss(),
+                             .unread_bytes = conns_unread(peers_conns(d->peers)),
+                             .waiting = d->receiver.waiting.requests,
+                             .peers_closed = d->told.closed,
                              .streams = r.streams,
                              .attached = r.attached,
                              .stream_bytes = r.log_bytes,

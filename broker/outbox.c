@@ -12,8 +12,10 @@
 /* A message that is being filled. */
 struct draft {
     uint64_t link, sequence, after;
-    bool changes;  /* it tells what became of a change */
-    bool in_parts; /* as in struct letter */
+    bool changes;    /* it tells what became of a change */
+    bool in_parts;   /* as in struct letter */
+    struct conn *to; /* NULL: gone */
+    size_t bytes;    /* reserved for it */
     struct frame_out frame;
 };
 
@@ -115,6 +117,8 @@ static struct draft *draft_begin(struct outbox *o, const struct letter *l, uint6
     d->after = after;
     d->changes = l->verb == VERB_submitted || l->verb == VERB_outcome;
     d->in_parts = l->in_parts;
+    d->to = peers_conn(o->peers, l->link);
+    d->bytes = 0;
     frame_begin(&d->frame, l->verb, l->sequence);
     if (d->frame.items_max > o->items_max)
         d->frame.items_max = o->items_max;
@@ -162,7 +166,10 @@ static struct draft **draft_place(struct outbox *o, const struct letter *l, uint
 static int add(struct outbox *o, struct draft *d, const struct letter *l) {
     size_t before = d->frame.body.len + d->frame.payloads.len;
     int rc = frame_add_payload(&d->frame, l->message, l->payload, l->payload2);
-    o->turn_bytes += d->frame.body.len + d->frame.payloads.len - before;
+    size_t more = d->frame.body.len + d->frame.payloads.len - before;
+    o->turn_bytes += more;
+    d->bytes += more;
+    conn_reserve(d->to, more);
     return rc;
 }
 
@@ -244,7 +251,7 @@ static void hold(struct outbox *o, const struct draft *d) {
     h->changes = d->changes;
     h->in_parts = d->in_parts;
     h->bytes = d->frame.head.len + d->frame.body.len + d->frame.payloads.len + sizeof *h;
-    h->n = peers_parts(&d->frame, h->parts);
+    h->n = peers_parts(d->to, &d->frame, h->parts);
     o->held_bytes += h->bytes;
 }
 
@@ -265,14 +272,15 @@ static void send_error(struct outbox *o, const struct held *h) {
     int rc = frame_add(&frame, &m);
     ASSERT(rc == 0);
     zmq_msg_t parts[PEERS_PARTS];
-    unsigned n = peers_parts(&frame, parts);
+    unsigned n = peers_parts(peers_conn(o->peers, h->link), &frame, parts);
     peers_send(o->peers, h->link, parts, n);
 }
 
 static void leave(struct outbox *o, const struct draft *d) {
+    conn_release(d->to, d->bytes);
     if (d->after < o->durable || d->after == 0) {
         zmq_msg_t parts[PEERS_PARTS];
-        unsigned n = peers_parts(&d->frame, parts);
+        unsigned n = peers_parts(d->to, &d->frame, parts);
         peers_send(o->peers, d->link, parts, n);
     } else if (!o->failed) {
         hold(o, d);

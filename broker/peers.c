@@ -2,6 +2,7 @@
 
 #include "common/base/check.h"
 #include "common/base/mem.h"
+#include "common/log/log.h"
 #include "common/wire/socket.h"
 
 #include <errno.h>
@@ -14,6 +15,7 @@ struct peers {
     void *context;
     void *sockets[PEERS_ROLES + 1];
     char tcp[PEERS_ROLES + 1][TCP_SIZE];
+    struct conns conns;
     struct peers_stats stats;
 };
 
@@ -60,6 +62,10 @@ int peers_open(struct peers **out, const struct peers_options *options, struct e
     struct peers *p = MEM_NEW(struct peers);
     p->context = zmq_ctx_new();
     ASSERT(p->context);
+    if (conns_init(&p->conns, e) < 0) {
+        peers_close(&p);
+        return -1;
+    }
     for (enum role role = ROLE_CLIENT; role <= ROLE_OPERATOR; role++) {
         if (bind_role(p, role, options, e) < 0) {
             peers_close(&p);
@@ -79,12 +85,21 @@ void peers_close(struct peers **pp) {
             zmq_close(p->sockets[role]);
     while (zmq_ctx_term(p->context) < 0 && zmq_errno() == EINTR)
         continue;
+    conns_done(&p->conns); /* ZeroMQ has freed all that was sent */
     mem_free(p);
     *pp = NULL;
 }
 
 void *peers_context(const struct peers *p) {
     return p->context;
+}
+
+struct conns *peers_conns(struct peers *p) {
+    return &p->conns;
+}
+
+struct conn *peers_conn(struct peers *p, uint64_t link) {
+    return conns_find(&p->conns, link);
 }
 
 void *peers_socket(const struct peers *p, enum role role) {
@@ -122,6 +137,12 @@ static bool receive(void *socket, zmq_msg_t *part) {
     return rc >= 0;
 }
 
+/* Its socket is the only way to end a connection. */
+static void note_conn(struct peers *p, struct parcel *in) {
+    if (in->link && !conns_find(&p->conns, in->link))
+        conns_note(&p->conns, in->link, parcel_fd(in));
+}
+
 bool peers_take(struct peers *p, enum role role, struct parcel *in) {
     void *s = p->sockets[role];
     if (!receive(s, &in->routing))
@@ -139,6 +160,7 @@ bool peers_take(struct peers *p, enum role role, struct parcel *in) {
         if (in->count++ >= PEERS_PARTS)
             zmq_msg_close(&rest);
     }
+    note_conn(p, in);
     p->stats.received++;
     return true;
 }
@@ -167,20 +189,30 @@ void parcel_done(struct parcel *in) {
 }
 
 /* ---- out ------------------------------------------------------------------------------------ */
-static void part_of(zmq_msg_t *part, struct str bytes) {
-    int rc = zmq_msg_init_size(part, bytes.len);
-    ASSERT(rc == 0);
-    if (bytes.len)
-        memcpy(zmq_msg_data(part), bytes.at, bytes.len);
+/* ZeroMQ frees the last part last. */
+unsigned peers_parts(struct conn *to, const struct frame_out *frame, zmq_msg_t parts[PEERS_PARTS]) {
+    size_t bytes = frame->head.len + frame->body.len + frame->payloads.len;
+    bool paid = frame->payloads.len > 0;
+    conn_part(NULL, &parts[0], buf_str(&frame->head), 0);
+    conn_part(paid ? NULL : to, &parts[1], buf_str(&frame->body), bytes);
+    if (!paid)
+        return 2;
+    conn_part(to, &parts[2], buf_str(&frame->payloads), bytes);
+    return 3;
 }
 
-unsigned peers_parts(const struct frame_out *frame, zmq_msg_t parts[PEERS_PARTS]) {
-    part_of(&parts[0], buf_str(&frame->head));
-    part_of(&parts[1], buf_str(&frame->body));
-    if (!frame->payloads.len)
-        return 2;
-    part_of(&parts[2], buf_str(&frame->payloads));
-    return 3;
+void peers_give_up(struct peers *p, struct conn *c, const char *why) {
+    log_event(LOG_peer_closed, log_u64("role", peers_role(c->link)),
+              log_u64("link", c->link & UINT32_MAX), log_u64("unread", c->unread),
+              log_text("what", why));
+    conn_close(c);
+    p->stats.closed++;
+}
+
+static void drop(struct peers *p, zmq_msg_t *parts, unsigned n) {
+    p->stats.dropped++;
+    for (unsigned i = 0; i < n; i++)
+        zmq_msg_close(&parts[i]);
 }
 
 /* Once the routing id was taken, the rest of the message is taken too. */
@@ -196,9 +228,7 @@ static bool send_to(struct peers *p, enum role role, struct str routing, zmq_msg
     if (sent)
         p->stats.sent++;
     else
-        p->stats.dropped++;
-    for (; i < n; i++)
-        zmq_msg_close(&parts[i]);
+        drop(p, parts + i, n - i);
     return sent;
 }
 
@@ -206,6 +236,13 @@ bool peers_send(struct peers *p, uint64_t link, zmq_msg_t *parts, unsigned n) {
     unsigned char routing[ROUTING_SIZE] = {0};
     uint32_t number = (uint32_t)link;
     memcpy(routing + 1, &number, sizeof number);
+    struct conn *c = conns_find(&p->conns, link);
+    if (c && !c->closed && conn_is_over(c))
+        peers_give_up(p, c, "more waits to be read than the bound");
+    if (c && c->closed) {
+        drop(p, parts, n);
+        return false;
+    }
     return send_to(p, peers_role(link), str_make(routing, sizeof routing), parts, n);
 }
 

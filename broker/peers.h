@@ -6,11 +6,13 @@
  *
  * What always holds: nothing here waits for a peer. A message to a peer whose queue is full
  * (PEERS_QUEUE_MAX messages that it did not read) is dropped and counted as well: the protocol asks
- * again. Closing waits for what was sent to leave, up to `linger_ms`.
+ * again. One that has more bytes unread than it may (conns.h) is closed, and finds out by that.
+ * Closing waits for what was sent to leave, up to `linger_ms`.
  *
  * One thread, but for the I/O thread inside ZeroMQ. */
 #pragma once
 
+#include "broker/conns.h"
 #include "common/base/err.h"
 #include "common/base/str.h"
 #include "common/wire/frame.h"
@@ -46,6 +48,10 @@ static inline enum role peers_role(uint64_t link) {
 
 /* Of ZeroMQ: for the sockets of streams, which must be closed before. */
 void *peers_context(const struct peers *p);
+/* What waits for each connection. */
+struct conns *peers_conns(struct peers *p);
+/* NULL: it is gone, or nothing was taken from it yet. */
+struct conn *peers_conn(struct peers *p, uint64_t link);
 /* For zmq_poll. */
 void *peers_socket(const struct peers *p, enum role role);
 /* The path of the role's socket, in the current directory. */
@@ -74,14 +80,19 @@ int parcel_fd(const struct parcel *in);
 void parcel_done(struct parcel *in);
 
 /* ---- out ------------------------------------------------------------------------------------ */
-/* Head, body and, if there are any, payloads; returns how many parts that is. */
-unsigned peers_parts(const struct frame_out *frame, zmq_msg_t parts[PEERS_PARTS]);
+/* Head, body and, if there are any, payloads; returns how many parts that is. Until they have left
+ * they are unread by `to`, which may be NULL. */
+unsigned peers_parts(struct conn *to, const struct frame_out *frame, zmq_msg_t parts[PEERS_PARTS]);
 /* Sends and takes over the `n` parts, which are gone in any case. */
 bool peers_send(struct peers *p, uint64_t link, zmq_msg_t *parts, unsigned n);
 /* The same to whoever sent a parcel, also if its link is 0. */
 bool peers_send_back(struct peers *p, struct parcel *in, zmq_msg_t *parts, unsigned n);
 
+/* Closes a connection whose peer does not read, and says so. */
+void peers_give_up(struct peers *p, struct conn *c, const char *why);
+
 struct peers_stats {
     uint64_t received, sent, dropped;
+    uint64_t closed; /* connections, because their peers did not read */
 };
 struct peers_stats peers_stats(const struct peers *p);

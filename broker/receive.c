@@ -16,9 +16,11 @@ void receiver_init(struct receiver *r, struct core *core, struct peers *peers,
                            .items_max = config->items_max,
                            .bytes_max = config->bytes_max,
                            .arena = arena_new(ARENA_BYTES)};
+    waiting_init(&r->waiting, config->outstanding_max);
 }
 
 void receiver_done(struct receiver *r) {
+    waiting_done(&r->waiting);
     arena_destroy(&r->arena);
     for (unsigned n = 0; n <= PEERS_ROLES; n++)
         MEM_FREE(r->lenient[n]);
@@ -66,7 +68,7 @@ static void refuse_routing(struct receiver *r, struct parcel *in) {
     int rc = frame_add(&frame, &m);
     ASSERT(rc == 0);
     zmq_msg_t parts[PEERS_PARTS];
-    unsigned n = peers_parts(&frame, parts);
+    unsigned n = peers_parts(NULL, &frame, parts);
     peers_send_back(r->peers, in, parts, n);
 }
 
@@ -118,6 +120,41 @@ static bool has_room(struct receiver *r, const struct parcel *in, const struct f
     if (frame->sequence)
         outbox_error(r->outbox, in->link, frame->sequence, &e);
     return false;
+}
+
+/* ---- questions that wait -------------------------------------------------------------------- */
+/* Those whose answers may be large; DETACH must not overtake the ATTACH that it undoes. */
+static bool is_question(enum verb verb) {
+    switch (verb) {
+    case VERB_get_job:
+    case VERB_list_jobs:
+    case VERB_get_why:
+    case VERB_watch_job:
+    case VERB_attach:
+    case VERB_detach:
+    case VERB_get_status:
+    case VERB_list_queues:
+    case VERB_list_workers:
+    case VERB_list_pools:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* True: it is not worked on now. What was asked before is answered before. */
+static bool must_wait(struct receiver *r, struct parcel *in, const struct frame_in *frame) {
+    struct conn *c = peers_conn(r->peers, in->link);
+    if (!c || !(c->waits || conn_is_full(c)))
+        return false;
+    if (frame->verb->verb == VERB_bye)
+        waiting_forget(&r->waiting, c);
+    if (!is_question(frame->verb->verb))
+        return false;
+    struct err e = {0};
+    if (waiting_put(&r->waiting, c, in, &e) < 0 && frame->sequence)
+        outbox_error(r->outbox, in->link, frame->sequence, &e);
+    return true;
 }
 
 /* ---- items ---------------------------------------------------------------------------------- */
@@ -179,7 +216,8 @@ static uint32_t give_items(struct receiver *r, uint64_t link, struct frame_in *f
     return items;
 }
 
-uint32_t receive_message(struct receiver *r, struct parcel *in) {
+/* `first`: it has not waited yet. */
+static uint32_t receive(struct receiver *r, struct parcel *in, bool first) {
     struct frame_in frame;
     struct err e = {0};
     if (!in->link) {
@@ -199,7 +237,7 @@ uint32_t receive_message(struct receiver *r, struct parcel *in) {
     }
     if (frame.verb->verb == VERB_hello)
         gate_hello(parcel_fd(in));
-    if (!has_room(r, in, &frame) ||
+    if (!has_room(r, in, &frame) || (first && must_wait(r, in, &frame)) ||
         !core_request(r->core, in->link, in->role, frame.verb->verb, frame.sequence))
         return 0;
     r->words += frame.verb->verb != VERB_heartbeat;
@@ -208,4 +246,12 @@ uint32_t receive_message(struct receiver *r, struct parcel *in) {
     uint32_t items = give_items(r, in->link, &frame);
     core_request_end(r->core);
     return items;
+}
+
+uint32_t receive_message(struct receiver *r, struct parcel *in) {
+    return receive(r, in, true);
+}
+
+uint32_t receive_waiting(struct receiver *r, struct parcel *in) {
+    return receive(r, in, false);
 }

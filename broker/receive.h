@@ -2,12 +2,14 @@
  *
  * Whatever comes in is either handed to the core or answered by an ERROR that names what is wrong,
  * with the message's sequence where that could be read. Nothing that a peer sends ends here in
- * anything else. One thread. */
+ * anything else. A question of a peer that has not read its answers waits (waiting.h) until it has.
+ * One thread. */
 #pragma once
 
 #include "broker/core/core.h"
 #include "broker/outbox.h"
 #include "broker/peers.h"
+#include "broker/waiting.h"
 #include "common/base/arena.h"
 
 #define LENIENT_LINKS 8192U /* of each role; the newest connections count */
@@ -19,6 +21,7 @@ struct receiver {
     uint32_t items_max, bytes_max;
     bool full; /* no space is left: only what puts no record is taken in */
     struct arena *arena;
+    struct waiting waiting;
     /* Links that said HELLO with a higher minor version than ours (P-21): their number by its last
      * bits, made when the first comes. */
     uint64_t *lenient[PEERS_ROLES + 1];
@@ -32,3 +35,5 @@ void receiver_init(struct receiver *r, struct core *core, struct peers *peers,
 void receiver_done(struct receiver *r);
 /* Gives one message to the core; returns how many items it had. */
 uint32_t receive_message(struct receiver *r, struct parcel *in);
+/* The same for one that has waited. */
+uint32_t receive_waiting(struct receiver *r, struct parcel *in);

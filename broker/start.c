@@ -119,6 +119,8 @@ static void open_parts(struct dispatcher *d) {
     effects_init(&d->effects, d->journal, d->outbox, d->relay);
     struct effects effects = effects_of(&d->effects);
     d->core = core_new(&d->config, &effects);
+    d->effects.core = d->core;
+    d->effects.peers = d->peers;
     configure_names(d->core, d->settings);
     receiver_init(&d->receiver, d->core, d->peers, d->outbox, &d->config);
 }
@@ -196,15 +198,15 @@ int dispatcher_start(struct dispatcher *d, const struct dispatcher_options *o, s
 
 void dispatcher_close(struct dispatcher *d) {
     relay_thread_destroy(&d->relay);
+    receiver_done(&d->receiver); /* it and the outbox hold messages, which peers count */
+    outbox_destroy(&d->outbox);
     peers_close(&d->peers); /* waits for the last answers to leave */
     gate_close();
     struct err e = {0};
     if (d->journal && journal_close(&d->journal, &e) < 0)
         log_event(LOG_journal_read_only, LOG_WHY(&e));
-    receiver_done(&d->receiver);
     core_destroy(&d->core);
     effects_done(&d->effects);
-    outbox_destroy(&d->outbox);
     if (d->begun)
         data_dir_leave();
     if (d->signals >= 0)

@@ -79,8 +79,10 @@ void doctor_broker(struct doctor *d) {
     struct err e = {0};
     if (cli_connect(d->c, &e) < 0) {
         AUTO_BUF advice = BUF(8192);
-        buf_printf(&advice, "start it with: quern up --data %s%c", d->c->data, 0);
-        finding(d, VERDICT_BAD, "broker", d->c->broker ? "" : advice.at, "%s", e.text);
+        if (e.code == ERR_UNREACHABLE_BROKER && !d->c->broker)
+            buf_printf(&advice, "start it with: quern up --data %s", d->c->data);
+        buf_put(&advice, "", 1);
+        finding(d, VERDICT_BAD, "broker", advice.at, "%s", e.text);
         return;
     }
     if (!look_at_status(d) || d->c->role != ROLE_OPERATOR)

@@ -177,6 +177,12 @@ int follow_run(struct follow *f, uint64_t id) {
         fflush(stdout);
         if (f->ended)
             break;
+        const struct err *refused = client_refused(f->c->client);
+        if (refused) {
+            end_line(f);
+            interrupts_release(&interrupts);
+            return cli_fail(f->c, refused);
+        }
         cli_tell_link(f->c);
         stream_client_wait(f->streams, calls ? MONO_PAST : MONO_NEVER, &interrupts.fd, &stopped, 1);
         if (stopped)

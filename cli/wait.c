@@ -200,6 +200,11 @@ int waits_run(struct waits *w) {
         if (w->printed != before)
             continue;
         fflush(stdout);
+        const struct err *refused = client_refused(w->c->client);
+        if (refused) {
+            w->status = cli_fail(w->c, refused);
+            break;
+        }
         cli_tell_link(w->c);
         bool stopped = false;
         link_wait(client_link(w->c->client), client_next(w->c->client), &interrupts.fd, &stopped,

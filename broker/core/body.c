@@ -148,6 +148,11 @@ static void body_arrived(struct core *c, uint32_t i, const struct record *r) {
         attempt_learn(c, i);
 }
 
+uint64_t core_load_link(const struct core *c, uint64_t token) {
+    const struct load *l = slab_at(&c->loads, (uint32_t)token);
+    return l->link;
+}
+
 void core_loaded(struct core *c, uint64_t token, const struct record *r) {
     struct load l = *(struct load *)slab_at(&c->loads, (uint32_t)token);
     slab_give(&c->loads, (uint32_t)token);

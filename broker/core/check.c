@@ -1,5 +1,6 @@
-/* The invariants of the core, walked. Called after every input in simulations and tests, now and
- * then in production; a broken one is our bug and ends the process. */
+/* The invariants of the core, walked: a broken one is our bug and ends the process. For tests, the
+ * simulator and the fuzzers, which call it after every turn. It walks all jobs, so the broker does
+ * not: there each function asserts what it relies on. */
 #include "broker/core/core_int.h"
 #include "common/base/mem.h"
 

@@ -287,7 +287,8 @@ void core_begin(struct core *c, struct mono now, struct wall wall) {
     c->now = now;
     c->wall = wall;
     c->more = false;
-    c->list_lookups = c->names_looked = 0;
+    c->list_lookups = 0;
+    names_turn(c);
 }
 
 void core_end(struct core *c, bool drained) {

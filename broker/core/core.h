@@ -207,6 +207,8 @@ enum core_room { CORE_ROOM, CORE_RESERVE, CORE_TIGHT, CORE_FULL };
 void core_set_room(struct core *c, enum core_room room);
 /* A write failed: nothing further becomes durable in this life. */
 void core_write_failed(struct core *c, const struct err *e);
+/* The connection of the peer who is answered by this load; 0: none is. */
+uint64_t core_load_link(const struct core *c, uint64_t token);
 void core_loaded(struct core *c, uint64_t token, const struct record *r);
 void core_load_failed(struct core *c, uint64_t token, const struct err *e);
 /* A record of the segment that is being cleaned: appends it again if it is still needed. */
@@ -264,6 +266,7 @@ void core_stats(const struct core *c, struct core_stats *out);
 /* What the driver knows and status_info shows. */
 struct core_outside {
     uint64_t journal_bytes, journal_live_bytes, commits, rss_bytes;
+    uint64_t unread_bytes, waiting, peers_closed;
     uint64_t streams, attached, stream_bytes, stream_events, stream_gaps, stream_refused,
         stream_gone;
     uint64_t connections_refused, connections_silent, connections_max;

@@ -85,6 +85,7 @@ void names_hold(struct names *n, uint32_t i);
 void names_let_go(struct names *n, uint32_t i);
 void names_setup(struct core *c);
 void names_bound(struct core *c); /* from now on there is a limit to new ones */
+void names_turn(struct core *c);  /* one begins */
 void names_teardown(struct core *c);
 /* Found or made; 0 when there are too many and all are needed. */
 uint32_t queue_take(struct core *c, struct str name);
@@ -112,6 +113,9 @@ void lines_setup(struct core *c);
 void lines_teardown(struct core *c);
 uint32_t line_join(struct core *c, uint32_t queue, uint32_t kind); /* one more job is in it */
 void line_leave(struct core *c, uint32_t i);
+bool queue_has_ended(const struct core *c, uint32_t queue); /* only ended jobs hold it */
+void queue_unname(struct core *c, uint32_t queue);          /* they do so no longer */
+void job_rejoin(struct core *c, uint32_t i, uint32_t queue);
 
 /* job.c: slots, states, records */
 void jobs_setup(struct core *c);
@@ -412,6 +416,8 @@ void retain_resized(struct core *c, uint32_t i, uint64_t old_bytes);
 uint64_t retain_bytes(const struct job *j);
 void retain_remove(struct core *c, uint32_t i);
 void retain_trim(struct core *c);
+/* At replay: the journal has a record of this time, those before it were of earlier ones. */
+void retain_saw(struct core *c, uint64_t wall_ms);
 
 /* sweep.c: requests that touch many jobs */
 void sweeps_step(struct core *c);

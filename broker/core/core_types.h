@@ -25,6 +25,7 @@
 #endif
 
 #define PRIORITIES 10
+#define SILENCES   64 /* of earlier lives that are remembered, the last ones */
 
 enum job_flag {
     JOB_IS_VOLATILE = 1 << 0, /* durability none: never journaled */
@@ -127,6 +128,8 @@ struct queue {
     bool paused, pause_is_set, file_paused, configured;
     uint32_t tenant_concurrency; /* jobs that run at a time for one tenant; 0: any number */
     uint32_t line, quota;        /* those that were asked for last: the likely next ones */
+    uint32_t quotas;             /* all of it, a list */
+    uint32_t lines, n_lines;     /* the same of lines */
     uint32_t shut;               /* a ring of lines that wait until it may start */
     uint32_t version, timer;
     uint64_t pos;
@@ -149,7 +152,8 @@ struct tenant {
 struct quota {
     uint32_t queue, tenant, hash_next;
     uint32_t running;
-    uint32_t parked; /* lanes that wait until fewer run */
+    uint32_t parked;     /* lanes that wait until fewer run */
+    uint32_t next, prev; /* of its queue */
 };
 
 /* Whose children are offered. */
@@ -219,6 +223,7 @@ struct class {
 
 struct line {
     uint32_t queue, kind, hash_next;
+    uint32_t next, prev;           /* of its queue */
     uint32_t ring_next, ring_prev; /* of its kind's ring, or of its queue's if that is shut */
     uint64_t turn;
     uint32_t jobs;   /* live and kept; a line without any is given back */
@@ -320,15 +325,14 @@ struct stream {
     uint64_t grace_ms; /* cancelled when nobody was attached for so long; 0: never */
     uint64_t alone_ms; /* since when nobody is */
     uint32_t timer;
-    uint64_t wait_pos; /* attachments wait for this commit */
-    uint32_t next, prev;
-    bool waits;
 };
 
-/* Somebody was attached to a job that ended before its submission was durable. */
-struct late_attach {
+/* Somebody is attached to a job whose submission is not durable yet, and the relay is not told. */
+struct attach {
     uint64_t pos; /* of the submission */
     uint64_t job, to;
+    uint32_t watch; /* 0: the job has ended */
+    uint32_t next, prev;
 };
 
 /* What was ended in which state: done, dead, cancelled, expired. */
@@ -366,7 +370,8 @@ struct watch {
     uint32_t session, job; /* job 0: */
     uint32_t flow;         /* it watches a flow */
     uint32_t job_next, session_next, session_prev;
-    bool streams; /* attached to its stream */
+    bool streams;   /* attached to its stream */
+    uint32_t waits; /* its entry among the uncommitted attachments */
 };
 
 enum worker_state { WORKER_ACTIVE, WORKER_DRAINING, WORKER_STUCK };
@@ -445,6 +450,9 @@ struct turns {
 
 struct name_ops {
     bool (*unused)(const struct core *c, uint32_t i);
+    /* Whether it is held only by what can do without it, and makes that do so; or NULL. */
+    bool (*may_give)(const struct core *c, uint32_t i, bool dead_too);
+    void (*give)(struct core *c, uint32_t i);
     void (*forget)(struct core *c, uint32_t i); /* what it has beside its row */
 };
 
@@ -454,6 +462,7 @@ struct names {
     const struct name_ops *ops;
     uint32_t max;
     uint32_t last;          /* what was found last: the likely next one */
+    uint32_t looked;        /* at rows for one that is not used, in this turn */
     uint32_t hand;          /* the row that was looked at last for one that is not used */
     uint32_t version_floor; /* no lower version may be written: an older record would win */
 };
@@ -470,6 +479,11 @@ struct request {
     struct core_children children; /* of the item that is being handled */
 };
 
+/* A time of which the journal tells nothing, by the wall clock: see retain.c. */
+struct silence {
+    uint64_t from_ms, to_ms;
+};
+
 struct epoch_range {
     uint64_t epoch, counter;
 };
@@ -483,6 +497,8 @@ struct core {
     uint64_t awake_ms; /* monotone time without our own stalls */
     struct mono started;
     uint64_t seen_wall_ms; /* the latest that the journal tells of */
+    struct silence silences[SILENCES];
+    uint32_t n_silences;
     uint64_t epoch, counter, fences;
     uint64_t epoch_pos, highest_epoch;
     uint32_t epoch_bytes;
@@ -492,16 +508,14 @@ struct core {
     uint64_t retry_next_ms;
 
     struct slab jobs, extras, lines, lanes, quotas, keys, uniques, sessions, watches, workers,
-        loads, sweeps, streams, flows;
+        loads, sweeps, streams, attaches, flows;
     struct lhash by_id, line_index, lane_index, quota_index, key_index, unique_index,
         instance_index, link_index, flow_index;
     struct names queues, tenants, kinds, pools;
     struct timers mono_timers, wall_timers;
 
-    struct list pending;      /* submitted, not yet durable, in order of position */
-    struct late_attach *late; /* by position; from late_first on */
-    uint32_t late_first, late_n, late_size;
-    struct list uncommitted; /* streams whose attachments wait for a commit, by position */
+    struct list pending;     /* submitted, not yet durable, in order of position */
+    struct list uncommitted; /* attachments that wait for a commit, in the order they came */
     struct list orphans;     /* running before the restart, worker not yet heard; by run_next */
     uint64_t orphans_end_ms;
     struct list kept[KEPT_LISTS]; /* ended; oldest first */
@@ -525,7 +539,8 @@ struct core {
     uint32_t since_aged;   /* dispatches since one went to the class that waited longest */
     bool chose_aged;
     uint64_t check_ms;
-    uint32_t list_lookups, names_looked; /* in this turn */
+    uint32_t list_lookups; /* in this turn */
+    uint32_t nameless;     /* a queue without a name: of ended jobs whose queue's was given back */
 
     struct request request;
     struct epoch_range *epochs;

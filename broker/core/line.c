@@ -1,5 +1,6 @@
 /* Lines: the jobs of one queue and one kind. There are as many as the jobs need: a line goes with
- * its last job, and lets go of its queue and kind. */
+ * its last job, and lets go of its queue and kind. Lines whose jobs have all ended can give the
+ * name of their queue back when others need the room: what it was is in the jobs' records. */
 #include "broker/core/core_int.h"
 
 struct line_name {
@@ -38,12 +39,40 @@ void lines_teardown(struct core *c) {
     turns_teardown(c);
 }
 
+/* A line holds its queue. */
+static void queue_add(struct core *c, uint32_t queue, uint32_t i) {
+    struct line *l = line_at(c, i);
+    struct queue *q = queue_at(c, queue);
+    l->queue = queue;
+    l->prev = 0;
+    l->next = q->lines;
+    if (q->lines)
+        line_at(c, q->lines)->prev = i;
+    q->lines = i;
+    q->n_lines++;
+    names_hold(&c->queues, queue);
+}
+
+static void queue_remove(struct core *c, uint32_t i) {
+    const struct line *l = line_at(c, i);
+    struct queue *q = queue_at(c, l->queue);
+    if (q->line == i)
+        q->line = 0;
+    if (l->prev)
+        line_at(c, l->prev)->next = l->next;
+    else
+        q->lines = l->next;
+    if (l->next)
+        line_at(c, l->next)->prev = l->prev;
+    q->n_lines--;
+    names_let_go(&c->queues, l->queue);
+}
+
 static uint32_t line_make(struct core *c, uint32_t queue, uint32_t kind) {
     uint32_t i = slab_take(&c->lines);
     struct line *l = line_at(c, i);
-    l->queue = queue;
     l->kind = kind;
-    names_hold(&c->queues, queue);
+    queue_add(c, queue, i);
     names_hold(&c->kinds, kind);
     lhash_add(&c->line_index, i);
     return i;
@@ -72,10 +101,43 @@ void line_leave(struct core *c, uint32_t i) {
     if (--l->jobs)
         return;
     ASSERT(!l->mask && !l->loaded);
-    if (queue_at(c, l->queue)->line == i)
-        queue_at(c, l->queue)->line = 0;
-    names_let_go(&c->queues, l->queue);
+    queue_remove(c, i);
     names_let_go(&c->kinds, l->kind);
     lhash_remove(&c->line_index, i);
     slab_give(&c->lines, i);
+}
+
+/* ---- lines of ended jobs only ---------------------------------------------------------------- */
+bool queue_has_ended(const struct core *c, uint32_t queue) {
+    const struct queue *q = queue_at(c, queue);
+    uint64_t live = 0;
+    for (int s = 0; s < JOB_STATES; s++)
+        live += job_state_terminal((enum job_state)s) ? 0 : q->by_state[s];
+    return !live && q->row.refs == q->n_lines;
+}
+
+void queue_unname(struct core *c, uint32_t queue) {
+    struct queue *q = queue_at(c, queue), *to = queue_at(c, c->nameless);
+    while (q->lines) {
+        uint32_t i = q->lines;
+        lhash_remove(&c->line_index, i);
+        queue_remove(c, i);
+        queue_add(c, c->nameless, i);
+        lhash_add(&c->line_index, i);
+    }
+    for (int s = 0; s < JOB_STATES; s++) {
+        to->by_state[s] += q->by_state[s];
+        q->by_state[s] = 0;
+    }
+    to->kept_dead += q->kept_dead;
+    q->kept_dead = 0;
+}
+
+void job_rejoin(struct core *c, uint32_t i, uint32_t queue) {
+    struct job *j = job_at(c, i);
+    uint32_t old = j->line;
+    job_queue(c, j)->by_state[j->state]--;
+    j->line = line_join(c, queue, line_at(c, old)->kind);
+    job_queue(c, j)->by_state[j->state]++;
+    line_leave(c, old);
 }

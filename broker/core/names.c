@@ -71,21 +71,42 @@ static void forget(struct core *c, struct names *n, uint32_t i) {
     slab_give(&n->rows, i);
 }
 
-/* The next row that nothing needs goes. A turn looks at so many rows and no more: who is refused
- * for that tries again, and the search goes on from there. */
+static bool may_give(const struct core *c, const struct names *n, uint32_t i, bool dead_too) {
+    return n->ops->may_give && n->ops->may_give(c, i, dead_too);
+}
+
+static void give(struct core *c, struct names *n, uint32_t i) {
+    n->ops->give(c, i);
+    forget(c, n, i);
+}
+
+/* The next row that nothing needs goes, or that only ended jobs have; one with dead letters, which
+ * are looked for by their queue, if there is no other. A turn looks at so many rows of a table and
+ * no more: who is refused for that tries again, and the search goes on from there. */
 static bool make_room(struct core *c, struct names *n) {
-    for (uint32_t looked = 0; looked < n->rows.used && c->names_looked < LOOK_MAX; looked++) {
-        c->names_looked++;
+    uint32_t dead = 0;
+    for (uint32_t looks = 0; looks < n->rows.used && n->looked < LOOK_MAX; looks++) {
+        n->looked++;
         n->hand = slab_next(&n->rows, n->hand + 1);
         if (!n->hand)
             n->hand = slab_next(&n->rows, 1);
-        struct name_row *row = slab_at(&n->rows, n->hand);
-        if (row->refs || !n->ops->unused(c, n->hand))
+        const struct name_row *row = slab_at(&n->rows, n->hand);
+        if (!n->ops->unused(c, n->hand))
             continue;
-        forget(c, n, n->hand);
-        return true;
+        if (!row->refs) {
+            forget(c, n, n->hand);
+            return true;
+        }
+        if (may_give(c, n, n->hand, false)) {
+            give(c, n, n->hand);
+            return true;
+        }
+        if (!dead && may_give(c, n, n->hand, true))
+            dead = n->hand;
     }
-    return false;
+    if (dead)
+        give(c, n, dead);
+    return dead != 0;
 }
 
 static uint32_t make(struct names *n, struct str name) {
@@ -102,7 +123,7 @@ static uint32_t make(struct names *n, struct str name) {
 /* 0 when there are `max` and all of them are needed. */
 static uint32_t take(struct core *c, struct names *n, struct str name) {
     uint32_t i = names_find(n, name);
-    while (!i && n->rows.used >= n->max)
+    while (!i && n->index.n >= n->max)
         if (!make_room(c, n))
             return 0;
     return i ? i : make(n, name);
@@ -120,7 +141,11 @@ static void retire(struct core *c, struct names *n, uint32_t version, uint64_t p
 
 static bool queue_unused(const struct core *c, uint32_t i) {
     const struct queue *q = queue_at(c, i);
-    return !q->configured && !q->limit.is_set && !q->pause_is_set;
+    return i != c->nameless && !q->configured && !q->limit.is_set && !q->pause_is_set;
+}
+
+static bool queue_may_give(const struct core *c, uint32_t i, bool dead_too) {
+    return (dead_too || !queue_at(c, i)->kept_dead) && queue_has_ended(c, i);
 }
 
 static void queue_forget(struct core *c, uint32_t i) {
@@ -162,13 +187,17 @@ static void pool_forget(struct core *c, uint32_t i) {
     retire(c, &c->pools, p->version, p->pos, p->bytes);
 }
 
-static const struct name_ops queue_ops = {queue_unused, queue_forget};
-static const struct name_ops tenant_ops = {tenant_unused, tenant_forget};
-static const struct name_ops kind_ops = {kind_unused, kind_forget};
-static const struct name_ops pool_ops = {pool_unused, pool_forget};
+static const struct name_ops queue_ops = {.unused = queue_unused,
+                                          .may_give = queue_may_give,
+                                          .give = queue_unname,
+                                          .forget = queue_forget};
+static const struct name_ops tenant_ops = {.unused = tenant_unused, .forget = tenant_forget};
+static const struct name_ops kind_ops = {.unused = kind_unused, .forget = kind_forget};
+static const struct name_ops pool_ops = {.unused = pool_unused, .forget = pool_forget};
 
 void names_setup(struct core *c) {
     init(&c->queues, sizeof(struct queue), &queue_ops);
+    c->nameless = slab_take(&c->queues.rows); /* in no index */
     init(&c->tenants, sizeof(struct tenant), &tenant_ops);
     init(&c->kinds, sizeof(struct kind), &kind_ops);
     init(&c->pools, sizeof(struct pool), &pool_ops);
@@ -179,6 +208,10 @@ void names_bound(struct core *c) {
     c->queues.max = c->pools.max = c->config.queues_max;
     c->tenants.max = c->config.tenants_max;
     c->kinds.max = c->config.kinds_max;
+}
+
+void names_turn(struct core *c) {
+    c->queues.looked = c->tenants.looked = c->kinds.looked = c->pools.looked = 0;
 }
 
 void names_teardown(struct core *c) {

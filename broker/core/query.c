@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-#define READS_MAX    512
+#define READS_MAX    4096 /* some messages of WATCH_JOB full of jobs that have ended */
 #define LIST_DEFAULT 50
 /* Ids tried for lists in one turn; and for each request at least, so that every list goes on. */
 #define LIST_LOOKUPS     16384
@@ -43,7 +43,8 @@ static void fill_slot(const struct core *c, const struct job *j, struct msg_job_
     MSG_SET(m, job_info, id, j->id);
     MSG_SET(m, job_info, state, j->state ? j->state : (uint64_t)JOB_ready);
     MSG_SET(m, job_info, kind, kind_at(c, l->kind)->row.name);
-    MSG_SET(m, job_info, queue, queue_at(c, l->queue)->row.name);
+    if (l->queue != c->nameless)
+        MSG_SET(m, job_info, queue, queue_at(c, l->queue)->row.name);
     MSG_SET(m, job_info, tenant, job_tenant(c, j)->row.name);
     MSG_SET(m, job_info, priority, j->priority);
     MSG_SET(m, job_info, attempts, j->attempts);
@@ -81,6 +82,7 @@ static void fill_extra(const struct core *c, const struct job *j, const struct e
  * what would count. */
 static void fill_spec(const struct core *c, const struct msg_rec_spec *s, struct msg_job_info *m) {
     uint64_t timeout_ms = s->timeout_ms ? s->timeout_ms : c->config.timeout_ms;
+    MSG_SET(m, job_info, queue, s->queue);
     MSG_SET(m, job_info, created_ms, s->created_ms);
     MSG_SET(m, job_info, attempts_max, s->attempts_max ? s->attempts_max : c->config.attempts_max);
     if (s->key.len)

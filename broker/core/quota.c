@@ -57,25 +57,39 @@ bool job_quota_has_room(const struct core *c, const struct job *j) {
     return quota_has_room(c, line_at(c, j->line)->queue, j->tenant);
 }
 
+static uint32_t quota_make(struct core *c, uint32_t queue, uint32_t tenant) {
+    uint32_t i = slab_take(&c->quotas);
+    struct quota *q = quota_at(c, i);
+    struct queue *of = queue_at(c, queue);
+    *q = (struct quota){.queue = queue, .tenant = tenant, .next = of->quotas};
+    if (of->quotas)
+        quota_at(c, of->quotas)->prev = i;
+    of->quotas = i;
+    lhash_add(&c->quota_index, i);
+    return i;
+}
+
 void quota_take(struct core *c, const struct job *j) {
     uint32_t queue = line_at(c, j->line)->queue;
     uint32_t i = quota_find(c, queue, j->tenant);
-    if (!i) {
-        i = slab_take(&c->quotas);
-        struct quota *q = quota_at(c, i);
-        q->queue = queue;
-        q->tenant = j->tenant;
-        lhash_add(&c->quota_index, i);
-    }
+    if (!i)
+        i = quota_make(c, queue, j->tenant);
     quota_at(c, i)->running++;
     queue_at(c, queue)->quota = i;
     job_extra(c, j)->quota = i;
 }
 
 static void drop(struct core *c, uint32_t i) {
-    struct queue *of = queue_at(c, quota_at(c, i)->queue);
+    const struct quota *q = quota_at(c, i);
+    struct queue *of = queue_at(c, q->queue);
     if (of->quota == i)
         of->quota = 0;
+    if (q->prev)
+        quota_at(c, q->prev)->next = q->next;
+    else
+        of->quotas = q->next;
+    if (q->next)
+        quota_at(c, q->next)->prev = q->prev;
     lhash_remove(&c->quota_index, i);
     slab_give(&c->quotas, i);
 }
@@ -94,7 +108,6 @@ void quota_give(struct core *c, const struct job *j) {
 }
 
 void quotas_unpark(struct core *c, uint32_t queue) {
-    SLAB_EACH(i, &c->quotas)
-    if (quota_at(c, i)->queue == queue)
+    for (uint32_t i = queue_at(c, queue)->quotas; i; i = quota_at(c, i)->next)
         lanes_unpark(c, &quota_at(c, i)->parked);
 }

@@ -26,11 +26,6 @@ static void note_epoch(struct core *c, uint64_t id) {
     c->n_epochs++;
 }
 
-static void note_wall(struct core *c, uint64_t wall_ms) {
-    if (wall_ms > c->seen_wall_ms)
-        c->seen_wall_ms = wall_ms;
-}
-
 /* ---- jobs
  * ---------------------------------------------------------------------------------------- */
 /* Ended: nothing beside its slot is needed any more. */
@@ -72,8 +67,8 @@ static void apply_state(struct core *c, uint32_t i, const struct msg_rec_state *
     j->state = m->state & 0xF;
     j->fence = m->fence;
     j->attempts = (m->attempts < JOB_ATTEMPT_MAX ? m->attempts : JOB_ATTEMPT_MAX) & JOB_ATTEMPT_MAX;
-    note_wall(c, m->ended_ms);
-    note_wall(c, m->started_ms);
+    retain_saw(c, m->ended_ms);
+    retain_saw(c, m->started_ms);
     job_unmark(j, JOB_ISOLATED | JOB_APART);
     if (m->apart)
         job_mark(j, JOB_APART);
@@ -128,7 +123,7 @@ static void learn_spec(struct core *c, uint32_t i, const struct msg_rec_spec *s)
     job_belongs(c, i, queue, kind, tenant);
     j->priority = s->priority & 0xF;
     flow_learn_parent(c, i, s);
-    note_wall(c, s->created_ms);
+    retain_saw(c, s->created_ms);
     if (s->durability == DURABLE_ASYNC)
         job_mark(j, JOB_IS_ASYNC);
 }
@@ -185,7 +180,7 @@ static void replay_job(struct core *c, uint64_t pos, uint32_t bytes, const struc
  * ------------------------------------------------------------------------------------ */
 static void replay_epoch(struct core *c, uint64_t pos, uint32_t bytes, const struct record *r) {
     const struct msg_rec_epoch *m = r->other;
-    note_wall(c, m->at_ms);
+    retain_saw(c, m->at_ms);
     if (m->epoch < c->highest_epoch) {
         c->fx.release(c->fx.ctx, pos, bytes);
         return;

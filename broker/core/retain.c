@@ -4,10 +4,13 @@
  * Ages are counted on the monotone clock: a wall clock that is set forward by days must not empty
  * the retention. What ended in an earlier life has the age that its journal tells of: that life's
  * last record is the latest moment that counts, for the time until our start is what the wall clock
- * says, and it may have been stepped meanwhile. */
+ * says, and it may have been stepped meanwhile. Nor is a step within such a life told from a time
+ * in which nothing was written; so a silence, whatever made it, ages nothing by more than a day. */
 #include "broker/core/core_int.h"
 
 #define TRIM_MAX 4096 /* in one turn: a new bound or a stepped clock may make all of it too old */
+
+#define SILENCE_MAX_MS (24ULL * 3600 * 1000)
 
 #define START_S (1U << 31) /* ended_s of what ends as we start: there is room before and behind */
 
@@ -15,10 +18,29 @@ static uint32_t steady_s(const struct core *c) {
     return START_S + (uint32_t)((c->now.ms - c->started.ms) / 1000);
 }
 
+void retain_saw(struct core *c, uint64_t wall_ms) {
+    if (wall_ms <= c->seen_wall_ms)
+        return;
+    if (c->seen_wall_ms && wall_ms - c->seen_wall_ms > SILENCE_MAX_MS)
+        c->silences[c->n_silences++ % SILENCES] = (struct silence){c->seen_wall_ms, wall_ms};
+    c->seen_wall_ms = wall_ms;
+}
+
+/* What of a silence between two times does not count. */
+static uint64_t too_long_ms(const struct silence *s, uint64_t from_ms, uint64_t to_ms) {
+    uint64_t from = s->from_ms > from_ms ? s->from_ms : from_ms;
+    uint64_t to = s->to_ms < to_ms ? s->to_ms : to_ms;
+    return to > from + SILENCE_MAX_MS ? to - from - SILENCE_MAX_MS : 0;
+}
+
 static uint32_t age_at_start_s(const struct core *c, const struct job *j) {
     uint64_t last_ms = c->seen_wall_ms < c->wall.ms ? c->seen_wall_ms : c->wall.ms;
-    uint64_t age_s = last_ms > j->since_ms ? (last_ms - j->since_ms) / 1000 : 0;
-    return age_s < START_S ? (uint32_t)age_s : START_S;
+    if (last_ms <= j->since_ms)
+        return 0;
+    uint64_t age_ms = last_ms - j->since_ms;
+    for (uint32_t n = 0; n < c->n_silences && n < SILENCES; n++)
+        age_ms -= too_long_ms(&c->silences[n], j->since_ms, last_ms);
+    return age_ms / 1000 < START_S ? (uint32_t)(age_ms / 1000) : START_S;
 }
 
 static enum kept_list kept_list(const struct job *j) {

@@ -3,6 +3,9 @@
 #include "common/base/mem.h"
 
 #define REPLY_SHARE 16 /* of all kept answers, one peer may have so little of a part */
+/* Operators beyond the bound of clients: whoever looks why it is reached must not be refused by it.
+ * The supervisors of some hosts and a few people. */
+#define OPERATORS_RESERVE 32
 
 static uint64_t instance_hash_of(const uint8_t *instance) {
     uint64_t h;
@@ -410,11 +413,32 @@ void sessions_teardown(struct core *c) {
     slab_done(&c->workers);
 }
 
+static uint32_t peers_max(const struct core *c, enum role role) {
+    if (role == ROLE_WORKER)
+        return c->config.workers_max;
+    return c->config.sessions_max + (role == ROLE_OPERATOR ? OPERATORS_RESERVE : 0);
+}
+
+static int refuse_peer(const struct core *c, enum role role, struct err *e) {
+    if (role == ROLE_WORKER)
+        return err_set(e, ERR_BUSY, "%u workers are connected, the bound (broker.workers_max)",
+                       c->config.workers_max);
+    if (role == ROLE_OPERATOR)
+        return err_set(
+            e, ERR_BUSY,
+            "%u clients (broker.clients_max) are connected, and %u operators beside them",
+            c->config.sessions_max, OPERATORS_RESERVE);
+    return err_set(e, ERR_BUSY,
+                   "%u clients are connected, gateways and operators too: the bound "
+                   "(broker.clients_max)",
+                   c->config.sessions_max);
+}
+
 /* The peer that has been silent longest makes room for one of its sort: workers have one bound, all
  * others another. What is left of a worker that is gone makes room at once. */
-static bool make_room(struct core *c, bool is_worker) {
-    uint32_t most = is_worker ? c->config.workers_max : c->config.sessions_max;
-    uint32_t used = 0, oldest = 0;
+static bool make_room(struct core *c, enum role role) {
+    bool is_worker = role == ROLE_WORKER;
+    uint32_t most = peers_max(c, role), used = 0, oldest = 0;
     if (c->sessions.used < most)
         return true;
     SLAB_EACH(i, &c->sessions) {
@@ -529,14 +553,10 @@ static int hello(struct core *c, const struct msg_hello *m, struct err *e) {
     if (si && rebind(c, si, e) < 0)
         return -1;
     bool is_worker = m->role == ROLE_WORKER;
-    bool has_room = si || make_room(c, is_worker);
-    if (!is_worker && !has_room)
-        return err_set(e, ERR_BUSY,
-                       "%u clients are connected, gateways and operators too, the bound",
-                       c->config.sessions_max);
     bool is_new = is_worker && !(si && session_at(c, si)->worker);
-    if (!has_room || (is_new && c->workers.used >= c->config.workers_max))
-        return err_set(e, ERR_BUSY, "%u workers are connected, the bound", c->config.workers_max);
+    if ((!si && !make_room(c, c->request.role)) ||
+        (is_new && c->workers.used >= c->config.workers_max))
+        return refuse_peer(c, c->request.role, e);
     if (!si)
         si = session_new(c, m);
     bool repeated = session_at(c, si)->hello_sequence == c->request.sequence;

@@ -10,7 +10,7 @@ void core_stats(const struct core *c, struct core_stats *out) {
     out->kept_dead = c->kept[KEPT_DEAD].n;
     out->workers = c->workers.used;
     out->sessions = c->sessions.used;
-    out->queues = c->queues.rows.used;
+    out->queues = c->queues.index.n;
     out->kinds = c->kinds.rows.used;
     out->tenants = c->tenants.rows.used;
     out->pools = c->pools.rows.used;
@@ -85,6 +85,9 @@ void on_get_status(struct core *c, const void *message, struct str payload) {
     MSG_SET(&m, status_info, commits, o->commits);
     MSG_SET(&m, status_info, rss_bytes, o->rss_bytes);
     fill_held(&s, &m);
+    MSG_SET(&m, status_info, unread_bytes, o->unread_bytes);
+    MSG_SET(&m, status_info, waiting, o->waiting);
+    MSG_SET(&m, status_info, peers_closed, o->peers_closed);
     fill_streams(o, &m);
     fill_connections(o, &m);
     if (o->trouble.len)
@@ -145,7 +148,7 @@ void on_list_queues(struct core *c, const void *message, struct str payload) {
     look_at_lanes(c, views);
     look_at_quotas(c, views);
     SLAB_EACH(i, &c->queues.rows) {
-        if (!wanted(message, queue_at(c, i)->row.name))
+        if (i == c->nameless || !wanted(message, queue_at(c, i)->row.name))
             continue;
         const struct queue *q = queue_at(c, i);
         struct msg_queue_info m = {0};

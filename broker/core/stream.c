@@ -39,13 +39,14 @@ uint32_t *stream_timer_place(struct core *c, uint32_t stream) {
 
 void streams_setup(struct core *c) {
     slab_init(&c->streams, sizeof(struct stream));
+    slab_init(&c->attaches, sizeof(struct attach));
 }
 
 void streams_teardown(struct core *c) {
     SLAB_EACH(i, &c->streams)
     held_free(&stream_at(c, i)->held);
-    mem_free(c->late);
     slab_done(&c->streams);
+    slab_done(&c->attaches);
 }
 
 /* While the journal is read there is nobody yet, and nothing in the relay. */
@@ -111,91 +112,85 @@ static bool acknowledged(const struct core *c, const struct job *j) {
     return job_is(j, JOB_IS_VOLATILE | JOB_IS_ASYNC | JOB_WAS_DURABLE) || j->body_pos < c->durable;
 }
 
-static void wait_for_commit(struct core *c, uint32_t at) {
-    struct stream *s = stream_at(c, at);
-    if (s->waits)
-        return;
-    s->waits = true;
-    s->wait_pos = job_at(c, s->job)->body_pos;
-    s->next = 0;
-    s->prev = c->uncommitted.tail;
-    if (s->prev)
-        stream_at(c, s->prev)->next = at;
-    else
-        c->uncommitted.head = at;
-    c->uncommitted.tail = at;
-    c->uncommitted.n++;
+/* ---- attachments that wait for a commit
+ * ---------------------------------------------------------- */
+static struct attach *attach_at(const struct core *c, uint32_t at) {
+    return slab_at(&c->attaches, at);
 }
 
-static void waits_no_more(struct core *c, uint32_t at) {
-    struct stream *s = stream_at(c, at);
-    if (!s->waits)
-        return;
-    s->waits = false;
-    if (s->prev)
-        stream_at(c, s->prev)->next = s->next;
-    else
-        c->uncommitted.head = s->next;
-    if (s->next)
-        stream_at(c, s->next)->prev = s->prev;
-    else
-        c->uncommitted.tail = s->prev;
-    c->uncommitted.n--;
+/* Of another who waits for the same commit; else of who came last. */
+static uint32_t wait_behind(const struct core *c, const struct job *j) {
+    for (uint32_t wi = job_extra(c, j)->watchers; wi;) {
+        const struct watch *w = slab_at(&c->watches, wi);
+        if (w->waits)
+            return w->waits;
+        wi = w->job_next;
+    }
+    return c->uncommitted.tail;
+}
+
+/* Who is the first to attach to an older job after a newer one waits for that one's commit too. */
+static void wait_for_commit(struct core *c, const struct job *j, uint32_t watch) {
+    struct watch *w = slab_at(&c->watches, watch);
+    struct list *l = &c->uncommitted;
+    uint32_t prev = wait_behind(c, j), at = slab_take(&c->attaches);
+    uint32_t next = prev ? attach_at(c, prev)->next : 0;
+    *attach_at(c, at) = (struct attach){.pos = j->body_pos,
+                                        .job = j->id,
+                                        .to = topic_of(session_at(c, w->session)),
+                                        .watch = watch,
+                                        .next = next,
+                                        .prev = prev};
+    *(prev ? &attach_at(c, prev)->next : &l->head) = at;
+    *(next ? &attach_at(c, next)->prev : &l->tail) = at;
+    l->n++;
+    w->waits = at;
+}
+
+static void wait_ends(struct core *c, uint32_t at) {
+    const struct attach *a = attach_at(c, at);
+    struct list *l = &c->uncommitted;
+    if (a->watch)
+        ((struct watch *)slab_at(&c->watches, a->watch))->waits = 0;
+    *(a->prev ? &attach_at(c, a->prev)->next : &l->head) = a->next;
+    *(a->next ? &attach_at(c, a->next)->prev : &l->tail) = a->prev;
+    l->n--;
+    slab_give(&c->attaches, at);
+}
+
+void streams_durable(struct core *c) {
+    while (c->uncommitted.head && attach_at(c, c->uncommitted.head)->pos < c->durable) {
+        struct attach a = *attach_at(c, c->uncommitted.head);
+        wait_ends(c, c->uncommitted.head);
+        const struct watch *w = a.watch ? slab_at(&c->watches, a.watch) : NULL;
+        if (w)
+            order_attach(c, w->job, session_at(c, w->session), 0, 0);
+        else
+            order(c, &(struct stream_order){
+                         .what = STREAM_ATTACH, .job = a.job, .to = a.to, .ended = true});
+    }
 }
 
 /* Nothing of a job that was not acknowledged reaches anybody: until then it is only noted. One that
  * has ended meanwhile is asked for again by whoever lacks the end of its stream. */
 void stream_attach(struct core *c, uint32_t i, uint32_t session, uint64_t epoch, uint64_t seq) {
     const struct job *j = job_at(c, i);
-    bool ended = job_state_terminal(j->state);
-    if (!ended) {
-        struct watch *w = slab_at(&c->watches, watch_find(c, i, session));
+    bool known = acknowledged(c, j) || MUTANT(stream_before_commit);
+    if (!job_state_terminal(j->state)) {
+        uint32_t watch = watch_find(c, i, session);
+        struct watch *w = slab_at(&c->watches, watch);
         if (!w->streams) {
             w->streams = true;
             need_stream(c, i)->attached++;
             set_timer(c, i);
         }
+        if (known && w->waits)
+            wait_ends(c, w->waits);
+        else if (!known && !w->waits)
+            wait_for_commit(c, j, watch);
     }
-    if (acknowledged(c, j) || MUTANT(stream_before_commit))
+    if (known)
         order_attach(c, i, session_at(c, session), epoch, seq);
-    else if (!ended)
-        wait_for_commit(c, job_extra(c, j)->stream);
-}
-
-/* It has ended, but nobody may hear of it before the commit. */
-static void attach_late(struct core *c, const struct stream *s, const struct session *to) {
-    if (c->late_n == c->late_size) {
-        c->late_size = c->late_size ? 2 * c->late_size : 64;
-        c->late = mem_grow(c->late, c->late_size, sizeof *c->late);
-    }
-    c->late[c->late_n++] = (struct late_attach){s->wait_pos, job_at(c, s->job)->id, topic_of(to)};
-}
-
-static void late_durable(struct core *c) {
-    while (c->late_first < c->late_n && c->late[c->late_first].pos < c->durable) {
-        const struct late_attach *a = &c->late[c->late_first++];
-        order(c, &(struct stream_order){
-                     .what = STREAM_ATTACH, .job = a->job, .to = a->to, .ended = true});
-    }
-    if (c->late_first > c->late_n / 2) {
-        c->late_n -= c->late_first;
-        memmove(c->late, c->late + c->late_first, c->late_n * sizeof *c->late);
-        c->late_first = 0;
-    }
-}
-
-void streams_durable(struct core *c) {
-    late_durable(c);
-    while (c->uncommitted.head && stream_at(c, c->uncommitted.head)->wait_pos < c->durable) {
-        uint32_t at = c->uncommitted.head, i = stream_at(c, at)->job;
-        waits_no_more(c, at);
-        for (uint32_t wi = job_extra(c, job_at(c, i))->watchers; wi;) {
-            const struct watch *w = slab_at(&c->watches, wi);
-            if (w->streams)
-                order_attach(c, i, session_at(c, w->session), 0, 0);
-            wi = w->job_next;
-        }
-    }
 }
 
 static void order_detach(struct core *c, uint32_t i, const struct session *s) {
@@ -210,7 +205,9 @@ void stream_detach(struct core *c, struct watch *w) {
     w->streams = false;
     struct stream *s = job_stream(c, w->job);
     ASSERT(s && s->attached > 0);
-    if (!s->waits)
+    if (w->waits)
+        wait_ends(c, w->waits);
+    else
         order_detach(c, w->job, session_at(c, w->session));
     if (--s->attached == 0) {
         s->alone_ms = c->now.ms;
@@ -218,17 +215,20 @@ void stream_detach(struct core *c, struct watch *w) {
     }
 }
 
+/* Who waits for a commit goes on waiting, for the end of a stream that is complete by then. */
 void stream_forget_attached(struct core *c, uint32_t i) {
+    const struct job *j = job_at(c, i);
     struct stream *s = job_stream(c, i);
     if (!s)
         return;
     s->attached = 0;
-    for (uint32_t wi =
-             s->waits && job_streams(c, job_at(c, i)) ? job_extra(c, job_at(c, i))->watchers : 0;
-         wi;) {
-        const struct watch *w = slab_at(&c->watches, wi);
-        if (w->streams)
-            attach_late(c, s, session_at(c, w->session));
+    for (uint32_t wi = job_extra(c, j)->watchers; wi;) {
+        struct watch *w = slab_at(&c->watches, wi);
+        if (w->waits && job_streams(c, j))
+            attach_at(c, w->waits)->watch = 0;
+        else if (w->waits)
+            wait_ends(c, w->waits);
+        w->waits = 0;
         wi = w->job_next;
     }
 }
@@ -384,7 +384,6 @@ void stream_free(struct core *c, uint32_t i) {
     struct stream *s = stream_at(c, x->stream);
     ASSERT(!s->attached);
     timer_clear(c, TIMER_STREAM, x->stream);
-    waits_no_more(c, x->stream);
     order(c, &(struct stream_order){.what = STREAM_END, .job = j->id});
     held_free(&s->held);
     slab_give(&c->streams, x->stream);
@@ -457,10 +456,15 @@ void streams_check(const struct core *c) {
         ASSERT(job_extra(c, j) && job_extra(c, j)->stream == at && !job_state_terminal(j->state));
         ASSERT(!s->held || j->state == JOB_running || j->state == JOB_cancelling);
         ASSERT((s->timer != 0) == (s->held || (s->grace_ms && !s->attached)));
-        waits += s->waits;
         attached += s->attached;
     }
-    SLAB_EACH(at, &c->watches)
-    watches += ((const struct watch *)slab_at(&c->watches, at))->streams;
+    SLAB_EACH(at, &c->watches) {
+        const struct watch *w = slab_at(&c->watches, at);
+        watches += w->streams;
+        ASSERT(!w->waits || (w->streams && attach_at(c, w->waits)->watch == at));
+    }
+    for (uint32_t at = c->uncommitted.head; at; at = attach_at(c, at)->next, waits++)
+        ASSERT(attach_at(c, at)->next || c->uncommitted.tail == at);
+    ASSERT(waits == c->attaches.used);
     ASSERT(waits == c->uncommitted.n && attached == watches);
 }

@@ -74,7 +74,10 @@ static int revive(struct core *c, uint32_t i, const struct record *r, struct err
     const struct msg_rec_spec *spec = r->spec;
     if (flow_may_revive(c, i, e) < 0 || jobs_room(c, e) < 0 || journal_room_for_jobs(c, e) < 0)
         return -1;
-    uint32_t queue = line_at(c, j->line)->queue;
+    bool unnamed = line_at(c, j->line)->queue == c->nameless;
+    uint32_t queue = unnamed ? queue_take(c, spec->queue) : line_at(c, j->line)->queue;
+    if (!queue)
+        return err_set(e, ERR_BUSY, "there are %u queues, the bound", c->config.queues_max);
     uint32_t n =
         MSG_HAS(spec, rec_spec, unique) ? unique_find(c, queue, j->tenant, spec->unique) : 0;
     if (n && unique_at(c, n)->id != j->id) /* its own window may go on */
@@ -87,6 +90,8 @@ static int revive(struct core *c, uint32_t i, const struct record *r, struct err
         return -1;
     retain_remove(c, i);
     flow_revive(c, i);
+    if (unnamed)
+        job_rejoin(c, i, queue);
     j->attempts = 0;
     job_unmark(j, JOB_ISOLATED);
     j->fence = fence_next(c, 1);

@@ -54,6 +54,10 @@ bool client_is_up(const struct client *c) {
     return link_is_up(c->link);
 }
 
+const struct err *client_refused(const struct client *c) {
+    return c->refused.code ? &c->refused : NULL;
+}
+
 const struct msg_welcome *client_terms(const struct client *c) {
     return link_terms(c->link);
 }
@@ -78,6 +82,9 @@ struct link *client_link(struct client *c) {
 int client_say_unreachable(const struct client *c, struct err *e) {
     const char *path = c->endpoint + strlen("ipc://");
     bool local = str_starts(str_of(c->endpoint), STR("ipc://"));
+    const struct err *why = link_not_now(c->link);
+    if (why)
+        return err_set(e, why->code, "the broker at %s: %s", c->endpoint, why->text);
     if (local && access(path, F_OK) < 0)
         return err_set(e, ERR_UNREACHABLE_BROKER, "no broker: there is no socket %s", path);
     return err_set(e, ERR_UNREACHABLE_BROKER, "no broker answers at %s", c->endpoint);

@@ -93,8 +93,11 @@ int client_new(struct client **out, const struct client_config *config, struct e
 void client_destroy(struct client **c);
 #define AUTO_CLIENT __attribute__((cleanup(client_destroy))) struct client *
 
-/* Waits for the broker: -1 with UNREACHABLE_BROKER at the deadline, or with why it refused us. */
+/* Waits for the broker: -1 with why it refused us, at once, or at the deadline with
+ * UNREACHABLE_BROKER or why it puts us off (BUSY, STARTING). */
 int client_connect(struct client *c, struct mono deadline, struct err *e);
+/* Why the broker will never have us; NULL: it may. */
+const struct err *client_refused(const struct client *c);
 bool client_is_up(const struct client *c);
 const struct msg_welcome *client_terms(const struct client *c);
 

@@ -486,6 +486,10 @@ bool link_is_up(const struct link *l) {
     return l->core.state == LINK_STATE_UP && l->socket;
 }
 
+const struct err *link_not_now(const struct link *l) {
+    return l->core.not_now.code ? &l->core.not_now : NULL;
+}
+
 uint64_t link_epoch(const struct link *l) {
     return l->core.epoch;
 }

@@ -116,6 +116,9 @@ bool link_is_greeting(const struct link *l);
 void link_bye(struct link *l, const char *text);
 
 bool link_is_up(const struct link *l);
+/* Why the broker put our HELLO off (BUSY, STARTING), which is said again later; NULL: it did not.
+ */
+const struct err *link_not_now(const struct link *l);
 uint64_t link_epoch(const struct link *l); /* 0 before the first WELCOME */
 /* The terms of the last WELCOME; before the first one the usual ones. */
 const struct msg_welcome *link_terms(const struct link *l);

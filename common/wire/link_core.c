@@ -85,6 +85,7 @@ static void forgive_sleep(struct link_core *k, struct mono now) {
 static void replace_socket(struct link_core *k, struct mono now, struct link_todo *todo) {
     uint64_t silent_ms = mono_until(k->heard, now);
     go_down(k, todo);
+    k->not_now = (struct err){0};
     err_set(&todo->err, ERR_UNREACHABLE_BROKER, "the broker was silent for %llu ms",
             (unsigned long long)silent_ms);
     k->failures++;
@@ -144,6 +145,7 @@ static void on_welcome(struct link_core *k, struct mono now, uint64_t sequence,
     ASSERT(m->stream.len <= sizeof k->stream); /* as the table has it */
     k->hello_open = k->hello_due = false;
     k->failures = 0;
+    k->not_now = (struct err){0};
     k->terms = *m;
     k->terms.stream.at = k->stream; /* what it pointed to goes */
     if (m->stream.len)
@@ -169,6 +171,7 @@ static void greet_anew(struct link_core *k, struct mono now, const char *why,
 static void hello_later(struct link_core *k, struct mono now, uint64_t wait_ms,
                         const struct err *why, struct link_todo *todo) {
     go_down(k, todo);
+    k->not_now = *why;
     todo->err = *why;
     k->hello_open = false;
     k->hello_due = true;
@@ -180,6 +183,7 @@ static void hello_later(struct link_core *k, struct mono now, uint64_t wait_ms,
 static void go_away(struct link_core *k, struct mono now, const struct err *why,
                     struct link_todo *todo) {
     go_down(k, todo);
+    k->not_now = (struct err){0};
     todo->err = *why;
     todo->close = true;
     link_core_failed(k, now);

@@ -53,6 +53,7 @@ struct link_core {
     struct mono beat;             /* the next heartbeat */
     struct mono retry;            /* WAITING: the next socket; hello_due: the next HELLO */
     struct mono hello_said;
+    struct err not_now; /* why the broker put the last HELLO off; code 0: it did not */
     struct rng rng;
 };
 

@@ -169,14 +169,16 @@ static void refused_hello(struct raw_peer *p, const char *why) {
     assert_non_null(memmem(text.at, text.len, why, strlen(why)));
 }
 
-/* Clients do not take the workers' places, nor workers theirs; who has left makes room. */
+/* Clients do not take the workers' places, nor workers theirs; who has left makes room. Operators
+ * have some places beyond those of clients, so that somebody can look. */
 static void bounds_of_peers(void **state) {
-    struct raw_peer clients[2], workers[3];
+    enum { OPERATORS = 32 };
+    static struct raw_peer clients[2], workers[3], operators[OPERATORS], one_more;
     (void)state;
     broker_write_config(&broker, "broker: {clients_max: 1, workers_max: 2}\n" SMALL_JOURNAL ECHO);
     broker_start(&broker);
     for (uint8_t i = 0; i < 2; i++)
-        raw_open(&clients[i], broker.run, i ? ROLE_OPERATOR : ROLE_CLIENT, i);
+        raw_open(&clients[i], broker.run, i ? ROLE_GATEWAY : ROLE_CLIENT, i);
     for (uint8_t i = 0; i < 3; i++)
         raw_open(&workers[i], broker.run, ROLE_WORKER, (uint8_t)(10 + i));
     raw_hello(&clients[0]);
@@ -185,6 +187,11 @@ static void bounds_of_peers(void **state) {
     raw_hello_worker(&workers[1], 1, nothing);
     refused_hello(&workers[2], "2 workers");
     refused_hello(&clients[1], "1 clients");
+    for (uint8_t i = 0; i < OPERATORS; i++)
+        raw_join(&operators[i], broker.run, ROLE_OPERATOR, (uint8_t)(20 + i));
+    assert_int_equal(raw_get_status(&operators[OPERATORS - 1]).workers, 2);
+    raw_open(&one_more, broker.run, ROLE_OPERATOR, 19);
+    refused_hello(&one_more, "32 operators beside them");
     raw_send(&workers[0], VERB_bye, 0, &(struct msg_bye){0}, STR(""));
     while (raw_get_status(&clients[0]).workers != 1)
         continue;
@@ -192,6 +199,9 @@ static void bounds_of_peers(void **state) {
     refused_hello(&workers[0], "2 workers");
     for (int i = 0; i < 2; i++)
         raw_close(&clients[i]);
+    for (int i = 0; i < OPERATORS; i++)
+        raw_close(&operators[i]);
+    raw_close(&one_more);
     for (int i = 0; i < 3; i++)
         raw_close(&workers[i]);
     broker_stop(&broker);

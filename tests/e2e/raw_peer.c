@@ -11,20 +11,27 @@
 
 /* ---- life ----------------------------------------------------------------------------------- */
 static void connect_to(struct raw_peer *p, const char *endpoint, const char *routing) {
+    int queue = 1;
     int linger = 1000;
     p->socket = zmq_socket(p->context, ZMQ_DEALER);
     assert_non_null(p->socket);
     zmq_setsockopt(p->socket, ZMQ_LINGER, &linger, sizeof linger);
+    if (p->deaf)
+        zmq_setsockopt(p->socket, ZMQ_RCVHWM, &queue, sizeof queue);
     if (routing)
         assert_int_equal(zmq_setsockopt(p->socket, ZMQ_ROUTING_ID, routing, strlen(routing)), 0);
     assert_int_equal(zmq_connect(p->socket, endpoint), 0);
 }
 
-void raw_connect(struct raw_peer *p, const char *endpoint, enum role role, uint8_t seed,
-                 const char *routing) {
+static void raw_make(struct raw_peer *p, enum role role, uint8_t seed) {
     *p = (struct raw_peer){
         .context = zmq_ctx_new(), .role = role, .out = FRAME_OUT, .arena = arena_new(8U << 20)};
     memset(p->instance, seed, sizeof p->instance);
+}
+
+void raw_connect(struct raw_peer *p, const char *endpoint, enum role role, uint8_t seed,
+                 const char *routing) {
+    raw_make(p, role, seed);
     connect_to(p, endpoint, routing);
 }
 
@@ -38,6 +45,14 @@ void raw_open(struct raw_peer *p, const char *run, enum role role, uint8_t seed)
     char endpoint[256];
     endpoint_of(endpoint, run, role);
     raw_connect(p, endpoint, role, seed, NULL);
+}
+
+void raw_open_deaf(struct raw_peer *p, const char *run, enum role role, uint8_t seed) {
+    char endpoint[256];
+    raw_make(p, role, seed);
+    p->deaf = true;
+    endpoint_of(endpoint, run, role);
+    connect_to(p, endpoint, NULL);
 }
 
 static void forget_message(struct raw_peer *p) {

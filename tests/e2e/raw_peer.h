@@ -13,6 +13,7 @@
 struct raw_peer {
     void *context, *socket;
     enum role role;
+    bool deaf; /* ZeroMQ takes hardly anything from its connection until that was read */
     uint8_t instance[16];
     uint64_t sequence; /* of the last request */
     uint64_t epoch;    /* of the last WELCOME */
@@ -29,6 +30,8 @@ void raw_open(struct raw_peer *p, const char *run, enum role role, uint8_t seed)
 /* The same to any endpoint; `routing`, if not NULL, as its own routing id. */
 void raw_connect(struct raw_peer *p, const char *endpoint, enum role role, uint8_t seed,
                  const char *routing);
+/* What it does not read stays with the broker. */
+void raw_open_deaf(struct raw_peer *p, const char *run, enum role role, uint8_t seed);
 void raw_close(struct raw_peer *p);
 /* A new connection of the same instance. */
 void raw_reconnect(struct raw_peer *p, const char *run);

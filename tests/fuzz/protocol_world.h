@@ -2,7 +2,7 @@
  *
  * Everything from a message that was taken off a socket to one that is put on a socket is the
  * broker's own: receive.c, core, effects.c, outbox.c, records.c, over the journal in memory. Only
- * peers_send and peers_send_back are replaced, by the linker (--wrap).
+ * peers_send, peers_send_back and peers_conn are replaced, by the linker (--wrap).
  *
  * The watcher knows requests from what goes in, and records and letters from the effects. It
  * asserts of each message that leaves:

@@ -156,8 +156,7 @@ static uint32_t count_attached(struct sim *s) {
         if (c->awake_ms - session_at(c, w->session)->heard_ms > 2 * LEASE_MS)
             sim_fail(s, "one who was silent for two leases is still attached");
         const struct job *j = job_at(c, w->job);
-        const struct stream *st = slab_at(&c->streams, job_extra(c, j)->stream);
-        if (st->waits || !job_streams(c, j))
+        if (w->waits || !job_streams(c, j))
             continue;
         const struct model_row *row = model_find(s, j->id);
         if (!row || !row->attached)

@@ -62,7 +62,7 @@ static void watches_of_ended_jobs_are_bounded(void **state) {
     MSG_SET(&g, get_job, id, id);
     world_begin(w, 1);
     world_say(w, 1, ROLE_OPERATOR, VERB_cancel_job, &c);
-    while (!world_count(w, VERB_error) && w->n_loads < 4000)
+    while (!world_count(w, VERB_error) && w->n_loads < 8000)
         world_say(w, 1, ROLE_OPERATOR, VERB_watch_job, &g);
     refused(w, VERB_error, ERR_BUSY, "records are being read");
     assert_int_equal(world_stats(w).reads, w->n_loads);
@@ -278,6 +278,52 @@ static void an_unused_queue_makes_room(void **state) {
     world_end(w);
 }
 
+/* Who names a new queue with each job does not shut others out for as long as they are kept. */
+static void ended_jobs_give_their_queue_back(void **state) {
+    struct core_config k = core_config_default();
+    k.queues_max = 3;
+    struct world *w = bounded(state, k);
+    world_begin(w, 1);
+    uint64_t first = offer_to(w, "a"), second = offer_to(w, "b");
+    assert_true(offer_to(w, "busy"));
+    assert_int_equal(offer_to(w, "c"), 0);
+    world_end(w);
+    world_turn(w, 1);
+    world_begin(w, 1);
+    cancel(w, first);
+    cancel(w, second);
+    assert_true(offer_to(w, "c"));
+    assert_true(offer_to(w, "d"));
+    assert_int_equal(offer_to(w, "e"), 0);
+    world_end(w);
+    assert_int_equal(world_stats(w).queues, 3);
+    assert_int_equal(world_stats(w).kept, 2);
+    /* They are still known, and their records say where they were. */
+    struct msg_get_job g = {0};
+    MSG_SET(&g, get_job, id, first);
+    world_begin(w, 1);
+    world_say(w, 1, ROLE_OPERATOR, VERB_get_job, &g);
+    world_end(w);
+    assert_int_equal(world_last(w, VERB_job_info).id, first);
+    /* Run again, it needs its queue as any other. */
+    struct msg_retry_job r = {0};
+    MSG_SET(&r, retry_job, id, first);
+    world_begin(w, 1);
+    world_say(w, 1, ROLE_OPERATOR, VERB_retry_job, &r);
+    world_end(w);
+    world_turn(w, 1);
+    assert_int_equal(world_last(w, VERB_outcome).code, ERR_BUSY);
+    k.queues_max = 5;
+    w = bounded(state, k);
+    world_begin(w, 1);
+    world_say(w, 1, ROLE_OPERATOR, VERB_retry_job, &r);
+    world_end(w);
+    world_turn(w, 1);
+    assert_int_equal(world_last(w, VERB_outcome).code, 0);
+    assert_int_equal(world_stats(w).queues, 4);
+    assert_int_equal(world_stats(w).kept, 1);
+}
+
 /* Records of the name that was forgotten are still on disk: those of the new one must win. */
 static void a_name_that_comes_again_has_higher_versions(void **state) {
     struct core_config k = core_config_default();
@@ -478,6 +524,7 @@ int main(void) {
         BOUND(sweeps_are_bounded),
         BOUND(a_list_is_made_piece_by_piece),
         BOUND(an_unused_queue_makes_room),
+        BOUND(ended_jobs_give_their_queue_back),
         BOUND(a_name_that_comes_again_has_higher_versions),
         BOUND(what_outlives_its_jobs_holds_its_queue),
         BOUND(a_kind_that_nobody_runs_makes_room),

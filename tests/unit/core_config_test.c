@@ -513,49 +513,6 @@ static void a_stepped_clock_forgets_nothing(void **state) {
     assert_int_equal(world_stats(w).kept, 0);
 }
 
-static void replay_ended(struct world *w, uint64_t counter, uint64_t ended_ms) {
-    struct msg_rec_state m = {0};
-    MSG_SET(&m, rec_state, id, id_make(1, counter));
-    MSG_SET(&m, rec_state, state, (uint64_t)JOB_dead);
-    MSG_SET(&m, rec_state, ended_ms, ended_ms);
-    replay_job(w, m, STR("a"));
-}
-
-/* The journal tells of twelve days; then the clock was set forward by a month while nobody ran. */
-static void a_clock_stepped_while_down_forgets_nothing(void **state) {
-    struct world *w = *state;
-    replay_epoch(w, 1, w->wall - 15 * DAY_MS);
-    replay_ended(w, 1, w->wall - 13 * DAY_MS);
-    replay_ended(w, 2, w->wall - 1 * DAY_MS);
-    w->wall += 30 * DAY_MS;
-    start(w);
-    assert_int_equal(world_stats(w).kept_dead, 2);
-}
-
-/* What ended while the clock was ahead is no older than our start, and not kept for ever. */
-static void an_end_in_the_future(void **state) {
-    struct world *w = *state;
-    replay_epoch(w, 1, w->wall - DAY_MS);
-    replay_ended(w, 1, w->wall - DAY_MS);
-    replay_ended(w, 2, w->wall + 90 * DAY_MS);
-    start(w);
-    world_turn(w, 13 * DAY_MS + 3000);
-    assert_int_equal(world_stats(w).kept_dead, 1);
-    world_turn(w, DAY_MS);
-    assert_int_equal(world_stats(w).kept_dead, 0);
-}
-
-static void an_age_goes_on_after_a_restart(void **state) {
-    struct world *w = *state;
-    replay_epoch(w, 1, w->wall - 1000);
-    replay_ended(w, 1, w->wall - 13 * DAY_MS);
-    start(w);
-    world_turn(w, DAY_MS - 3000);
-    assert_int_equal(world_stats(w).kept_dead, 1);
-    world_turn(w, 6000);
-    assert_int_equal(world_stats(w).kept_dead, 0);
-}
-
 /* ---- the last epoch ------------------------------------------------------------------------- */
 static void the_last_start_is_told(void **state) {
     struct world *w = *state;
@@ -587,9 +544,6 @@ int main(void) {
         UNSTARTED(an_end_does_not_wait_for_the_body),
         RULE(a_lost_attempt_is_not_acknowledged),
         RULE(a_stepped_clock_forgets_nothing),
-        UNSTARTED(a_clock_stepped_while_down_forgets_nothing),
-        UNSTARTED(an_end_in_the_future),
-        UNSTARTED(an_age_goes_on_after_a_restart),
         UNSTARTED(the_last_start_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -51,7 +51,7 @@ static void on_release(void *ctx, uint64_t pos, uint32_t bytes) {
 static void on_load(void *ctx, uint64_t pos, uint32_t bytes, uint64_t token) {
     struct world *w = ctx;
     (void)bytes;
-    assert_true(w->n_loads < 4096);
+    assert_true(w->n_loads < 8192);
     w->load_pos[w->n_loads] = pos;
     w->loads[w->n_loads++] = token;
 }

@@ -41,7 +41,7 @@ struct world {
     struct seen letters[LETTERS];
     uint32_t n;
     uint64_t sequence;
-    uint64_t loads[4096], load_pos[4096];
+    uint64_t loads[8192], load_pos[8192];
     uint32_t n_loads;
     struct str unique; /* of what is read back */
     struct core_config config;
