@@ -1,6 +1,7 @@
 #include "tests/contract/journal_contract.h"
 
 #include "common/base/mem.h"
+#include "common/base/rng.h"
 #include "tests/support/journal_model.h"
 
 #include <poll.h>
@@ -361,6 +362,32 @@ static void wait_first_segment(struct fixture *f, uint64_t at_least) {
     }
 }
 
+/* In one segment, and so in one batch, which is there as a whole or not at all; others may go on
+ * between two of them. */
+static void what_is_put_together_stays_together(void **state) {
+    struct fixture *f = *state;
+    struct rng r = rng_seed(11);
+    char body[4096] = "";
+    uint64_t records = 0;
+    start(f);
+    for (int i = 0; i < 200; i++) {
+        uint32_t n = 1 + rng_below(&r, 6), len = rng_below(&r, sizeof body), bytes;
+        uint64_t first = 0;
+        wait_room(f);
+        journal_keep_together(f->j, n * (len + 16));
+        for (uint32_t k = 0; k < n; k++, records++) {
+            uint64_t pos = put(f, 1, str_make(body, len), &bytes);
+            assert_true(bytes <= len + 16);
+            first = first ? first : pos;
+            assert_int_equal(pos >> 32, first >> 32);
+        }
+        wait_durable(f, first);
+    }
+    assert_true(journal_together_max(f->j) >= journal_body_max(f->j));
+    reopen(f);
+    assert_int_equal(f->records, records);
+}
+
 static void segments_without_live_records_go(void **state) {
     struct fixture *f = *state;
     struct kept k = {.f = f};
@@ -477,6 +504,7 @@ int journal_contract(const struct journal_maker *of) {
         cmocka_unit_test_setup_teardown(a_full_batch_says_busy, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_record_can_be_loaded_all_its_life, set_up, tear_down),
         cmocka_unit_test_setup_teardown(loads_are_bounded, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_put_together_stays_together, set_up, tear_down),
         cmocka_unit_test_setup_teardown(segments_without_live_records_go, set_up, tear_down),
         cmocka_unit_test_setup_teardown(cleaning_moves_what_is_live, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_random_user_finds_what_it_put, set_up, tear_down),

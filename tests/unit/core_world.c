@@ -101,6 +101,34 @@ static void keep_queue(struct world *w, const struct msg_queue_info *m) {
     w->tenant[m->tenant.len] = '\0';
 }
 
+static void keep_answer(struct world *w, struct seen *s, const struct letter *l) {
+    if (l->verb == VERB_why_info) {
+        const struct msg_why_info *m = l->message;
+        memcpy(s->reason, m->reason.at, m->reason.len);
+        memcpy(s->text, m->text.at, m->text.len < 63 ? m->text.len : 63);
+    } else if (l->verb == VERB_pool_plan) {
+        const struct msg_pool_plan *m = l->message;
+        memcpy(s->reason, m->pool.at, m->pool.len);
+        s->state = m->processes;
+    } else if (l->verb == VERB_pool_info && l->message) {
+        const struct msg_pool_info *m = l->message;
+        memcpy(s->reason, m->name.at, m->name.len);
+    } else if (l->verb == VERB_queue_info && l->message) {
+        keep_queue(w, l->message);
+    } else if (l->verb == VERB_error) {
+        s->code = ((const struct msg_error *)l->message)->code;
+        keep_text(w, ((const struct msg_error *)l->message)->text);
+    } else if (l->verb == VERB_outcome) {
+        s->code = ((const struct msg_outcome *)l->message)->code;
+        keep_text(w, ((const struct msg_outcome *)l->message)->text);
+    } else if (l->verb == VERB_job_info && l->message) {
+        w->info = *(const struct msg_job_info *)l->message;
+        s->id = ((const struct msg_job_info *)l->message)->id;
+        s->next = ((const struct msg_job_info *)l->message)->next;
+        s->code = ((const struct msg_job_info *)l->message)->code;
+    }
+}
+
 static void on_send(void *ctx, const struct letter *l) {
     struct world *w = ctx;
     assert_true(w->n < LETTERS);
@@ -167,30 +195,8 @@ static void on_send(void *ctx, const struct letter *l) {
         if (l->payload.len)
             memcpy(w->result, l->payload.at, l->payload.len);
         w->result[l->payload.len] = '\0';
-    } else if (l->verb == VERB_why_info) {
-        const struct msg_why_info *m = l->message;
-        memcpy(s->reason, m->reason.at, m->reason.len);
-        memcpy(s->text, m->text.at, m->text.len < 63 ? m->text.len : 63);
-    } else if (l->verb == VERB_pool_plan) {
-        const struct msg_pool_plan *m = l->message;
-        memcpy(s->reason, m->pool.at, m->pool.len);
-        s->state = m->processes;
-    } else if (l->verb == VERB_pool_info && l->message) {
-        const struct msg_pool_info *m = l->message;
-        memcpy(s->reason, m->name.at, m->name.len);
-    } else if (l->verb == VERB_queue_info && l->message) {
-        keep_queue(w, l->message);
-    } else if (l->verb == VERB_error) {
-        s->code = ((const struct msg_error *)l->message)->code;
-        keep_text(w, ((const struct msg_error *)l->message)->text);
-    } else if (l->verb == VERB_outcome) {
-        s->code = ((const struct msg_outcome *)l->message)->code;
-        keep_text(w, ((const struct msg_outcome *)l->message)->text);
-    } else if (l->verb == VERB_job_info && l->message) {
-        w->info = *(const struct msg_job_info *)l->message;
-        s->id = ((const struct msg_job_info *)l->message)->id;
-        s->next = ((const struct msg_job_info *)l->message)->next;
-        s->code = ((const struct msg_job_info *)l->message)->code;
+    } else {
+        keep_answer(w, s, l);
     }
 }
 
