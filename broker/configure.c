@@ -31,6 +31,7 @@ struct core_config configure_core(const struct settings *s, uint64_t seed) {
     k.sweeps_max = u32(s->broker.sweeps_max);
     k.flows_max = u32(s->broker.flows_max);
     k.flow_jobs_max = u32(s->broker.flow_jobs_max);
+    k.schedules_max = u32(s->broker.schedules_max);
     k.items_max = u32(s->broker.batch_items_max);
     k.bytes_max = u32(s->broker.batch_bytes_max);
     k.body_max = u32(s->broker.body_max);

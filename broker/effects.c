@@ -143,6 +143,7 @@ static const enum log_id log_ids[] = {
     [EVENT_load_failed] = LOG_journal_record,
     [EVENT_bad_record] = LOG_journal_record,
     [EVENT_stream_incomplete] = LOG_stream_incomplete,
+    [EVENT_schedule_refused] = LOG_schedule_refused,
 };
 
 static void event(void *ctx, const struct event *e) {

@@ -5,7 +5,7 @@
 static const enum msg_id message_of[REC_TYPES] = {
     [REC_EPOCH] = MSG_rec_epoch,   [REC_WINDOW] = MSG_rec_window, [REC_QUEUE] = MSG_rec_queue,
     [REC_TENANT] = MSG_rec_tenant, [REC_POOL] = MSG_rec_pool,     [REC_KIND] = MSG_rec_kind,
-    [REC_FLOW] = MSG_rec_flow,
+    [REC_FLOW] = MSG_rec_flow,     [REC_SCHEDULE] = MSG_rec_schedule,
 };
 
 size_t record_parts(const struct record *r, struct buf *scratch, struct str parts[RECORD_PARTS]) {
@@ -17,6 +17,8 @@ size_t record_parts(const struct record *r, struct buf *scratch, struct str part
             rc |= codec_put(scratch, MSG_rec_spec, r->spec);
     } else {
         rc |= codec_put(scratch, message_of[r->type], r->other);
+        if (r->submit)
+            rc |= codec_put(scratch, MSG_submit, r->submit);
     }
     ASSERT(rc == 0); /* scratch is as large as the largest envelope */
     parts[0] = buf_str(scratch);
@@ -53,6 +55,20 @@ static int open_job(uint8_t type, struct cursor *in, struct record_room *room, s
     return 0;
 }
 
+/* One that was removed has no job. */
+static int open_schedule(struct cursor *in, struct record_room *room, struct record *out,
+                         struct err *e) {
+    if (room->other.rec_schedule.removed)
+        return cursor_left(in) ? bad(e, "bytes behind its message") : 0;
+    if (codec_get(in, MSG_submit, &room->submit, NULL, NULL, e) < 0)
+        return -1;
+    out->submit = &room->submit;
+    if (room->submit.size != cursor_left(in))
+        return bad(e, "its payload has another length than its submit says");
+    out->payload = str_make(in->at, cursor_left(in));
+    return 0;
+}
+
 int record_open(uint8_t type, struct str body, struct record_room *room, struct record *out,
                 struct err *e) {
     struct cursor in = cursor_of(body);
@@ -63,8 +79,10 @@ int record_open(uint8_t type, struct str body, struct record_room *room, struct 
         return bad(e, "unknown type");
     if (codec_get(&in, message_of[type], &room->other, NULL, NULL, e) < 0)
         return -1;
+    out->other = &room->other;
+    if (type == REC_SCHEDULE)
+        return open_schedule(&in, room, out, e);
     if (cursor_left(&in))
         return bad(e, "bytes behind its message");
-    out->other = &room->other;
     return 0;
 }

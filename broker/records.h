@@ -1,7 +1,7 @@
 /* Records of schemas/records.h to bytes and back: what the journal carries for the core.
  *
- * REC_JOB is rec_state, rec_spec, payload, result; REC_STATE is rec_state, result; each other type
- * is its one message. The result's length stands in rec_state.result_size, the payload is the rest.
+ * REC_JOB is rec_state, rec_spec, payload, result; REC_STATE is rec_state, result; REC_SCHEDULE is
+ * rec_schedule, submit, payload; each other type is its one message. The result's length stands in rec_state.result_size, the payload is the rest.
  */
 #pragma once
 
@@ -17,6 +17,7 @@ size_t record_parts(const struct record *r, struct buf *scratch, struct str part
 struct record_room {
     struct msg_rec_state state;
     struct msg_rec_spec spec;
+    struct msg_submit submit;
     union msg_any other;
 };
 /* -1 with ERR_CORRUPT if the body is not a record of that type. Text borrows from `body`. */

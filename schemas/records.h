@@ -13,7 +13,8 @@ enum record_type {
     REC_POOL = 7,   /* rec_pool */
     REC_KIND = 8,   /* rec_kind */
     REC_FLOW = 9,   /* rec_flow */
-    REC_TYPES = 10,
+    REC_SCHEDULE = 10, /* rec_schedule, submit, payload */
+    REC_TYPES = 11,
 };
 
 /* One record, borrowed. `state` and `spec` are set for REC_JOB, `state` for REC_STATE; the others
@@ -23,6 +24,7 @@ struct record {
     const struct msg_rec_state *state;
     const struct msg_rec_spec *spec;
     const void *other;
-    struct str payload; /* REC_JOB */
+    struct str payload;              /* REC_JOB, REC_SCHEDULE */
     struct str result;  /* REC_STATE, or REC_JOB written for an ended job */
+    const struct msg_submit *submit; /* REC_SCHEDULE */
 };

@@ -18,7 +18,8 @@ static struct str keep(char **to, struct str s) {
 
 struct body *body_new(const struct msg_rec_spec *spec, struct str payload) {
     size_t bytes = sizeof(struct body) + spec->kind.len + spec->queue.len + spec->tenant.len +
-                   spec->key.len + spec->unique.len + spec->trace.len + payload.len;
+                   spec->key.len + spec->unique.len + spec->trace.len + spec->schedule.len +
+                   payload.len;
     struct body *b = mem_alloc(bytes);
     b->spec = *spec;
     b->bytes = (uint32_t)bytes;
@@ -30,6 +31,7 @@ struct body *body_new(const struct msg_rec_spec *spec, struct str payload) {
     b->spec.key = keep(&to, spec->key);
     b->spec.unique = keep(&to, spec->unique);
     b->spec.trace = keep(&to, spec->trace);
+    b->spec.schedule = keep(&to, spec->schedule);
     b->payload = keep(&to, payload);
     return b;
 }

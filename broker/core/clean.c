@@ -69,11 +69,19 @@ static void clean_flow(struct core *c, uint64_t pos, const struct record *r) {
         flow_record(c, n);
 }
 
+static void clean_schedule(struct core *c, uint64_t pos, const struct record *r) {
+    const struct msg_rec_schedule *m = r->other;
+    uint32_t i = names_find(&c->schedules, m->name);
+    if (i && schedule_at(c, i)->pos == pos)
+        schedule_record(c, i);
+}
+
 typedef void clean_fn(struct core *c, uint64_t pos, const struct record *r);
 static clean_fn *const on_record[REC_TYPES] = {
     [REC_EPOCH] = clean_epoch,   [REC_JOB] = clean_job,     [REC_STATE] = clean_state,
     [REC_WINDOW] = clean_window, [REC_QUEUE] = clean_queue, [REC_TENANT] = clean_tenant,
     [REC_POOL] = clean_pool,     [REC_KIND] = clean_kind,   [REC_FLOW] = clean_flow,
+    [REC_SCHEDULE] = clean_schedule,
 };
 
 void core_clean(struct core *c, uint64_t position, const struct record *r) {

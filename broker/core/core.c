@@ -22,6 +22,8 @@ struct core_config core_config_default(void) {
         .flow_jobs_max = 10000000,
         .flow_depth_max = 16,
         .group_max = 60U << 20,
+        .schedules_max = 10000,
+        .schedules_bytes = 64ULL << 20,
         .items_max = 1024,
         .bytes_max = 4U << 20,
         .body_max = 1U << 20,
@@ -196,6 +198,7 @@ void core_reconfigure(struct core *c, const struct core_config *config) {
     k->flows_max = config->flows_max;
     k->flow_jobs_max = config->flow_jobs_max;
     k->flow_depth_max = config->flow_depth_max;
+    k->schedules_max = config->schedules_max;
     k->queues_max = config->queues_max;
     k->kinds_max = config->kinds_max;
     k->tenants_max = config->tenants_max;

@@ -54,6 +54,8 @@ enum core_event {
     EVENT_load_failed,
     EVENT_bad_record,
     EVENT_stream_incomplete,
+    EVENT_schedule_refused,
+    CORE_EVENTS,
 };
 
 struct event {
@@ -83,6 +85,12 @@ struct stream_order {
     uint64_t epoch, seq;
 };
 
+/* When something is due: by cron and zone, else by an interval from an anchor on. */
+struct due_rule {
+    struct str cron, zone; /* zone empty: UTC */
+    uint64_t interval_ms, anchor_ms;
+};
+
 struct effects {
     void *ctx;
     /* Appends a record; returns its position (never 0) and its size in the journal. */
@@ -99,6 +107,10 @@ struct effects {
     /* 64 bits that nobody can guess who knows others of them; the same for the same fence. */
     uint64_t (*token)(void *ctx, uint64_t fence);
     void (*stream)(void *ctx, const struct stream_order *o);
+    /* The first wall time strictly after `after_ms` when a rule with a cron expression is due, 0 if
+     * there is none any more; -1 if the rule cannot be understood. A pure function of these. */
+    int (*due)(void *ctx, const struct due_rule *rule, uint64_t after_ms, uint64_t *due_ms,
+               struct err *e);
 };
 
 struct limit_config {
@@ -128,6 +140,8 @@ struct core_config {
     uint32_t flows_max;                     /* jobs with children that are held; below 16,777,216 */
     uint32_t flow_jobs_max, flow_depth_max; /* below one root */
     uint32_t group_max;                     /* bytes that the journal can keep together */
+    uint32_t schedules_max;
+    uint64_t schedules_bytes; /* of their jobs' payloads and texts, all together */
     uint32_t items_max, bytes_max, body_max, result_max, outstanding_max;
     uint64_t reply_keep_ms;
     uint64_t aging_wait_ms;
@@ -257,7 +271,7 @@ struct core_stats {
     /* Held now, each within its bound of the configuration. */
     uint32_t queues, kinds, tenants, pools;
     uint32_t keys, interval_keys, unique_keys;
-    uint32_t watches, sweeps, reads, flows;
+    uint32_t watches, sweeps, reads, flows, schedules;
     uint64_t reply_items;
     uint64_t body_bytes, volatile_bytes;
     uint64_t memory_bytes; /* of the job table and its index */

@@ -5,6 +5,9 @@
 
 #include "broker/core/core_types.h"
 
+static inline struct schedule *schedule_at(const struct core *c, uint32_t i) {
+    return slab_at(&c->schedules.rows, i);
+}
 static inline struct job *job_at(const struct core *c, uint32_t i) {
     return slab_at(&c->jobs, i);
 }
@@ -92,6 +95,8 @@ uint32_t queue_take(struct core *c, struct str name);
 uint32_t tenant_take(struct core *c, struct str name);
 uint32_t kind_take(struct core *c, struct str name);
 uint32_t pool_take(struct core *c, struct str name);
+uint32_t schedule_take(struct core *c, struct str name);
+void names_drop(struct core *c, struct names *n, uint32_t i);
 
 /* kind.c */
 void kind_drop(struct kind *k);                                                   /* what it owns */
@@ -130,6 +135,7 @@ void job_drop_extra(struct core *c, uint32_t i); /* if nothing in it is needed *
 void job_set_state(struct core *c, uint32_t i, enum job_state to);
 void list_push(struct core *c, struct list *l, uint32_t i);
 void list_remove(struct core *c, struct list *l, uint32_t i);
+struct failure *failure_new(enum err_code code, struct str text); /* with a copy of the text */
 void job_fail_text(struct core *c, uint32_t i, enum err_code code, struct str text);
 /* Appends the job's whole mutable state; nothing for a volatile one. Returns its position or 0. */
 uint64_t job_record(struct core *c, uint32_t i, struct str result);
@@ -243,6 +249,7 @@ void submits_durable(struct core *c);
 /* Whether an offered job may come in, and in. The parent of a child is in memory. */
 int offer_resolve(struct core *c, struct offer *o, struct err *e);
 int offer_take_names(struct core *c, struct offer *o, struct err *e);
+int offer_check_room(const struct core *c, const struct offer *o, struct err *e);
 bool offer_duplicate(struct core *c, const struct offer *o, struct reply_item *item,
                      uint64_t *after, struct err *e);
 uint32_t offer_accept(struct core *c, const struct offer *o, struct reply_item *item,
@@ -291,6 +298,13 @@ void flow_learn_parent(struct core *c, uint32_t i, const struct msg_rec_spec *s)
 void flow_replay(struct core *c, uint32_t n, const struct msg_rec_flow *m);
 void flows_replayed(struct core *c);
 void flows_resume(struct core *c);
+
+/* schedule.c */
+void schedule_record(struct core *c, uint32_t i);
+void schedule_replay(struct core *c, struct schedule *s, const struct record *r);
+void schedule_drop(struct core *c, struct schedule *s); /* what it owns */
+void schedule_timer(struct core *c, uint32_t n);
+void schedules_resume(struct core *c);
 
 /* flow_watch.c */
 void flow_news(struct core *c, uint32_t n);
@@ -479,6 +493,11 @@ void on_declare_kind(struct core *c, const void *message, struct str payload);
 void on_started(struct core *c, const void *message, struct str payload);
 void on_spawn(struct core *c, const void *message, struct str payload);
 void on_watch_flow(struct core *c, const void *message, struct str payload);
+void on_set_schedule(struct core *c, const void *message, struct str payload);
+void on_remove_schedule(struct core *c, const void *message, struct str payload);
+void on_run_schedule(struct core *c, const void *message, struct str payload);
+void on_pause_schedule(struct core *c, const void *message, struct str payload);
+void on_list_schedules(struct core *c, const void *message, struct str payload);
 void on_result(struct core *c, const void *message, struct str payload);
 void on_returned(struct core *c, const void *message, struct str payload);
 void on_progress(struct core *c, const void *message, struct str payload);

@@ -156,6 +156,33 @@ struct quota {
     uint32_t next, prev; /* of its queue */
 };
 
+#define SCHEDULE_LIVE 16 /* runs of one schedule that may go on at a time */
+
+enum overlap { OVERLAP_SKIP, OVERLAP_QUEUE, OVERLAP_REPLACE };
+enum missed { MISSED_ONCE, MISSED_NONE };
+
+/* Submits a job whenever it is due. */
+struct schedule {
+    struct name_row row;
+    char *text; /* all that `rule` and `m` borrow, and the payload */
+    uint32_t text_bytes;
+    struct due_rule rule;
+    struct msg_submit m;
+    struct str payload;
+    uint64_t jitter_ms, created_ms;
+    enum overlap overlap;
+    enum missed missed;
+    bool paused, removed;
+    uint64_t last_ms; /* due time up to which all is settled: nothing at or before it is run */
+    uint64_t next_ms; /* the due time that is waited for; 0: there is none */
+    uint64_t live[SCHEDULE_LIVE]; /* jobs of its runs that may go on, the newest last */
+    uint32_t n_live;
+    uint64_t last_id, runs, skipped, missed_runs, refused;
+    struct failure *failure; /* why the last run was refused */
+    uint32_t version, timer, bytes;
+    uint64_t pos;
+};
+
 /* Whose children are offered. */
 struct parent {
     uint32_t slot; /* 0: it is offered together with them */
@@ -171,6 +198,8 @@ struct offer {
     const struct msg_submit *m;
     struct str payload;
     const struct parent *parent; /* NULL: it is nobody's child */
+    struct str schedule;         /* that submits it; empty: none */
+    uint64_t due_ms;             /* for this time; 0: by hand */
     struct str tenant_name, queue_name;
     uint32_t kind, queue, tenant;
     uint64_t durability;
@@ -430,6 +459,7 @@ enum timer_what {
     TIMER_TENANT,
     TIMER_STREAM,
     TIMER_FLOW,
+    TIMER_SCHEDULE, /* on the wall clock */
 };
 
 struct timer {
@@ -511,7 +541,7 @@ struct core {
         loads, sweeps, streams, attaches, flows;
     struct lhash by_id, line_index, lane_index, quota_index, key_index, unique_index,
         instance_index, link_index, flow_index;
-    struct names queues, tenants, kinds, pools;
+    struct names queues, tenants, kinds, pools, schedules;
     struct timers mono_timers, wall_timers;
 
     struct list pending;     /* submitted, not yet durable, in order of position */
@@ -527,6 +557,7 @@ struct core {
     uint32_t doom_at;                           /* the slot from which on jobs of doomed flows are
                                                    looked for; 0: nobody looks */
     bool doom_again;                            /* and once more from the beginning */
+    uint64_t schedule_bytes;
     uint32_t groups;                            /* how deep we are in what is one for the journal */
     uint32_t sweep_head, hello_mark;
     struct reply *oldest_reply, *newest_reply; /* of those with items */

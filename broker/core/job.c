@@ -168,17 +168,22 @@ void job_set_state(struct core *c, uint32_t i, enum job_state to) {
         c->stats.ended[to]++;
 }
 
-void job_fail_text(struct core *c, uint32_t i, enum err_code code, struct str text) {
-    struct extra *x = job_need_extra(c, i);
+struct failure *failure_new(enum err_code code, struct str text) {
     size_t len = text.len < 512 ? text.len : 512;
     while (len < text.len && len > 0 && ((unsigned char)text.at[len] & 0xC0) == 0x80)
         len--; /* never in the middle of a character */
-    mem_free(x->failure);
-    x->failure = mem_alloc(sizeof *x->failure + len);
-    x->failure->code = code;
-    x->failure->len = (uint32_t)len;
+    struct failure *f = mem_alloc(sizeof *f + len);
+    f->code = code;
+    f->len = (uint32_t)len;
     if (len)
-        memcpy(x->failure->text, text.at, len);
+        memcpy(f->text, text.at, len);
+    return f;
+}
+
+void job_fail_text(struct core *c, uint32_t i, enum err_code code, struct str text) {
+    struct extra *x = job_need_extra(c, i);
+    mem_free(x->failure);
+    x->failure = failure_new(code, text);
 }
 
 /* ---- records
@@ -267,8 +272,11 @@ void job_record_whole(struct core *c, uint32_t i, const struct record *old) {
         m = *old->state;
     else
         job_state_message(c, i, &m);
-    struct record r = {REC_JOB, &m,           old->spec,
-                       NULL,    old->payload, ended && state_too ? old->result : STR("")};
+    struct record r = {.type = REC_JOB,
+                       .state = &m,
+                       .spec = old->spec,
+                       .payload = old->payload,
+                       .result = ended && state_too ? old->result : STR("")};
     job_mark(j, JOB_WAS_DURABLE); /* the old one was read back */
     c->fx.release(c->fx.ctx, j->body_pos, j->body_bytes);
     j->body_pos = c->fx.append(c->fx.ctx, &r, &j->body_bytes);

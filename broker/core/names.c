@@ -187,12 +187,31 @@ static void pool_forget(struct core *c, uint32_t i) {
     retire(c, &c->pools, p->version, p->pos, p->bytes);
 }
 
+/* Each is needed until it is removed. */
+static bool schedule_unused(const struct core *c, uint32_t i) {
+    (void)c, (void)i;
+    return false;
+}
+
+static void schedule_forget(struct core *c, uint32_t i) {
+    struct schedule *s = schedule_at(c, i);
+    timer_clear(c, TIMER_SCHEDULE, i);
+    schedule_drop(c, s);
+    retire(c, &c->schedules, s->version, s->pos, s->bytes);
+}
+
+void names_drop(struct core *c, struct names *n, uint32_t i) {
+    forget(c, n, i);
+}
+
 static const struct name_ops queue_ops = {.unused = queue_unused,
                                           .may_give = queue_may_give,
                                           .give = queue_unname,
                                           .forget = queue_forget};
 static const struct name_ops tenant_ops = {.unused = tenant_unused, .forget = tenant_forget};
 static const struct name_ops kind_ops = {.unused = kind_unused, .forget = kind_forget};
+static const struct name_ops schedule_ops = {.unused = schedule_unused,
+                                             .forget = schedule_forget};
 static const struct name_ops pool_ops = {.unused = pool_unused, .forget = pool_forget};
 
 void names_setup(struct core *c) {
@@ -201,6 +220,7 @@ void names_setup(struct core *c) {
     init(&c->tenants, sizeof(struct tenant), &tenant_ops);
     init(&c->kinds, sizeof(struct kind), &kind_ops);
     init(&c->pools, sizeof(struct pool), &pool_ops);
+    init(&c->schedules, sizeof(struct schedule), &schedule_ops);
 }
 
 /* The bounds are for what comes; what was accepted under others is not refused at replay. */
@@ -208,15 +228,20 @@ void names_bound(struct core *c) {
     c->queues.max = c->pools.max = c->config.queues_max;
     c->tenants.max = c->config.tenants_max;
     c->kinds.max = c->config.kinds_max;
+    c->schedules.max = c->config.schedules_max;
 }
 
 void names_turn(struct core *c) {
-    c->queues.looked = c->tenants.looked = c->kinds.looked = c->pools.looked = 0;
+    c->queues.looked = c->tenants.looked = c->kinds.looked = c->pools.looked =
+        c->schedules.looked = 0;
 }
 
 void names_teardown(struct core *c) {
     SLAB_EACH(i, &c->kinds.rows)
     kind_drop(kind_at(c, i));
+    SLAB_EACH(i, &c->schedules.rows)
+    schedule_drop(c, schedule_at(c, i));
+    done(&c->schedules);
     done(&c->queues);
     done(&c->tenants);
     done(&c->kinds);
@@ -251,6 +276,14 @@ uint32_t kind_take(struct core *c, struct str name) {
     struct kind *k = i ? kind_at(c, i) : NULL;
     if (k && !k->version)
         k->version = c->kinds.version_floor;
+    return i;
+}
+
+uint32_t schedule_take(struct core *c, struct str name) {
+    uint32_t i = take(c, &c->schedules, name);
+    struct schedule *s = i ? schedule_at(c, i) : NULL;
+    if (s && !s->version)
+        s->version = c->schedules.version_floor;
     return i;
 }
 

@@ -96,6 +96,10 @@ static void fill_spec(const struct core *c, const struct msg_rec_spec *s, struct
     if (timeout_ms)
         MSG_SET(m, job_info, timeout_ms, timeout_ms);
     MSG_SET(m, job_info, durability, s->durability);
+    if (s->schedule.len)
+        MSG_SET(m, job_info, schedule, s->schedule);
+    if (s->due_ms)
+        MSG_SET(m, job_info, schedule_due_ms, s->due_ms);
 }
 
 static void fill_end(const struct msg_rec_state *s, struct msg_job_info *m) {

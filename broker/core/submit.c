@@ -10,15 +10,16 @@ static bool hears(const struct msg_submit *m) {
     return m->watch || m->attach;
 }
 
-static bool trusted(const struct core *c) {
-    return c->request.role == ROLE_GATEWAY || c->request.role == ROLE_OPERATOR;
+/* Who has set a schedule was. */
+static bool trusted(const struct core *c, const struct offer *o) {
+    return o->schedule.len || c->request.role == ROLE_GATEWAY || c->request.role == ROLE_OPERATOR;
 }
 
 /* ---- may it come in?
  * ----------------------------------------------------------------------------- */
 /* A child of a worker's job may have the priority of that. */
 static uint8_t priority_most(const struct core *c, const struct offer *o) {
-    if (trusted(c))
+    if (trusted(c, o))
         return PRIORITIES - 1;
     bool higher = o->parent && o->parent->by_worker && o->parent->priority > PRIORITY_OPEN;
     return higher ? o->parent->priority : PRIORITY_OPEN;
@@ -26,12 +27,12 @@ static uint8_t priority_most(const struct core *c, const struct offer *o) {
 
 static int check_rights(const struct core *c, struct offer *o, struct err *e) {
     const struct msg_submit *m = o->m;
-    if (MSG_HAS(m, submit, tenant) && !trusted(c) && !str_eq(m->tenant, STR("default")))
+    if (MSG_HAS(m, submit, tenant) && !trusted(c, o) && !str_eq(m->tenant, STR("default")))
         return err_set(e, ERR_BAD_ROLE, "submit.tenant: only gateway and operator may name one");
     o->tenant_name = o->parent                    ? o->parent->tenant
                      : MSG_HAS(m, submit, tenant) ? m->tenant
                                                   : STR("default");
-    if (m->attach && !trusted(c))
+    if (m->attach && !trusted(c, o))
         return err_set(e, ERR_BAD_ROLE, "submit.attach: only gateway and operator may attach");
     const struct msg_kind_info *k = &kind_at(c, o->kind)->info;
     o->priority = (uint8_t)(MSG_HAS(m, submit, priority)      ? m->priority
@@ -69,7 +70,7 @@ int journal_room_for_jobs(const struct core *c, struct err *e) {
     return err_set(e, ERR_DISK_FULL, "the journal keeps what space is left for jobs it has");
 }
 
-static int check_room(const struct core *c, const struct offer *o, struct err *e) {
+int offer_check_room(const struct core *c, const struct offer *o, struct err *e) {
     if (jobs_room(c, e) < 0)
         return -1;
     if (hears(o->m) && c->watches.used >= c->config.watches_max)
@@ -96,6 +97,8 @@ int offer_resolve(struct core *c, struct offer *o, struct err *e) {
     o->durability = o->parent                        ? DURABLE_SYNC
                     : MSG_HAS(m, submit, durability) ? m->durability
                                                      : k->durability;
+    if (o->schedule.len && o->durability == DURABLE_NONE)
+        o->durability = DURABLE_SYNC;
     if (o->payload.len > c->config.body_max)
         return err_set(e, ERR_TOO_LARGE, "payload: %zu bytes, at most %u", o->payload.len,
                        c->config.body_max);
@@ -162,6 +165,10 @@ static void make_spec(struct core *c, const struct offer *o, struct msg_rec_spec
     COPY(s, m, grace_ms);
     if (o->parent)
         MSG_SET(s, rec_spec, parent, job_at(c, o->parent->slot)->id);
+    if (o->schedule.len)
+        MSG_SET(s, rec_spec, schedule, o->schedule);
+    if (o->due_ms)
+        MSG_SET(s, rec_spec, due_ms, o->due_ms);
     COPY(s, m, then);
     COPY(s, m, fail_fast);
 }
@@ -185,7 +192,7 @@ static bool may_speculate(const struct core *c, const struct offer *o) {
     bool shared = queue_at(c, o->queue)->tenant_concurrency != 0;
     const struct limit_config *q = &queue_at(c, o->queue)->limit.now;
     const struct limit_config *t = &tenant_at(c, o->tenant)->limit.now;
-    return k->speculative && !o->parent && !o->m->children && !MSG_HAS(o->m, submit, key) &&
+    return k->speculative && !o->parent && !o->schedule.len && !o->m->children && !MSG_HAS(o->m, submit, key) &&
            !MSG_HAS(o->m, submit, unique) && !shared && !q->concurrency && !q->rate_count &&
            !t->concurrency && !t->rate_count;
 }
@@ -237,7 +244,7 @@ static void journal_job(struct core *c, uint32_t i, const struct msg_rec_spec *s
         MSG_SET(&m, rec_state, state, (uint64_t)JOB_scheduled);
         MSG_SET(&m, rec_state, due_ms, x->run_at_ms);
     }
-    struct record r = {REC_JOB, &m, s, NULL, payload, STR("")};
+    struct record r = {.type = REC_JOB, .state = &m, .spec = s, .payload = payload};
     j->body_pos = j->state_pos = c->fx.append(c->fx.ctx, &r, &j->body_bytes);
 }
 
@@ -295,7 +302,7 @@ uint32_t offer_accept(struct core *c, const struct offer *o, struct reply_item *
         unique_take(c, i, o->m->unique, o->m->window_ms, o->m->window_ms);
     stream_set_grace(c, i, o->m->grace_ms);
     bool watched = !hears(o->m) || watch_add(c, i, c->request.session_index);
-    ASSERT(watched); /* check_room saw to it */
+    ASSERT(watched); /* offer_check_room saw to it */
     attach_offer(c, o, i);
     if (job_is(j, JOB_IS_VOLATILE) || body_may_stay(c, j))
         body_put(c, i, &s, o->payload);
@@ -345,7 +352,7 @@ void on_submit(struct core *c, const void *message, struct str payload) {
     uint64_t after = 0;
     if (check_single(o.m, &e) == 0 && offer_resolve(c, &o, &e) == 0) {
         /* A duplicate needs no room: it is answered however full we are (P-35). */
-        if (!offer_duplicate(c, &o, &item, &after, &e) && check_room(c, &o, &e) == 0 &&
+        if (!offer_duplicate(c, &o, &item, &after, &e) && offer_check_room(c, &o, &e) == 0 &&
             offer_take_names(c, &o, &e) == 0) {
             if (c->request.children.n)
                 accept_with_children(c, &o, &item, &after, &e);

@@ -24,12 +24,15 @@ static uint32_t *place_of(struct core *c, enum timer_what what, uint32_t item) {
         return stream_timer_place(c, item);
     case TIMER_FLOW:
         return &flow_at(c, item)->timer;
+    case TIMER_SCHEDULE:
+        return &schedule_at(c, item)->timer;
     }
     UNREACHABLE();
 }
 
 static struct timers *heap_of(struct core *c, enum timer_what what) {
-    return what == TIMER_JOB_WALL ? &c->wall_timers : &c->mono_timers;
+    bool by_wall = what == TIMER_JOB_WALL || what == TIMER_SCHEDULE;
+    return by_wall ? &c->wall_timers : &c->mono_timers;
 }
 
 static void put(struct core *c, struct timers *h, uint32_t at, struct timer t) {
@@ -125,6 +128,9 @@ static void fire(struct core *c, enum timer_what what, uint32_t item) {
         return;
     case TIMER_FLOW:
         flow_timer(c, item);
+        return;
+    case TIMER_SCHEDULE:
+        schedule_timer(c, item);
         return;
     }
 }

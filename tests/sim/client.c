@@ -240,6 +240,8 @@ static void send_request(struct sim *s, uint32_t i) {
         struct msg_queue_ref m = {0};
         MSG_SET(&m, queue_ref, queue, STR("wide"));
         say(s, i, c->request, c->request_sequence, &m, STR(""));
+    } else if (c->request >= VERB_set_schedule) {
+        schedule_request(s, c->link, c->request, c->request_sequence, c->request_offer);
     } else if (c->request == VERB_set_limit) {
         struct msg_set_limit m = {0};
         MSG_SET(&m, set_limit, scope, 1);
@@ -277,6 +279,17 @@ static void start_request(struct sim *s, uint32_t i) {
     send_request(s, i);
 }
 
+/* Whatever goes on for ever has no end to wait for. */
+static void schedule_some(struct sim *s, uint32_t i) {
+    static const enum verb verbs[] = {VERB_set_schedule, VERB_set_schedule, VERB_run_schedule,
+                                      VERB_remove_schedule, VERB_pause_schedule};
+    struct client_sim *c = &s->clients[i];
+    c->request = s->healing ? VERB_pause_schedule : verbs[rng_below(&s->rng, 5)];
+    c->request_offer = s->healing ? SCHEDULES : rng_below(&s->rng, SCHEDULES);
+    c->request_sequence = ++c->sequence;
+    send_request(s, i);
+}
+
 static void resume(struct sim *s, uint32_t i) {
     struct client_sim *c = &s->clients[i];
     c->request = VERB_resume_queue;
@@ -300,7 +313,10 @@ void client_tick(struct sim *s, uint32_t i) {
         listen_some(s, i);
     if (c->request && s->now - c->request_at > RESEND_MS)
         send_request(s, i);
-    if (!c->request && !s->healing && rng_below(&s->rng, 30) == 0)
+    if (!c->request && i == 0 &&
+        (s->healing ? !c->schedules_paused : rng_below(&s->rng, 30) == 0))
+        schedule_some(s, i);
+    else if (!c->request && !s->healing && rng_below(&s->rng, 30) == 0)
         start_request(s, i);
     else if (!c->request && i == 0 && rng_below(&s->rng, 20) == 0)
         resume(s, i); /* what was paused must go on, in the end for certain */
@@ -352,6 +368,12 @@ static void on_finished(struct sim *s, struct client_sim *c, const struct msg_fi
 static void on_outcome(struct client_sim *c, uint64_t sequence, const struct msg_outcome *m) {
     if (sequence != c->request_sequence)
         return;
+    if (c->request == VERB_pause_schedule && c->request_offer == SCHEDULES)
+        c->schedules_paused = true;
+    if (c->request >= VERB_set_schedule) {
+        c->request = VERB_NONE;
+        return;
+    }
     struct offer_row *o = &c->offers[c->request_offer];
     bool alone = !o->plan.children && !o->plan.comes_with &&
                  !o->duplicate; /* else its flow may be what was cancelled */

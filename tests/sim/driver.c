@@ -92,6 +92,19 @@ static void on_stream(void *ctx, const struct stream_order *o) {
     model_order(ctx, o);
 }
 
+/* "N": whenever the wall clock's milliseconds are a multiple of N. */
+static int on_due(void *ctx, const struct due_rule *rule, uint64_t after_ms, uint64_t *due_ms,
+                  struct err *e) {
+    uint64_t every = 0;
+    (void)ctx;
+    for (size_t k = 0; k < rule->cron.len; k++)
+        every = every * 10 + (uint64_t)(rule->cron.at[k] - '0');
+    if (!every || every > 1000000000)
+        return err_set(e, ERR_BAD_VALUE, "cron: not one of this test");
+    *due_ms = (after_ms / every + 1) * every;
+    return 0;
+}
+
 /* ---- life
  * ---------------------------------------------------------------------------------------- */
 static struct core_config config_of(const struct sim *s) {
@@ -152,6 +165,7 @@ void broker_start(struct sim *s) {
     struct core_config k = config_of(s);
     struct effects fx = {.ctx = s,
                          .append = on_append,
+                         .due = on_due,
                          .group = on_group,
                          .release = on_release,
                          .load = on_load,

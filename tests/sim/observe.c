@@ -32,7 +32,7 @@ static void check_new(struct sim *s, const struct row *r) {
     struct observer *o = s->eye;
     for (uint32_t k = 0; k < o->n; k++) {
         const struct row *old = &o->rows[k];
-        bool same_offer = old->plan.client == r->plan.client &&
+        bool same_offer = !r->schedule[0] && old->plan.client == r->plan.client &&
                           old->plan.sequence == r->plan.sequence &&
                           old->plan.item == r->plan.item && old->plan.fence == r->plan.fence;
         if (same_offer && old->epoch == r->epoch)
@@ -96,6 +96,8 @@ static void see_job(struct sim *s, const struct record *r, uint64_t pos) {
     row.delayed = r->state->state == JOB_scheduled || p->run_at_ms;
     row.state = JOB_ready;
     row.parent = p->parent;
+    row.due_ms = p->due_ms;
+    snprintf(row.schedule, sizeof row.schedule, STR_FMT, STR_ARG(p->schedule));
     row.is_then = p->then;
     row.fail_fast = p->fail_fast;
     copy_text(row.key, p->key);
@@ -104,9 +106,10 @@ static void see_job(struct sim *s, const struct record *r, uint64_t pos) {
     copy_text(row.tenant, p->tenant);
     row.streams = str_eq(p->kind, STR("talk"));
     row.speculative = (str_eq(p->kind, STR("quick")) || row.streams) && !row.key[0] &&
-                      !row.unique[0] && !row.parent && !row.plan.comes_with;
+                      !row.unique[0] && !row.parent && !row.plan.comes_with && !row.schedule[0];
     check_new(s, &row);
     see_child(s, &row);
+    see_run(s, &row);
     o->rows[o->n++] = row;
 }
 
@@ -393,6 +396,7 @@ void observe_restart(struct sim *s) {
 void observe_turn(struct sim *s) {
     struct observer *o = s->eye;
     o->result = NULL;
+    observe_schedules(s);
     model_turn(s);
     const struct core *c = s->broker.core;
     SLAB_EACH(i, &c->workers) {

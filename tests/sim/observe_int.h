@@ -17,7 +17,8 @@ struct row {
         before_pos;
     uint64_t state, ended_state, before_state, attempts_max;
     uint64_t durability;
-    uint64_t parent;
+    uint64_t parent, due_ms;
+    char schedule[8];
     bool is_then, fail_fast;
     bool delayed, speculative, streams, acked, told, revived, orphan, dispatched;
 };
@@ -61,4 +62,6 @@ void see_dispatch(struct sim *s, struct row *r, const struct msg_rec_state *m);
 /* flow.c */
 void see_flow_dispatch(struct sim *s, const struct row *r);
 void see_child(struct sim *s, const struct row *r);
+/* schedule.c */
+void see_run(struct sim *s, const struct row *r);
 bool in_key_order(const struct row *r);

@@ -47,6 +47,7 @@ struct plan {
 };
 
 #define BROOD_MAX 4
+#define SCHEDULES 4
 
 struct brood {
     struct msg_submit m[BROOD_MAX];
@@ -164,6 +165,7 @@ struct client_sim {
     enum verb request;
     uint64_t request_sequence, request_at, request_id;
     uint32_t request_offer;
+    bool schedules_paused; /* for the end of the world */
 };
 
 enum held_state { HELD_waiting, HELD_running, HELD_done };
@@ -264,6 +266,11 @@ void flow_plan(struct rng *rng, struct plan *p, uint32_t levels);
 void brood_of_attempt(struct brood *b, const struct plan *parent, uint64_t job, uint64_t fence);
 void brood_of_offer(struct brood *b, const struct plan *parent);
 void observe_flows_end(struct sim *s);
+
+/* schedule.c: schedules, and what must hold of them */
+void schedule_request(struct sim *s, uint64_t link, enum verb verb, uint64_t sequence,
+                      uint32_t which);
+void observe_schedules(struct sim *s);
 
 /* relay_model.c: what the core orders of it, and its answers */
 uint64_t model_token(const struct sim *s, uint64_t fence);

@@ -55,7 +55,7 @@ struct world {
     struct msg_kind_info kinds[4]; /* as configured; the first is k */
     uint32_t n_kinds;
     char result[64]; /* of the last FINISHED */
-    uint32_t events[EVENT_stream_incomplete + 1];
+    uint32_t events[CORE_EVENTS];
     uint32_t appended[REC_TYPES];
     struct msg_rec_kind kind;    /* the last one that was written, without its texts */
     char text[160];              /* of the last refusal */
