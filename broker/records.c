@@ -3,8 +3,8 @@
 #include "common/base/check.h"
 
 static const enum msg_id message_of[REC_TYPES] = {
-    [REC_EPOCH] = MSG_rec_epoch,   [REC_WINDOW] = MSG_rec_window, [REC_QUEUE] = MSG_rec_queue,
-    [REC_TENANT] = MSG_rec_tenant, [REC_POOL] = MSG_rec_pool,     [REC_KIND] = MSG_rec_kind,
+    [REC_EPOCH] = MSG_rec_epoch,   [REC_WINDOW] = MSG_rec_window,     [REC_QUEUE] = MSG_rec_queue,
+    [REC_TENANT] = MSG_rec_tenant, [REC_POOL] = MSG_rec_pool,         [REC_KIND] = MSG_rec_kind,
     [REC_FLOW] = MSG_rec_flow,     [REC_SCHEDULE] = MSG_rec_schedule,
 };
 

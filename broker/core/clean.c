@@ -78,9 +78,9 @@ static void clean_schedule(struct core *c, uint64_t pos, const struct record *r)
 
 typedef void clean_fn(struct core *c, uint64_t pos, const struct record *r);
 static clean_fn *const on_record[REC_TYPES] = {
-    [REC_EPOCH] = clean_epoch,   [REC_JOB] = clean_job,     [REC_STATE] = clean_state,
-    [REC_WINDOW] = clean_window, [REC_QUEUE] = clean_queue, [REC_TENANT] = clean_tenant,
-    [REC_POOL] = clean_pool,     [REC_KIND] = clean_kind,   [REC_FLOW] = clean_flow,
+    [REC_EPOCH] = clean_epoch,       [REC_JOB] = clean_job,     [REC_STATE] = clean_state,
+    [REC_WINDOW] = clean_window,     [REC_QUEUE] = clean_queue, [REC_TENANT] = clean_tenant,
+    [REC_POOL] = clean_pool,         [REC_KIND] = clean_kind,   [REC_FLOW] = clean_flow,
     [REC_SCHEDULE] = clean_schedule,
 };
 

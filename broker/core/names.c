@@ -210,8 +210,7 @@ static const struct name_ops queue_ops = {.unused = queue_unused,
                                           .forget = queue_forget};
 static const struct name_ops tenant_ops = {.unused = tenant_unused, .forget = tenant_forget};
 static const struct name_ops kind_ops = {.unused = kind_unused, .forget = kind_forget};
-static const struct name_ops schedule_ops = {.unused = schedule_unused,
-                                             .forget = schedule_forget};
+static const struct name_ops schedule_ops = {.unused = schedule_unused, .forget = schedule_forget};
 static const struct name_ops pool_ops = {.unused = pool_unused, .forget = pool_forget};
 
 void names_setup(struct core *c) {
@@ -232,8 +231,8 @@ void names_bound(struct core *c) {
 }
 
 void names_turn(struct core *c) {
-    c->queues.looked = c->tenants.looked = c->kinds.looked = c->pools.looked =
-        c->schedules.looked = 0;
+    c->queues.looked = c->tenants.looked = c->kinds.looked = c->pools.looked = c->schedules.looked =
+        0;
 }
 
 void names_teardown(struct core *c) {

@@ -263,8 +263,7 @@ static void replay_flow(struct core *c, uint64_t pos, uint32_t bytes, const stru
         flow_replay(c, n, m);
 }
 
-static void replay_schedule(struct core *c, uint64_t pos, uint32_t bytes,
-                            const struct record *r) {
+static void replay_schedule(struct core *c, uint64_t pos, uint32_t bytes, const struct record *r) {
     const struct msg_rec_schedule *m = r->other;
     struct schedule *s = schedule_at(c, schedule_take(c, m->name));
     if (newest(c, pos, bytes, (uint32_t)m->version, &s->version, &s->pos, &s->bytes))
@@ -277,9 +276,9 @@ static void replay_window(struct core *c, uint64_t pos, uint32_t bytes, const st
 
 typedef void replay_fn(struct core *c, uint64_t pos, uint32_t bytes, const struct record *r);
 static replay_fn *const on_record[REC_TYPES] = {
-    [REC_EPOCH] = replay_epoch,   [REC_JOB] = replay_job,     [REC_STATE] = replay_state,
-    [REC_WINDOW] = replay_window, [REC_QUEUE] = replay_queue, [REC_TENANT] = replay_tenant,
-    [REC_POOL] = replay_pool,     [REC_KIND] = replay_kind,   [REC_FLOW] = replay_flow,
+    [REC_EPOCH] = replay_epoch,       [REC_JOB] = replay_job,     [REC_STATE] = replay_state,
+    [REC_WINDOW] = replay_window,     [REC_QUEUE] = replay_queue, [REC_TENANT] = replay_tenant,
+    [REC_POOL] = replay_pool,         [REC_KIND] = replay_kind,   [REC_FLOW] = replay_flow,
     [REC_SCHEDULE] = replay_schedule,
 };
 

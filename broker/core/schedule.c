@@ -215,8 +215,7 @@ static int submit(struct core *c, uint32_t n, uint64_t due_ms, uint64_t *id, str
     char key[NAME_MAX_LEN + 16];
     if (s->overlap == OVERLAP_QUEUE && !MSG_HAS(&m, submit, key))
         MSG_SET(&m, submit, key, queue_key(s, key, sizeof key));
-    struct offer o = {
-        .m = &m, .payload = s->payload, .schedule = s->row.name, .due_ms = due_ms};
+    struct offer o = {.m = &m, .payload = s->payload, .schedule = s->row.name, .due_ms = due_ms};
     struct reply_item item = {0};
     uint64_t after;
     if (offer_resolve(c, &o, e) < 0)
@@ -379,8 +378,7 @@ static int check_place(struct core *c, uint32_t i, const struct due_rule *rule,
 }
 
 static bool same_rule(const struct due_rule *a, const struct due_rule *b) {
-    return str_eq(a->cron, b->cron) && str_eq(a->zone, b->zone) &&
-           a->interval_ms == b->interval_ms;
+    return str_eq(a->cron, b->cron) && str_eq(a->zone, b->zone) && a->interval_ms == b->interval_ms;
 }
 
 /* What is set again goes on where it is, unless it is due at other times now. */
@@ -429,10 +427,8 @@ static uint32_t find(struct core *c, struct str name, struct err *e) {
 
 static void answer_ref(struct core *c, const struct err *e, uint64_t id, uint64_t after) {
     c->stats.refused += e->code != ERR_OK;
-    answer(
-        c,
-        &(struct reply_item){.code = (uint32_t)e->code, .id = id, .count = e->code == ERR_OK},
-        e, after);
+    answer(c, &(struct reply_item){.code = (uint32_t)e->code, .id = id, .count = e->code == ERR_OK},
+           e, after);
 }
 
 /* Its last record says that it is gone, and is itself not needed: it stays on disk for longer than

@@ -192,9 +192,9 @@ static bool may_speculate(const struct core *c, const struct offer *o) {
     bool shared = queue_at(c, o->queue)->tenant_concurrency != 0;
     const struct limit_config *q = &queue_at(c, o->queue)->limit.now;
     const struct limit_config *t = &tenant_at(c, o->tenant)->limit.now;
-    return k->speculative && !o->parent && !o->schedule.len && !o->m->children && !MSG_HAS(o->m, submit, key) &&
-           !MSG_HAS(o->m, submit, unique) && !shared && !q->concurrency && !q->rate_count &&
-           !t->concurrency && !t->rate_count;
+    return k->speculative && !o->parent && !o->schedule.len && !o->m->children &&
+           !MSG_HAS(o->m, submit, key) && !MSG_HAS(o->m, submit, unique) && !shared &&
+           !q->concurrency && !q->rate_count && !t->concurrency && !t->rate_count;
 }
 
 static uint64_t next_id(struct core *c) {

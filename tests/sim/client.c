@@ -313,8 +313,7 @@ void client_tick(struct sim *s, uint32_t i) {
         listen_some(s, i);
     if (c->request && s->now - c->request_at > RESEND_MS)
         send_request(s, i);
-    if (!c->request && i == 0 &&
-        (s->healing ? !c->schedules_paused : rng_below(&s->rng, 30) == 0))
+    if (!c->request && i == 0 && (s->healing ? !c->schedules_paused : rng_below(&s->rng, 30) == 0))
         schedule_some(s, i);
     else if (!c->request && !s->healing && rng_below(&s->rng, 30) == 0)
         start_request(s, i);

@@ -1,5 +1,6 @@
-/* Schedules that an operator sets, runs, pauses and removes, and what must hold of them: one run for
- * a due time, however the broker ends and the wall clock is set; none together where they skip. */
+/* Schedules that an operator sets, runs, pauses and removes, and what must hold of them: one run
+ * for a due time, however the broker ends and the wall clock is set; none together where they skip.
+ */
 #include "tests/sim/observe_int.h"
 
 #include <stdio.h>

@@ -151,6 +151,8 @@ static void on_send(void *ctx, const struct letter *l) {
         s->fence = m->fence;
         s->token = m->token;
         w->dispatch = *m;
+    } else if (l->verb == VERB_schedule_info && l->message) {
+        w->schedule = *(const struct msg_schedule_info *)l->message;
     } else if (l->verb == VERB_spawned) {
         const struct msg_spawned *m = l->message;
         s->code = m->code;
@@ -221,9 +223,12 @@ static int on_due(void *ctx, const struct due_rule *rule, uint64_t after_ms, uin
                   struct err *e) {
     uint64_t every = 0;
     (void)ctx;
-    for (size_t k = 0; k < rule->cron.len; k++)
+    bool number = rule->cron.len < 10;
+    for (size_t k = 0; k < rule->cron.len && number; k++) {
+        number = rule->cron.at[k] >= '0' && rule->cron.at[k] <= '9';
         every = every * 10 + (uint64_t)(rule->cron.at[k] - '0');
-    if (!every || every > 1000000000)
+    }
+    if (!number || !every)
         return err_set(e, ERR_BAD_VALUE, "cron: not one of this test");
     *due_ms = (after_ms / every + 1) * every;
     return 0;

@@ -57,14 +57,15 @@ struct world {
     char result[64]; /* of the last FINISHED */
     uint32_t events[CORE_EVENTS];
     uint32_t appended[REC_TYPES];
-    struct msg_rec_kind kind;    /* the last one that was written, without its texts */
-    char text[160];              /* of the last refusal */
-    struct msg_queue_info queue; /* the last one that was listed, without its texts */
-    char tenant[65];             /* of that */
-    struct msg_dispatch dispatch; /* the last one, without its texts */
-    struct msg_flow_info flow;    /* likewise */
-    struct msg_job_info info;     /* likewise */
-    bool goes_on;                 /* the last FINISHED says that jobs below go on */
+    struct msg_rec_kind kind;          /* the last one that was written, without its texts */
+    char text[160];                    /* of the last refusal */
+    struct msg_queue_info queue;       /* the last one that was listed, without its texts */
+    char tenant[65];                   /* of that */
+    struct msg_dispatch dispatch;      /* the last one, without its texts */
+    struct msg_flow_info flow;         /* likewise */
+    struct msg_job_info info;          /* likewise */
+    struct msg_schedule_info schedule; /* likewise */
+    bool goes_on;                      /* the last FINISHED says that jobs below go on */
 };
 
 /* A core of `config`, or of the usual one, before its start. */
