@@ -126,6 +126,12 @@ static void clear(const struct msg_def *def, uint8_t number, void *msg) {
     memset((char *)msg + msg_field(def, number)->offset, 0, sizeof(uint64_t));
 }
 
+void message_set_children(const struct msg_def *def, uint64_t n, void *msg) {
+    uint64_t *has = msg;
+    *has |= 1ULL << def->children_at;
+    memcpy((char *)msg + msg_field(def, def->children_at)->offset, &n, sizeof n);
+}
+
 struct str message_make_payload(const struct msg_def *def, struct rng *r, void *msg,
                                 struct arena *arena) {
     uint64_t *has = msg;

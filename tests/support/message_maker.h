@@ -14,5 +14,6 @@ void message_make(const struct msg_def *def, struct rng *r, uint32_t filled_of_m
  * `children` cleared; nothing where it carries none. */
 struct str message_make_payload(const struct msg_def *def, struct rng *r, void *msg,
                                 struct arena *arena);
+void message_set_children(const struct msg_def *def, uint64_t n, void *msg);
 /* Ends the test, naming the field, unless both hold the same. */
 void message_assert_equal(const struct msg_def *def, const void *a, const void *b);
