@@ -170,15 +170,30 @@ static void stream(void *ctx, const struct stream_order *o) {
     relay_thread_order(x->relay, o);
 }
 
+/* ---- schedules ------------------------------------------------------------------------------ */
+static int due(void *ctx, const struct due_rule *rule, uint64_t after_ms, uint64_t *due_ms,
+               struct err *e) {
+    struct effects_context *x = ctx;
+    struct calendar_rule r = {.type = CALENDAR_CRON};
+    struct str zone = rule->zone.len ? rule->zone : STR("UTC");
+    if (cron_parse(rule->cron, &r.cron, e) < 0 || zones_get(x->zones, zone, &r.zone, e) < 0)
+        return -1;
+    struct wall next = calendar_next(&r, (struct wall){after_ms});
+    *due_ms = next.ms == CALENDAR_NEVER.ms ? 0 : next.ms;
+    return 0;
+}
+
 /* ---- life ----------------------------------------------------------------------------------- */
 void effects_init(struct effects_context *x, struct journal *journal, struct outbox *outbox,
                   struct relay_thread *relay) {
     *x = (struct effects_context){
         .journal = journal, .outbox = outbox, .relay = relay, .scratch = BUF(SCRATCH_BYTES)};
+    x->zones = zones_new(ZONE_FOLDER);
     random_bytes(x->token_key, sizeof x->token_key);
 }
 
 void effects_done(struct effects_context *x) {
+    zones_destroy(&x->zones);
     buf_destroy(&x->scratch);
     MEM_FREE(x->asks);
     MEM_FREE(x->readings);
@@ -193,5 +208,6 @@ struct effects effects_of(struct effects_context *x) {
                             .send = send,
                             .event = event,
                             .token = token,
-                            .stream = stream};
+                            .stream = stream,
+                            .due = due};
 }

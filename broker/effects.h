@@ -11,6 +11,7 @@
 #include "broker/journal/journal.h"
 #include "broker/outbox.h"
 #include "broker/relay_thread.h"
+#include "broker/schedule/calendar.h"
 
 #define EFFECTS_MARKS         1024U
 #define EFFECTS_READING_BYTES (8U << 20)   /* what one turn can be given at once */
@@ -35,6 +36,7 @@ struct effects_context {
     struct outbox *outbox;
     struct relay_thread *relay;
     struct peers *peers;                 /* NULL in tests: nothing is reserved */
+    struct zones *zones;                 /* that schedules have named */
     struct core *core;                   /* likewise */
     unsigned char token_key[16];         /* of this life of the broker */
     struct buf scratch;                  /* envelopes of the record that is being put */

@@ -33,10 +33,22 @@ static uint64_t due_after(const struct core *c, const struct schedule *s, uint64
     return next_due(c, &s->rule, after_ms, &due_ms, &e) == 0 ? due_ms : 0;
 }
 
-/* Waits for the first due time that is not settled. */
+static void note_failure(struct core *c, struct schedule *s, const struct err *e) {
+    mem_free(s->failure);
+    s->failure = failure_new(e->code, str_of(e->text));
+    char text[320];
+    snprintf(text, sizeof text, STR_FMT ": %s", STR_ARG(s->row.name), e->text);
+    core_tell(c, EVENT_schedule_refused, 0, str_of(text));
+}
+
+/* Waits for the first due time that is not settled. A rule that was understood when it was set may
+ * not be any more: its zone is gone. */
 static void arm(struct core *c, uint32_t i) {
     struct schedule *s = schedule_at(c, i);
-    s->next_ms = s->paused ? 0 : due_after(c, s, s->last_ms);
+    struct err e = {0};
+    s->next_ms = 0;
+    if (!s->paused && next_due(c, &s->rule, s->last_ms, &s->next_ms, &e) < 0)
+        note_failure(c, s, &e);
     if (s->next_ms)
         timer_set(c, TIMER_SCHEDULE, i, s->next_ms + jitter_of(s, s->next_ms));
     else
@@ -245,14 +257,6 @@ static void settle(struct core *c, uint32_t n, uint64_t due_ms) {
     schedule_at(c, n)->last_ms = due_ms;
     schedule_record(c, n);
     arm(c, n);
-}
-
-static void note_failure(struct core *c, struct schedule *s, const struct err *e) {
-    mem_free(s->failure);
-    s->failure = failure_new(e->code, str_of(e->text));
-    char text[320];
-    snprintf(text, sizeof text, STR_FMT ": %s", STR_ARG(s->row.name), e->text);
-    core_tell(c, EVENT_schedule_refused, 0, str_of(text));
 }
 
 static void run(struct core *c, uint32_t n, uint64_t due_ms) {
