@@ -65,17 +65,40 @@ struct conn *conns_find(struct conns *t, uint64_t link) {
     return t->last = conn_at(t, i);
 }
 
+static bool is_worker(const struct conn *c) {
+    return peers_role(c->link) == ROLE_WORKER;
+}
+
 /* The inode tells whether a descriptor is still that of the same socket. */
 static ino_t inode_of(int fd) {
     struct stat st;
     return fd >= 0 && fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode) ? st.st_ino : 0;
 }
 
+/* What waits for connections that were closed: it is about to be freed. */
+static uint64_t leaving(struct conns *t) {
+    uint64_t bytes = 0;
+    for (struct conn **at = &t->leaving; *at;) {
+        struct conn *c = *at;
+        uint64_t unread = atomic_load(&c->unread);
+        if (!is_worker(c))
+            bytes += unread;
+        if (unread) {
+            at = &c->leaving_next;
+        } else {
+            *at = c->leaving_next;
+            c->leaves = false;
+        }
+    }
+    return bytes;
+}
+
 /* Nobody tells when a connection ends. */
 static void sweep(struct conns *t) {
+    leaving(t);
     SLAB_EACH(i, &t->items) {
         struct conn *c = conn_at(t, i);
-        if (c->waits || c->reserved || atomic_load(&c->unread))
+        if (c->waits || c->reserved || c->leaves || atomic_load(&c->unread))
             continue;
         if (c->inode && inode_of(c->fd) == c->inode)
             continue;
@@ -101,10 +124,6 @@ struct conn *conns_note(struct conns *t, uint64_t link, int fd) {
 }
 
 /* ---- counting ------------------------------------------------------------------------------- */
-static bool is_worker(const struct conn *c) {
-    return peers_role(c->link) == ROLE_WORKER;
-}
-
 static _Atomic uint64_t *unread_of(struct conn *c) {
     return is_worker(c) ? &c->table->workers : &c->table->all;
 }
@@ -129,7 +148,7 @@ static void on_free(void *data, void *hint) {
 
 void conn_part(struct conn *c, zmq_msg_t *part, struct str bytes, size_t of) {
     int rc;
-    if (!c) {
+    if (!c || c->closed) {
         rc = zmq_msg_init_size(part, bytes.len);
         ASSERT(rc == 0);
         if (bytes.len)
@@ -174,11 +193,28 @@ bool conn_is_full(const struct conn *c) {
     return own >= CONN_BYTES || (own && all >= CONNS_BYTES) || all >= CONNS_BYTES_MAX;
 }
 
-bool conn_is_over(const struct conn *c) {
-    if (!c || is_worker(c))
-        return false;
-    return atomic_load(&c->unread) > CONN_BYTES_MAX ||
-           atomic_load(&c->table->all) > CONNS_BYTES_MAX;
+static struct conn *largest(struct conns *t) {
+    struct conn *most = NULL;
+    uint64_t bytes = 0;
+    SLAB_EACH(i, &t->items) {
+        struct conn *c = conn_at(t, i);
+        uint64_t unread = atomic_load(&c->unread);
+        if (!is_worker(c) && !c->closed && unread > bytes) {
+            most = c;
+            bytes = unread;
+        }
+    }
+    return most;
+}
+
+/* Not whoever is just sent something when all together are over: he may read as he should. */
+struct conn *conns_over(struct conns *t, struct conn *c) {
+    if (c && !is_worker(c) && !c->closed && atomic_load(&c->unread) > CONN_BYTES_MAX)
+        return c;
+    if (atomic_load(&t->all) <= CONNS_BYTES_MAX)
+        return NULL;
+    uint64_t gone = leaving(t); /* first: what is freed meanwhile counts for nobody */
+    return atomic_load(&t->all) > CONNS_BYTES_MAX + gone ? largest(t) : NULL;
 }
 
 /* ZeroMQ may close the socket at any time and somebody else get its number: a descriptor of our own
@@ -189,7 +225,11 @@ void conn_close(struct conn *c) {
         shutdown(own, SHUT_RDWR);
     if (own >= 0)
         close(own);
-    c->closed = true;
+    if (c->closed)
+        return;
+    c->closed = c->leaves = true;
+    c->leaving_next = c->table->leaving;
+    c->table->leaving = c;
 }
 
 struct conn *conns_stalled(struct conns *t, struct mono now, uint32_t from) {

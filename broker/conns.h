@@ -10,7 +10,8 @@
  *   unread    bytes of messages that ZeroMQ, or the outbox, holds for a connection
  *   reserved  bytes of answers under way
  *   full      no further question of this peer is worked on (waiting.h)
- *   over      nothing further is sent to it, and it is closed
+ *   over      it is closed, and nothing further is sent to it: more waits for it than its own
+ *             bound, or more for all together than theirs, and for it the most of all
  *
  * What a worker has not read is counted, but never full or over: its credit bounds it, and what it
  * is told must not be lost.
@@ -55,6 +56,8 @@ struct conn {
     uint64_t read_seen; /* when we last looked */
     struct mono since;  /* it has read nothing */
     bool closed;
+    bool leaves; /* closed, and what waits for it is not freed yet */
+    struct conn *leaving_next;
     void *waits; /* waiting.h: its questions */
 };
 
@@ -65,6 +68,7 @@ struct conns {
     _Atomic uint64_t all;     /* unread of all but workers */
     _Atomic uint64_t workers; /* unread of workers */
     size_t reserved;          /* likewise */
+    struct conn *leaving;     /* a list of them */
     uint32_t sweep_at;        /* conns: those whose sockets are gone are looked for */
     atomic_bool wake_wanted;
     struct flag wake;
@@ -86,7 +90,9 @@ void conn_reserve(struct conn *c, size_t bytes);
 void conn_release(struct conn *c, size_t bytes);
 
 bool conn_is_full(const struct conn *c);
-bool conn_is_over(const struct conn *c);
+/* Who is over and must be closed, now that something was made to be sent to `c`, which may be NULL:
+ * to be called until it is nobody. */
+struct conn *conns_over(struct conns *t, struct conn *c);
 /* Ends the connection; ZeroMQ notices and frees what waits. */
 void conn_close(struct conn *c);
 

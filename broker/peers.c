@@ -232,13 +232,19 @@ static bool send_to(struct peers *p, enum role role, struct str routing, zmq_msg
     return sent;
 }
 
+static void close_over(struct peers *p, struct conn *c) {
+    for (struct conn *o = conns_over(&p->conns, c); o; o = conns_over(&p->conns, c))
+        peers_give_up(p, o,
+                      o == c ? "more waits to be read than the bound"
+                             : "more waits for all than the bound, and most for this one");
+}
+
 bool peers_send(struct peers *p, uint64_t link, zmq_msg_t *parts, unsigned n) {
     unsigned char routing[ROUTING_SIZE] = {0};
     uint32_t number = (uint32_t)link;
     memcpy(routing + 1, &number, sizeof number);
     struct conn *c = conns_find(&p->conns, link);
-    if (c && !c->closed && conn_is_over(c))
-        peers_give_up(p, c, "more waits to be read than the bound");
+    close_over(p, c);
     if (c && c->closed) {
         drop(p, parts, n);
         return false;

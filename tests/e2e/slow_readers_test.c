@@ -223,12 +223,53 @@ static void who_never_reads_what_he_watches(void **state) {
     raw_close(&deaf);
 }
 
+/* P-90: those who never read fill what there is for all. Whoever reads gets all his answers
+ * nevertheless, on the connection that he has. */
+static void who_reads_is_not_closed_for_others(void **state) {
+    enum { DEAF = 5, RESULTS = 60 };
+    static struct raw_peer deaf[DEAF];
+    static uint64_t watched[DEAF * RESULTS];
+    struct raw_peer worker, reads;
+    (void)state;
+    raw_open(&worker, broker.run, ROLE_WORKER, 3);
+    raw_hello_worker(&worker, 1, (struct uint_list){NULL, 0});
+    raw_join(&reads, broker.run, ROLE_CLIENT, 2);
+    raw_submit(&reads, "echo", STR("")); /* what is behind it waits until all are watched */
+    for (uint32_t i = 0; i < DEAF * RESULTS; i++) {
+        struct raw_peer *p = &deaf[i / RESULTS];
+        if (i % RESULTS == 0) {
+            raw_open_deaf(p, broker.run, ROLE_CLIENT, (uint8_t)(10 + i / RESULTS));
+            raw_hello(p);
+        }
+        watched[i] = raw_submit(&reads, "echo", STR(""));
+        struct msg_get_job m = {0};
+        MSG_SET(&m, get_job, id, watched[i]);
+        raw_ask(p, VERB_watch_job, &m, STR(""));
+    }
+    for (uint32_t i = 0; i <= DEAF * RESULTS; i++) {
+        union msg_any m;
+        raw_await(&worker, VERB_dispatch);
+        raw_item(&worker, &m);
+        struct msg_dispatch d = m.dispatch;
+        raw_report(&worker, &d, OUTCOME_DONE, i ? str_make(big, sizeof big) : STR(""));
+        raw_await(&reads, VERB_finished);
+        assert_int_equal(raw_item(&reads, &m).payload.len, i ? sizeof big : 0);
+        assert_int_equal(m.finished.id, i ? watched[i - 1] : d.job);
+    }
+    broker_await_log(&broker, "and most for this one");
+    for (uint32_t i = 0; i < DEAF; i++)
+        raw_close(&deaf[i]);
+    raw_close(&reads);
+    raw_close(&worker);
+}
+
 int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(who_never_reads),
         TEST(who_reads_late),
         TEST(who_never_reads_what_he_watches),
+        TEST(who_reads_is_not_closed_for_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

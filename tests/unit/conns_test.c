@@ -112,11 +112,6 @@ static void all_together_leave_everybody_one_answer_at_a_time(void **state) {
     assert_false(conn_is_full(last));
     hold(&h, last, 1);
     assert_true(conn_is_full(last));
-    /* Nor does anybody go beyond the last bound. */
-    assert_false(conn_is_over(last));
-    while (h.n <= CONNS_BYTES_MAX / MIB)
-        hold(&h, many[h.n % 8], 1);
-    assert_true(conn_is_over(last));
     read_some(&h, h.n);
     assert_false(conn_is_full(last));
 }
@@ -126,11 +121,47 @@ static void one_alone_is_over(void **state) {
     struct held h = {.n = 0};
     (void)state;
     hold(&h, c, CONN_BYTES_MAX / MIB - 1);
-    assert_false(conn_is_over(c));
+    assert_null(conns_over(&table, c));
     hold(&h, c, 1);
-    assert_true(conn_is_over(c));
-    assert_false(conn_is_over(other));
+    assert_ptr_equal(conns_over(&table, c), c);
+    assert_null(conns_over(&table, other));
+    assert_null(conns_over(&table, NULL));
     read_some(&h, h.n);
+}
+
+/* Not the one whose message is just too much for all together. */
+static void who_has_most_goes_when_all_are_over(void **state) {
+    struct conn *w = conns_note(&table, WORKER(1), -1), *reads = conns_note(&table, CLIENT(1), -1);
+    struct conn *deaf[5];
+    struct held h = {.n = 0}, his = {.n = 0}, most = {.n = 0}, hers = {.n = 0};
+    (void)state;
+    for (uint32_t i = 0; i < 5; i++)
+        deaf[i] = conns_note(&table, CLIENT(i + 2), -1);
+    for (uint32_t i = 0; i < 4; i++)
+        hold(&h, deaf[i], 50);
+    hold(&most, deaf[4], 55);
+    hold(&hers, w, 60);
+    assert_null(conns_over(&table, reads));
+    hold(&his, reads, 1);
+    assert_ptr_equal(conns_over(&table, reads), deaf[4]);
+    conn_close(deaf[4]);
+    /* What waited for it is on its way out, and nothing more is charged to it. */
+    assert_null(conns_over(&table, reads));
+    uint64_t unread = deaf[4]->unread;
+    hold(&most, deaf[4], 1);
+    assert_int_equal(deaf[4]->unread, unread);
+    hold(&h, deaf[0], 10);
+    hold(&h, deaf[1], 14);
+    assert_null(conns_over(&table, reads));
+    read_some(&most, most.n);
+    assert_null(conns_over(&table, reads));
+    hold(&h, deaf[1], 55 - 24);
+    assert_ptr_equal(conns_over(&table, reads), deaf[1]);
+    conn_close(deaf[1]);
+    assert_null(conns_over(&table, reads));
+    read_some(&h, h.n);
+    read_some(&his, his.n);
+    read_some(&hers, hers.n);
 }
 
 /* What they are told must not be lost, and their credit bounds it. */
@@ -139,7 +170,8 @@ static void workers_are_never_full(void **state) {
     struct held h = {.n = 0};
     (void)state;
     hold(&h, w, 2 * CONN_BYTES_MAX / MIB);
-    assert_false(conn_is_full(w) || conn_is_over(w));
+    assert_false(conn_is_full(w));
+    assert_null(conns_over(&table, w));
     hold(&h, c, 1);
     assert_false(conn_is_full(c)); /* nor do they take room from clients */
     assert_true(conns_unread(&table) > 2 * CONN_BYTES_MAX);
@@ -338,6 +370,7 @@ int main(void) {
         TEST(one_that_does_not_read_is_full),
         TEST(all_together_leave_everybody_one_answer_at_a_time),
         TEST(one_alone_is_over),
+        TEST(who_has_most_goes_when_all_are_over),
         TEST(workers_are_never_full),
         TEST(who_is_gone_is_forgotten),
         TEST(a_connection_is_closed_and_no_other),

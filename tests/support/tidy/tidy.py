@@ -297,9 +297,11 @@ def rule_protocol(sources):
     page = next((source for source in sources if source.name == PROTOCOL), None)
     if page is None:
         return
-    rules = {rule: number for number, line in enumerate(page.lines, 1)
-             for rule in PROTOCOL_RULE.findall(line)}
-    cited = {}
+    rules, cited = {}, {}
+    for number, line in enumerate(page.lines, 1):
+        for rule in PROTOCOL_RULE.findall(line):
+            if rules.setdefault(rule, number) != number:
+                yield PROTOCOL, number, f"{rule} is another rule already, in line {rules[rule]}"
     for source in sources:
         if under(source.name, "tests") and not under(source.name, SELF):
             for number, line in enumerate(source.lines, 1):

@@ -149,6 +149,8 @@ class Rules(unittest.TestCase):
                       "cli/x.c": "/* P-1 */\n"}, "docs/protocol.md:1: protocol")
         self.refuses({"docs/protocol.md": PAGE, "tests/unit/x_test.c": "/* P-1 P-2 P-3 */\n"},
                      "tests/unit/x_test.c:1: protocol")
+        self.refuses({"docs/protocol.md": PAGE + "- **P-1** a third\n",
+                      "tests/unit/x_test.c": "/* P-1 P-2 */\n"}, "docs/protocol.md:3: protocol")
         self.accepts({"docs/protocol.md": PAGE, "tests/unit/x_test.c": "/* P-1 P-2 */\n"})
         self.accepts({"tests/unit/x_test.c": "/* P-1: there is no such page */\n"})
 
