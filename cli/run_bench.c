@@ -62,7 +62,7 @@ static int submit_all(struct bench *b, size_t chunk, struct err *e) {
     struct client_item *items = mem_alloc(chunk * sizeof *items);
     struct client_submitted *out = mem_zalloc(chunk * sizeof *out);
     for (size_t i = 0; i < chunk; i++)
-        items[i] = (struct client_item){&b->message, buf_str(&b->payload)};
+        items[i] = CLIENT_ITEM(&b->message, buf_str(&b->payload));
     int rc = 0;
     for (uint64_t left = b->count; left && rc == 0;) {
         size_t n = left < chunk ? (size_t)left : chunk;

@@ -113,7 +113,7 @@ static int send_chunk(struct submitting *s) {
     size_t from = 0;
     for (size_t i = 0; i < s->n; i++) {
         struct str payload = str_make(s->payloads.at + from, s->ends[i] - from);
-        s->items[i] = (struct client_item){&s->message, payload};
+        s->items[i] = CLIENT_ITEM(&s->message, payload);
         from = s->ends[i];
     }
     struct err e = {0};
