@@ -102,7 +102,7 @@ static void on_finished(void *watching, const struct client_finished *f) {
 
 static int one_trip(struct bench *b, uint64_t *ns, struct err *e) {
     struct trip trip = {0};
-    struct client_item item = {&b->message, buf_str(&b->payload)};
+    struct client_item item = CLIENT_ITEM(&b->message, buf_str(&b->payload));
     struct client_submitted out;
     b->c->watching = &trip;
     uint64_t began = clock_mono_ns();
