@@ -100,6 +100,7 @@ static bool puts_nothing(enum role role, enum verb verb) {
     case VERB_list_jobs:
     case VERB_get_why:
     case VERB_watch_job:
+    case VERB_watch_flow:
     case VERB_get_status:
     case VERB_list_queues:
     case VERB_list_workers:

@@ -25,7 +25,8 @@ struct cli {
     bool json;
     bool colour;           /* standard output is a terminal that wants colours */
     bool terminal;         /* standard output is a terminal */
-    bool colour_err;       /* the same of standard error */
+    bool terminal_err;     /* standard error is a terminal */
+    bool colour_err;       /* ... that wants colours */
     struct client *client; /* NULL until cli_connect */
     enum role role;        /* as which it speaks with the broker */
     const char *command;   /* its name; NULL until it is known */
@@ -34,6 +35,7 @@ struct cli {
     bool lost;             /* cli_tell_link said that the broker is gone */
     void *watching;        /* what on_finished is for, while a command waits for jobs */
     void (*on_finished)(void *watching, const struct client_finished *f);
+    void (*on_flow)(void *watching, const struct client_flow *f);
 };
 
 /* run_submit(cli, args), ... */
@@ -47,6 +49,9 @@ int cli_fail(struct cli *c, const struct err *e);
 void cli_complain(const struct cli *c, const struct err *e);
 /* "quern: ..." on standard error. */
 void cli_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* A line that stands where standard error is a terminal until something else is said; "" takes it
+ * away, which is for those to do who print. */
+void cli_progress(const struct cli *c, const char *text);
 
 /* Prints the document of a command that was asked for JSON. */
 void cli_json(struct cli *c, const json_t *json);

@@ -38,6 +38,12 @@ static void on_finished(void *ctx, const struct client_finished *f) {
         c->on_finished(c->watching, f);
 }
 
+static void on_flow(void *ctx, const struct client_flow *f) {
+    const struct cli *c = ctx;
+    if (c->on_flow)
+        c->on_flow(c->watching, f);
+}
+
 void cli_tell_link(struct cli *c) {
     bool lost = !client_is_up(c->client);
     if (lost == c->lost)
@@ -57,7 +63,8 @@ static int connect_as(struct cli *c, enum role role, struct err *e) {
                                    .name = "quern",
                                    .clock = clock_mono,
                                    .ctx = c,
-                                   .on_finished = on_finished};
+                                   .on_finished = on_finished,
+                                   .on_flow = on_flow};
     random_bytes(config.instance, sizeof config.instance);
     client_destroy(&c->client);
     if (client_new(&c->client, &config, e) < 0)

@@ -117,7 +117,7 @@ static int send_jobs(struct probe *p, struct mono until) {
     MSG_SET(&m, submit, priority, 9);
     MSG_SET(&m, submit, watch, true);
     for (size_t i = 0; i < p->n; i++)
-        items[i] = (struct client_item){&m, strcmp(p->kind, "sleep") == 0 ? SLEEP_100_MS : STR("")};
+        items[i] = CLIENT_ITEM(&m, strcmp(p->kind, "sleep") == 0 ? SLEEP_100_MS : STR(""));
     if (client_submit(p->d->c->client, items, p->n, p->jobs, until, &e) == 0)
         return 0;
     p->err = e;

@@ -4,6 +4,7 @@
 #include "cli/out.h"
 
 #include <stdarg.h>
+#include <unistd.h>
 
 /* ---- text ----------------------------------------------------------------------------------- */
 static void hint(const struct cli *c, enum err_code code, struct buf *out) {
@@ -24,6 +25,29 @@ static void hint(const struct cli *c, enum err_code code, struct buf *out) {
     }
 }
 
+/* Standard error is one for the whole process, and so is the line that stands on it. */
+static bool progress_stands;
+
+void cli_progress(const struct cli *c, const char *text) {
+    if (!c->terminal_err || (!progress_stands && !*text))
+        return;
+    AUTO_BUF line = BUF(4096);
+    out_clean(&line, str_of(text));
+    size_t columns = out_terminal(STDERR_FILENO).columns;
+    size_t len =
+        out_cut(buf_str(&line), columns > 1 ? columns - 1 : 1); /* one that is full wraps */
+    fprintf(stderr, "\r%.*s\033[K", (int)len, len ? line.at : "");
+    fflush(stderr);
+    progress_stands = *text;
+}
+
+/* What is said now takes its place. */
+static void clear_progress(void) {
+    if (progress_stands)
+        fputs("\r\033[K", stderr);
+    progress_stands = false;
+}
+
 void cli_complain(const struct cli *c, const struct err *e) {
     AUTO_BUF line = BUF(16384);
     AUTO_BUF more = BUF(8192);
@@ -35,6 +59,7 @@ void cli_complain(const struct cli *c, const struct err *e) {
         buf_put_str(&line, STR("; "));
         out_clean(&line, buf_str(&more));
     }
+    clear_progress();
     const char *on = c->colour_err ? "\033[31m" : "", *off = c->colour_err ? "\033[0m" : "";
     fprintf(stderr, "%squern:%s " STR_FMT "\n", on, off, STR_ARG(buf_str(&line)));
 }
@@ -54,6 +79,7 @@ void cli_say(const char *fmt, ...) {
     va_end(args);
     AUTO_BUF line = BUF(sizeof text);
     out_clean(&line, str_of(text));
+    clear_progress();
     fprintf(stderr, "quern: " STR_FMT "\n", STR_ARG(buf_str(&line)));
 }
 

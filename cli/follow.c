@@ -149,6 +149,8 @@ static int print_end(struct follow *f) {
     if (f->broken)
         cli_say("the rest of the stream is not kept; see the result: quern job %s --payload",
                 id.at);
+    if (f->end.flow)
+        cli_say("job %s: jobs are below it; how they go: quern job %s", id.at, id.at);
     if (!f->end.err.code)
         return status;
     cli_say("job %s: %s: %s", id.at, job_state_name(f->end.state), f->end.err.text);

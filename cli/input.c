@@ -53,8 +53,10 @@ static void close_input(int fd) {
 /* ---- one payload ---------------------------------------------------------------------------- */
 int input_json(struct str text, struct buf *out, struct err *e) {
     json_auto_t *json = json_bridge_parse(text, e);
-    if (!json)
-        return -1;
+    return json ? input_object(json, out, e) : -1;
+}
+
+int input_object(const json_t *json, struct buf *out, struct err *e) {
     if (!json_is_object(json))
         return err_set(e, ERR_BAD_VALUE, "must be a JSON object");
     size_t before = out->len;
@@ -78,22 +80,38 @@ static int read_all(const char *path, struct buf *out, struct err *e) {
     return rc < 0 ? err_add(e, "%s", strcmp(path, "-") == 0 ? "standard input" : path) : 0;
 }
 
-int input_payload(struct str text, struct buf *out, struct err *e) {
+/* The text itself, or what is in the file that it names. */
+static int read_named(struct str text, struct buf *read, struct str *json, struct err *e) {
     bool dash = str_eq(text, STR("-"));
+    *json = text;
+    if (!dash && text.at[0] != '@')
+        return 0;
+    const char *path = dash ? text.at : text.at + 1; /* of argv: a NUL is behind it */
+    if (!*path)
+        return err_set(e, ERR_USAGE, "a file's name is missing behind @");
+    if (read_all(path, read, e) < 0)
+        return -1;
+    *json = buf_str(read);
+    if (!str_trim(*json).len)
+        return err_set(e, ERR_USAGE, "%s is empty", dash ? "standard input" : path);
+    return 0;
+}
+
+int input_payload(struct str text, const char *option, struct buf *out, struct err *e) {
     AUTO_BUF read = BUF(INPUT_JSON_MAX + READ_BYTES);
-    struct str json = text;
-    if (dash || text.at[0] == '@') {
-        const char *path = dash ? text.at : text.at + 1; /* of argv: a NUL is behind it */
-        if (!*path)
-            return err_set(e, ERR_USAGE, "submit --payload: a file's name is missing behind @");
-        if (read_all(path, &read, e) < 0)
-            return err_add(e, "submit --payload");
-        json = buf_str(&read);
-        if (!str_trim(json).len)
-            return err_set(e, ERR_USAGE, "submit --payload: %s is empty",
-                           dash ? "standard input" : path);
-    }
-    return input_json(json, out, e) < 0 ? err_add(e, "submit --payload") : 0;
+    struct str json;
+    if (read_named(text, &read, &json, e) < 0 || input_json(json, out, e) < 0)
+        return err_add(e, "%s", option);
+    return 0;
+}
+
+json_t *input_value(struct str text, const char *option, struct err *e) {
+    AUTO_BUF read = BUF(INPUT_JSON_MAX + READ_BYTES);
+    struct str json;
+    json_t *value = read_named(text, &read, &json, e) < 0 ? NULL : json_bridge_parse(json, e);
+    if (!value)
+        err_add(e, "%s", option);
+    return value;
 }
 
 /* ---- lines ---------------------------------------------------------------------------------- */

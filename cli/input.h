@@ -4,12 +4,17 @@
 #include "common/base/buf.h"
 #include "common/base/err.h"
 
+#include <jansson.h>
+
 #define INPUT_JSON_MAX (8U << 20) /* of one payload as JSON */
 
-/* `text` as JSON|@FILE|-, to msgpack appended to `out`. */
-int input_payload(struct str text, struct buf *out, struct err *e);
+/* `text` as JSON|@FILE|-, to msgpack appended to `out`; `option` is named in errors. */
+int input_payload(struct str text, const char *option, struct buf *out, struct err *e);
+/* The same as JSON of any sort; NULL on error. */
+json_t *input_value(struct str text, const char *option, struct err *e);
 /* One JSON object to msgpack, checked as a payload must be. */
 int input_json(struct str text, struct buf *out, struct err *e);
+int input_object(const json_t *json, struct buf *out, struct err *e);
 
 /* Lines of a file or, for "-", of standard input. */
 struct lines {

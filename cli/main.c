@@ -121,6 +121,7 @@ int main(int argc, char **argv) {
                     .json = asks_json(argc, argv),
                     .terminal = isatty(1),
                     .colour = wants_colour(1),
+                    .terminal_err = isatty(2),
                     .colour_err = wants_colour(2)};
     struct parsed p;
     struct err e = {0};

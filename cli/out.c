@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 
 /* ---- values --------------------------------------------------------------------------------- */
@@ -84,6 +85,25 @@ void out_time_and_age(struct buf *out, uint64_t wall_ms, struct wall now) {
     buf_put_str(out, ahead ? STR(" (in ") : STR(" ("));
     out_duration(out, ahead ? wall_ms - now.ms : now.ms - wall_ms);
     buf_put_str(out, ahead ? STR(")") : STR(" ago)"));
+}
+
+/* ---- terminals ------------------------------------------------------------------------------ */
+struct out_size out_terminal(int fd) {
+    struct winsize size = {0};
+    if (ioctl(fd, TIOCGWINSZ, &size) < 0 || !size.ws_row || !size.ws_col)
+        return (struct out_size){24, 80};
+    return (struct out_size){size.ws_row, size.ws_col};
+}
+
+/* A character is taken for one column. */
+size_t out_cut(struct str line, size_t columns) {
+    size_t width = 0;
+    for (size_t i = 0; i < line.len; i++) {
+        bool begins = ((unsigned char)line.at[i] & 0xc0) != 0x80;
+        if (begins && width++ == columns)
+            return i;
+    }
+    return line.len;
 }
 
 /* ---- JSON ----------------------------------------------------------------------------------- */

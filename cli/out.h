@@ -25,6 +25,15 @@ void out_time(struct buf *out, uint64_t wall_ms);
 /* The time, and how long that is from now: "(in 5s)", "(3m 2s ago)". */
 void out_time_and_age(struct buf *out, uint64_t wall_ms, struct wall now);
 
+/* ---- terminals ------------------------------------------------------------------------------ */
+struct out_size {
+    size_t rows, columns;
+};
+/* Of a terminal; 24 and 80 where it does not say. */
+struct out_size out_terminal(int fd);
+/* How many bytes of a line without control characters are shown in so many columns. */
+size_t out_cut(struct str line, size_t columns);
+
 /* ---- JSON ----------------------------------------------------------------------------------- */
 /* One value and a newline; on a terminal over several lines. No control characters either way. */
 void out_json(const json_t *json, bool terminal);

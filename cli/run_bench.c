@@ -62,7 +62,7 @@ static int submit_all(struct bench *b, size_t chunk, struct err *e) {
     struct client_item *items = mem_alloc(chunk * sizeof *items);
     struct client_submitted *out = mem_zalloc(chunk * sizeof *out);
     for (size_t i = 0; i < chunk; i++)
-        items[i] = (struct client_item){&b->message, buf_str(&b->payload)};
+        items[i] = CLIENT_ITEM(&b->message, buf_str(&b->payload));
     int rc = 0;
     for (uint64_t left = b->count; left && rc == 0;) {
         size_t n = left < chunk ? (size_t)left : chunk;
@@ -102,7 +102,7 @@ static void on_finished(void *watching, const struct client_finished *f) {
 
 static int one_trip(struct bench *b, uint64_t *ns, struct err *e) {
     struct trip trip = {0};
-    struct client_item item = {&b->message, buf_str(&b->payload)};
+    struct client_item item = CLIENT_ITEM(&b->message, buf_str(&b->payload));
     struct client_submitted out;
     b->c->watching = &trip;
     uint64_t began = clock_mono_ns();

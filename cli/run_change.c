@@ -47,6 +47,16 @@ static int change_one(struct cli *c, enum verb verb, const void *message, json_t
 }
 
 /* ---- jobs ----------------------------------------------------------------------------------- */
+/* A flow is more than what was named. */
+static void print_flows(const json_t *told) {
+    for (size_t i = 0; i < json_array_size(told); i++) {
+        const json_t *item = json_array_get(told, i);
+        if (out_flag(item, "flow"))
+            printf("job %s: its flow is cancelled, jobs that had not ended: %" PRIu64 "\n",
+                   out_text(item, "id"), out_field(item, "count"));
+    }
+}
+
 int run_cancel(struct cli *c, const struct args_cancel *args) {
     struct err e = {0};
     json_t *told = NULL;
@@ -66,6 +76,8 @@ int run_cancel(struct cli *c, const struct args_cancel *args) {
     }
     if (cli_connect(c, &e) == 0)
         cli_change(c, VERB_cancel_job, items, n, &told, &e);
+    if (!c->json)
+        print_flows(told);
     return finish(c, told, true, &e, NULL);
 }
 

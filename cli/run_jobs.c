@@ -1,134 +1,16 @@
 /* quern job, why, jobs: what is known of jobs. */
 #include "cli/cli.h"
+#include "cli/family.h"
+#include "cli/flow.h"
 #include "cli/follow.h"
+#include "cli/job_text.h"
 #include "cli/out.h"
 #include "common/base/id.h"
 #include "common/os/clock.h"
 
 #include <inttypes.h>
 
-#define VIEW_MAX (16U << 20)
-
-/* ---- one job -------------------------------------------------------------------------------- */
-static void line(struct buf *out, const char *name, struct str text) {
-    buf_printf(out, "  %-11s ", name);
-    out_clean(out, text);
-    buf_putc(out, '\n');
-}
-
-static void text_line(struct buf *out, const json_t *job, const char *name) {
-    if (out_text(job, name)[0])
-        line(out, name, str_of(out_text(job, name)));
-}
-
-static void time_line(struct buf *out, const json_t *job, const char *name, const char *key) {
-    if (!out_field(job, key))
-        return;
-    AUTO_BUF text = BUF(256);
-    out_time_and_age(&text, out_field(job, key), clock_wall());
-    line(out, name, buf_str(&text));
-}
-
-static void duration_line(struct buf *out, const json_t *job, const char *name, const char *key) {
-    if (!out_field(job, key))
-        return;
-    AUTO_BUF text = BUF(64);
-    out_duration(&text, out_field(job, key));
-    line(out, name, buf_str(&text));
-}
-
-static void attempts_line(struct buf *out, const json_t *job) {
-    AUTO_BUF text = BUF(256);
-    buf_printf(&text, "%" PRIu64, out_field(job, "attempts"));
-    if (out_field(job, "attempts_max"))
-        buf_printf(&text, " of %" PRIu64 " attempts", out_field(job, "attempts_max"));
-    if (out_field(job, "crashes"))
-        buf_printf(&text, "; its worker process ended %" PRIu64 " times while it ran",
-                   out_field(job, "crashes"));
-    line(out, "failed", buf_str(&text));
-}
-
-static void progress_line(struct buf *out, const json_t *job) {
-    uint64_t done = out_field(job, "progress"), total = out_field(job, "progress_total");
-    if (!done && !total)
-        return;
-    AUTO_BUF text = BUF(128);
-    buf_printf(&text, "%" PRIu64, done);
-    if (total)
-        buf_printf(&text, " of %" PRIu64 " (%.0f%%)", total, 100.0 * (double)done / (double)total);
-    line(out, "progress", buf_str(&text));
-}
-
-static void error_line(struct buf *out, const json_t *job) {
-    if (!json_object_get(job, "error"))
-        return;
-    AUTO_BUF text = BUF(8192);
-    if (out_text(job, "error")[0])
-        buf_printf(&text, "%s: %s", out_text(job, "error"), out_text(job, "text"));
-    else
-        buf_printf(&text, "%" PRIu64 ": %s", out_field(job, "error"), out_text(job, "text"));
-    line(out, "error", buf_str(&text));
-}
-
-static void json_line(struct buf *out, const json_t *job, const char *name) {
-    const json_t *value = json_object_get(job, name);
-    AUTO_BUF text = BUF(VIEW_MAX);
-    if (value && json_bridge_print(value, &text) == 0)
-        line(out, name, buf_str(&text));
-}
-
-/* What happens with it, in one sentence. */
-static void sentence(struct buf *out, const json_t *job) {
-    const char *state = out_text(job, "state"), *id = out_text(job, "id");
-    struct wall now = clock_wall();
-    uint64_t due = out_field(job, "due_ms"), started = out_field(job, "started_ms");
-    uint64_t ended = out_field(job, "ended_ms");
-    buf_printf(out, "job %s: %s", id, state);
-    if (strcmp(state, "scheduled") == 0 && due > now.ms) {
-        buf_printf(out, ", %s in ", out_field(job, "attempts") ? "tried again" : "due");
-        out_duration(out, due - now.ms);
-    } else if (strcmp(state, "ready") == 0 || strcmp(state, "blocked") == 0) {
-        buf_printf(out, "; quern why %s says what it waits for", id);
-    } else if ((strcmp(state, "running") == 0 || strcmp(state, "cancelling") == 0) && started) {
-        buf_put_str(out, STR(" for "));
-        out_duration(out, now.ms > started ? now.ms - started : 0);
-    } else if (strcmp(state, "done") == 0 && ended > started && started) {
-        buf_put_str(out, STR(", the last attempt took "));
-        out_duration(out, ended - started);
-    } else if (strcmp(state, "dead") == 0) {
-        buf_printf(out, "; quern retry %s runs it again", id);
-    }
-    buf_putc(out, '\n');
-}
-
-static void print_job(const json_t *job) {
-    AUTO_BUF out = BUF(VIEW_MAX);
-    sentence(&out, job);
-    text_line(&out, job, "kind");
-    text_line(&out, job, "queue");
-    text_line(&out, job, "tenant");
-    AUTO_BUF priority = BUF(32);
-    put_number(&priority, job, "priority");
-    line(&out, "priority", buf_str(&priority));
-    attempts_line(&out, job);
-    error_line(&out, job);
-    text_line(&out, job, "worker");
-    progress_line(&out, job);
-    time_line(&out, job, "submitted", "created_ms");
-    time_line(&out, job, "due", "due_ms");
-    time_line(&out, job, "started", "started_ms");
-    time_line(&out, job, "ended", "ended_ms");
-    text_line(&out, job, "key");
-    text_line(&out, job, "unique");
-    text_line(&out, job, "trace");
-    duration_line(&out, job, "ttl", "ttl_ms");
-    duration_line(&out, job, "timeout", "timeout_ms");
-    text_line(&out, job, "durability");
-    json_line(&out, job, "payload");
-    json_line(&out, job, "result");
-    fwrite(out.at, 1, out.len, stdout);
-}
-
+/* ---- one job ------------------------------------------------------------------------------- */
 static int stream_job(struct cli *c, uint64_t id) {
     struct err e = {0};
     struct follow f;
@@ -137,26 +19,34 @@ static int stream_job(struct cli *c, uint64_t id) {
     return status;
 }
 
+static int check_job(const struct args_job *a, struct err *e) {
+    if (a->stream && a->payload)
+        return err_set(e, ERR_USAGE, "job: give --payload or --stream, not both");
+    if (a->watch && (a->payload || a->stream))
+        return err_set(e, ERR_USAGE, "job: --watch stands without --payload and --stream");
+    return 0;
+}
+
 int run_job(struct cli *c, const struct args_job *args) {
     struct err e = {0};
-    if (args->stream && args->payload) {
-        err_set(&e, ERR_USAGE, "job: give --payload or --stream, not both");
+    json_auto_t *job = NULL;
+    if (check_job(args, &e) < 0)
         return cli_fail(c, &e);
-    }
     if (args->stream)
         return stream_job(c, args->id);
-    json_auto_t *jobs = NULL;
-    struct msg_get_job m = {0};
-    MSG_SET(&m, get_job, id, args->id);
-    if (args->payload)
-        MSG_SET(&m, get_job, payload, true);
-    if (cli_connect(c, &e) < 0 || cli_ask(c, VERB_get_job, &m, args->payload, &jobs, &e) < 0)
+    if (cli_connect(c, &e) < 0)
         return cli_fail(c, &e);
-    const json_t *job = json_array_get(jobs, 0);
-    if (c->json)
+    if (args->watch)
+        return flow_watch(c, args->id);
+    if (family_ask(c, args->id, args->payload, &job, &e) < 0)
+        return cli_fail(c, &e);
+    if (c->json) {
         cli_json(c, job);
-    else
-        print_job(job);
+        return 0;
+    }
+    AUTO_BUF out = BUF(JOB_TEXT_MAX);
+    job_put(&out, job);
+    fwrite(out.at, 1, out.len, stdout);
     return 0;
 }
 
@@ -239,6 +129,8 @@ static int page(struct cli *c, const struct args_jobs *args, uint64_t limit, jso
         MSG_SET(&m, list_jobs, tenant, args->tenant);
     if (args->kind.len)
         MSG_SET(&m, list_jobs, kind, args->kind);
+    if (args->parent)
+        MSG_SET(&m, list_jobs, parent, args->parent);
     if (*next)
         MSG_SET(&m, list_jobs, before, *next);
     MSG_SET(&m, list_jobs, limit, limit);

@@ -1,5 +1,6 @@
 /* quern submit: one job or many, and their ends. */
 #include "cli/cli.h"
+#include "cli/describe.h"
 #include "cli/follow.h"
 #include "cli/input.h"
 #include "cli/out.h"
@@ -9,13 +10,17 @@
 
 #define CHUNK_JOBS  8192
 #define CHUNK_BYTES (16U << 20)
+#define ARENA_MAX   (64U << 20) /* of a chunk, and of one more line */
+
+enum line_is { LINE_PAYLOAD, LINE_JOB }; /* the words of --lines */
 
 struct submitting {
     struct cli *c;
     const struct args_submit *args;
-    struct msg_submit message; /* all but size */
-    struct buf payloads;       /* of the chunk, end to end */
-    size_t ends[CHUNK_JOBS];   /* where each one ends */
+    struct msg_submit message; /* what the options say */
+    struct client_item job;    /* that, with its children */
+    json_t *defaults;          /* the same for lines that are jobs */
+    struct arena *arena;       /* of the chunk: what its items point to */
     size_t n;
     struct client_item items[CHUNK_JOBS];
     struct client_submitted out[CHUNK_JOBS];
@@ -28,6 +33,45 @@ struct submitting {
 };
 
 /* ---- the message ---------------------------------------------------------------------------- */
+/* Only one of them can be read from there. */
+static int check_inputs(const struct args_submit *a, struct err *e) {
+    const struct str from[] = {a->payload, a->batch, a->children, a->then_payload};
+    int n = 0;
+    for (size_t i = 0; i < sizeof from / sizeof *from; i++)
+        n += str_eq(from[i], STR("-"));
+    if (n > 1)
+        return err_set(e, ERR_USAGE, "submit: only one option can be standard input");
+    return 0;
+}
+
+static int check_flow(const struct args_submit *a, struct err *e) {
+    if (ARG_HAS(a, submit, then_payload) && !ARG_HAS(a, submit, then))
+        return err_set(e, ERR_USAGE, "submit: --then-payload needs --then");
+    if (ARG_HAS(a, submit, lines) && !ARG_HAS(a, submit, batch))
+        return err_set(e, ERR_USAGE, "submit: --lines needs --batch");
+    if (a->lines == LINE_JOB && (ARG_HAS(a, submit, children) || ARG_HAS(a, submit, then)))
+        return err_set(
+            e, ERR_USAGE,
+            "submit: --lines job stands without --children and --then, which a line has");
+    return check_inputs(a, e);
+}
+
+static int check_message(const struct args_submit *a, struct err *e) {
+    if (ARG_HAS(a, submit, window) && !ARG_HAS(a, submit, unique))
+        return err_set(e, ERR_USAGE, "submit: --window needs --unique");
+    if (a->wait && ARG_HAS(a, submit, count) && a->count > WAITS_MAX)
+        return err_set(e, ERR_USAGE, "submit: with --wait at most %d jobs", WAITS_MAX);
+    if (ARG_HAS(a, submit, interval) && !ARG_HAS(a, submit, key))
+        return err_set(e, ERR_USAGE, "submit: --interval needs --key");
+    if (ARG_HAS(a, submit, delay) && ARG_HAS(a, submit, run_at))
+        return err_set(e, ERR_USAGE, "submit: give --delay or --run-at, not both");
+    if (ARG_HAS(a, submit, batch) && (ARG_HAS(a, submit, count) || ARG_HAS(a, submit, payload)))
+        return err_set(e, ERR_USAGE, "submit: --batch stands without --count and --payload");
+    if (a->stream && (ARG_HAS(a, submit, batch) || ARG_HAS(a, submit, count)))
+        return err_set(e, ERR_USAGE, "submit: --stream stands without --batch and --count");
+    return check_flow(a, e);
+}
+
 #define COPY(m, args, field, from)                                                                 \
     do {                                                                                           \
         if (ARG_HAS(args, submit, from))                                                           \
@@ -54,19 +98,8 @@ static int make_message(const struct args_submit *a, struct msg_submit *m, struc
     COPY(m, a, trace, trace);
     COPY(m, a, grace_ms, grace);
     COPY(m, a, attach, stream);
-    if (ARG_HAS(a, submit, window) && !ARG_HAS(a, submit, unique))
-        return err_set(e, ERR_USAGE, "submit: --window needs --unique");
-    if (a->wait && ARG_HAS(a, submit, count) && a->count > WAITS_MAX)
-        return err_set(e, ERR_USAGE, "submit: with --wait at most %d jobs", WAITS_MAX);
-    if (ARG_HAS(a, submit, interval) && !ARG_HAS(a, submit, key))
-        return err_set(e, ERR_USAGE, "submit: --interval needs --key");
-    if (ARG_HAS(a, submit, delay) && ARG_HAS(a, submit, run_at))
-        return err_set(e, ERR_USAGE, "submit: give --delay or --run-at, not both");
-    if (ARG_HAS(a, submit, batch) && (ARG_HAS(a, submit, count) || ARG_HAS(a, submit, payload)))
-        return err_set(e, ERR_USAGE, "submit: --batch stands without --count and --payload");
-    if (a->stream && (ARG_HAS(a, submit, batch) || ARG_HAS(a, submit, count)))
-        return err_set(e, ERR_USAGE, "submit: --stream stands without --batch and --count");
-    return 0;
+    COPY(m, a, fail_fast, fail_fast);
+    return check_message(a, e);
 }
 
 /* ---- what came of it ------------------------------------------------------------------------ */
@@ -110,54 +143,67 @@ static void tell(struct submitting *s, size_t i) {
 }
 
 static int send_chunk(struct submitting *s) {
-    size_t from = 0;
-    for (size_t i = 0; i < s->n; i++) {
-        struct str payload = str_make(s->payloads.at + from, s->ends[i] - from);
-        s->items[i] = (struct client_item){&s->message, payload};
-        from = s->ends[i];
-    }
     struct err e = {0};
     client_submit(s->c->client, s->items, s->n, s->out, cli_deadline(CLI_ANSWER_MS), &e);
     for (size_t i = 0; i < s->n; i++)
         tell(s, i);
     s->n = 0;
-    buf_clear(&s->payloads);
+    if (arena_used(s->arena))
+        arena_reset(s->arena);
     fflush(stdout); /* whoever reads a long list wants to see it grow */
     /* What the broker as a whole cannot do now it cannot do for the rest either. */
     bool hopeless = e.code == ERR_UNREACHABLE_BROKER || e.code == ERR_UNKNOWN_OUTCOME;
     return hopeless ? -1 : 0;
 }
 
-static int add(struct submitting *s, struct str payload) {
-    if (s->n == CHUNK_JOBS || (s->n && s->payloads.len + payload.len > CHUNK_BYTES))
-        if (send_chunk(s) < 0)
-            return -1;
-    buf_put_str(&s->payloads, payload);
-    s->ends[s->n++] = s->payloads.len;
-    return 0;
+/* There is room for one more job, and in the arena for what it points to. */
+static int make_room(struct submitting *s) {
+    bool full = s->n == CHUNK_JOBS || arena_used(s->arena) > CHUNK_BYTES;
+    return full ? send_chunk(s) : 0;
 }
 
 /* ---- many ----------------------------------------------------------------------------------- */
-static int submit_count(struct submitting *s, struct str payload) {
+static int submit_count(struct submitting *s) {
     uint64_t count = ARG_HAS(s->args, submit, count) ? s->args->count : 1;
-    for (uint64_t i = 0; i < count; i++)
-        if (add(s, payload) < 0)
+    for (uint64_t i = 0; i < count; i++) {
+        if (make_room(s) < 0)
             return -1;
+        s->items[s->n++] = s->job;
+    }
     return send_chunk(s);
 }
 
-static int submit_lines(struct submitting *s, struct lines *l, struct err *e) {
+static int take_payload(struct submitting *s, struct str line, struct client_item *item,
+                        struct err *e) {
     AUTO_BUF payload = BUF(INPUT_JSON_MAX);
+    *item = s->job;
+    if (input_json(line, &payload, e) < 0)
+        return -1;
+    item->payload = arena_try_copy(s->arena, buf_str(&payload));
+    if (payload.len && !item->payload.at)
+        return err_set(e, ERR_NO_MEMORY, "a payload of %zu bytes", payload.len);
+    return 0;
+}
+
+static int take_line(struct submitting *s, struct str line, struct client_item *item,
+                     struct err *e) {
+    if (s->args->lines != LINE_JOB)
+        return take_payload(s, line, item, e);
+    json_auto_t *json = json_bridge_parse(line, e);
+    return json ? describe_job(json, s->defaults, s->arena, item, e) : -1;
+}
+
+static int submit_lines(struct submitting *s, struct lines *l, struct err *e) {
     struct str line;
     int rc;
     while ((rc = lines_next(l, &line, e)) == 1) {
-        buf_clear(&payload);
-        if (input_json(line, &payload, e) < 0) {
+        if (make_room(s) < 0)
+            return 0;
+        if (take_line(s, line, &s->items[s->n], e) < 0) {
             err_add(e, "line %llu", (unsigned long long)l->number);
             break;
         }
-        if (add(s, buf_str(&payload)) < 0)
-            return 0;
+        s->n++;
         if (!s->prints_ids && s->told + s->n > WAITS_MAX) {
             rc = err_set(e, ERR_USAGE, "with --wait at most %d jobs", WAITS_MAX);
             break;
@@ -191,9 +237,34 @@ static int submit_batch(struct submitting *s, struct err *e) {
     return rc;
 }
 
-static int submit_all(struct submitting *s, struct err *e) {
+/* Its payload and its children, all of which stay in the command's arena. */
+static int read_job(struct submitting *s, struct err *e) {
+    const struct args_submit *a = s->args;
     AUTO_BUF payload = BUF(INPUT_JSON_MAX);
-    if (ARG_HAS(s->args, submit, payload) && input_payload(s->args->payload, &payload, e) < 0)
+    json_auto_t *list = NULL, *then = NULL;
+    if (ARG_HAS(a, submit, payload) &&
+        input_payload(a->payload, "submit --payload", &payload, e) < 0)
+        return -1;
+    s->job = CLIENT_ITEM(&s->message, arena_try_copy(s->c->arena, buf_str(&payload)));
+    if (ARG_HAS(a, submit, children) && !(list = input_value(a->children, "submit --children", e)))
+        return -1;
+    if (ARG_HAS(a, submit, then)) {
+        then = json_pack("{s:s%}", "kind", a->then.at, a->then.len);
+        json_t *value = ARG_HAS(a, submit, then_payload)
+                            ? input_value(a->then_payload, "submit --then-payload", e)
+                            : json_object();
+        if (!value)
+            return -1;
+        json_object_set_new(then, "payload", value);
+    }
+    if (describe_children(list, then, s->c->arena, &s->job, e) < 0)
+        return err_add(e, "submit");
+    s->defaults = json_bridge_of_message(msg_def(MSG_submit), &s->message, e);
+    return s->defaults ? 0 : -1;
+}
+
+static int submit_all(struct submitting *s, struct err *e) {
+    if (read_job(s, e) < 0)
         return -1;
     if (ARG_HAS(s->args, submit, batch) && lines_open(&s->lines, s->args->batch.at, e) < 0)
         return err_add(e, "submit --batch");
@@ -204,7 +275,7 @@ static int submit_all(struct submitting *s, struct err *e) {
         rc = submit_batch(s, e);
     } else {
         begin_list(s);
-        submit_count(s, buf_str(&payload));
+        submit_count(s);
     }
     if (prints_list(s) && s->c->told)
         printf("]\n");
@@ -224,7 +295,7 @@ int run_submit(struct cli *c, const struct args_submit *args) {
     s->args = args;
     s->prints_ids = !args->wait && !args->stream;
     s->lines = LINES;
-    s->payloads = BUF(CHUNK_BYTES + BODY_MAX_LEN + 1);
+    s->arena = arena_new(ARENA_MAX);
     waits_init(&s->waits, c, is_many(args));
     struct err e = {0};
     int status = 0;
@@ -243,7 +314,8 @@ int run_submit(struct cli *c, const struct args_submit *args) {
         follow_done(&s->follow);
     waits_done(&s->waits);
     lines_close(&s->lines);
-    buf_destroy(&s->payloads);
+    arena_destroy(&s->arena);
+    json_decref(s->defaults);
     mem_free(s);
     return status;
 }

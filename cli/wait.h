@@ -1,4 +1,5 @@
-/* Waiting for the ends of jobs, and printing their results in the order of their submission.
+/* Waiting for the ends of jobs and of all below them, and printing their results in the order of
+ * their submission.
  *
  * Ctrl-C and SIGTERM end the waiting, not the jobs. */
 #pragma once
@@ -9,13 +10,20 @@
 
 #define WAITS_MAX 10000000 /* jobs waited for at a time */
 
+/* How one of them ended, and its flow. */
+struct wait_end {
+    struct client_finished end; /* id 0: not yet */
+    struct client_flow flow;    /* id 0: nothing was told of it yet */
+    bool settled;               /* nothing more will be told of it */
+};
+
 struct waits {
     struct cli *c;
     bool many;
     uint64_t *ids;          /* 0: it was not accepted */
     enum err_code *refused; /* why not */
     size_t n, size;
-    struct client_finished *window; /* of the next ones to be printed */
+    struct wait_end *window; /* of the next ones to be printed */
     size_t printed, watched;
     int status; /* of the first that did not end well */
 };

@@ -281,6 +281,7 @@ void flow_release(struct core *c, uint32_t n);
 void flows_durable(struct core *c);
 /* Why what is in that flow must not go on; OK: it may. */
 enum err_code flow_doom_of(const struct core *c, uint32_t n);
+uint32_t flow_doomed(const struct core *c, uint32_t n); /* the flow that says so; 0: none */
 /* What a worker is told of the flow that its job is in. */
 void flow_tell_child(const struct core *c, uint32_t i, struct msg_dispatch *m);
 /* True: the job was cancelled, for its flow ends. */
@@ -289,6 +290,7 @@ void flows_look(struct core *c); /* soon, at all jobs, for those that must not g
 void flows_step(struct core *c);
 /* All below the job is cancelled; returns the position to wait for, 0: there is nothing. */
 uint64_t flow_cancel(struct core *c, uint32_t i);
+uint32_t flow_open_jobs(const struct core *c, uint32_t i); /* below a job, that have not ended */
 int flow_may_revive(const struct core *c, uint32_t i, struct err *e);
 void flow_revive(struct core *c, uint32_t i);
 void flows_check(const struct core *c);

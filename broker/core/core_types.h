@@ -322,7 +322,7 @@ struct reply_item {
     uint64_t id;
     uint32_t code;
     uint32_t count;
-    bool duplicate;
+    bool duplicate, flow;
 };
 
 struct session {

@@ -305,6 +305,7 @@ void on_cancel_job(struct core *c, const void *message, struct str payload) {
         answer(c, &(struct reply_item){.id = m->id, .code = (uint32_t)e.code}, &e, 0);
         return;
     }
+    uint32_t below = flow_open_jobs(c, i);
     uint64_t flow_after = flow_cancel(c, i);
     bool has_ended = job_state_terminal(job_at(c, i)->state);
     after = has_ended ? job_at(c, i)->state_pos : job_cancel(c, i, m->text);
@@ -313,7 +314,8 @@ void on_cancel_job(struct core *c, const void *message, struct str payload) {
         err_set(&e, ERR_ALREADY_DONE, "job %s is %s already", id_show(m->id).at,
                 job_state_name(job_at(c, i)->state));
     else
-        item.count = 1;
+        item.count = below + !has_ended;
+    item.flow = below > 0 && !e.code;
     item.code = (uint32_t)e.code;
     answer(c, &item, e.code ? &e : NULL, after);
 }

@@ -171,11 +171,16 @@ uint32_t flow_root(const struct core *c, uint32_t n) {
     return n;
 }
 
-enum err_code flow_doom_of(const struct core *c, uint32_t n) {
+uint32_t flow_doomed(const struct core *c, uint32_t n) {
     for (; n && !MUTANT(flow_doom_ignored); n = flow_at(c, n)->up)
         if (flow_at(c, n)->doom)
-            return flow_at(c, n)->doom;
-    return ERR_OK;
+            return n;
+    return 0;
+}
+
+enum err_code flow_doom_of(const struct core *c, uint32_t n) {
+    n = flow_doomed(c, n);
+    return n ? flow_at(c, n)->doom : ERR_OK;
 }
 
 static bool is_written(const struct flow *f) {
@@ -488,6 +493,11 @@ uint64_t flow_cancel(struct core *c, uint32_t i) {
     if (is_written(flow_at(c, n)))
         flow_record(c, n);
     return flow_at(c, n)->pos;
+}
+
+uint32_t flow_open_jobs(const struct core *c, uint32_t i) {
+    uint32_t n = job_flow(c, job_at(c, i));
+    return n ? flow_at(c, n)->all.total - ended(&flow_at(c, n)->all) : 0;
 }
 
 static void stop(struct core *c, uint32_t i, enum err_code why) {

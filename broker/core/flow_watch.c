@@ -26,8 +26,10 @@ static void tell(struct core *c, uint32_t n, uint64_t link, uint64_t sequence) {
     enum err_code doom = flow_doom_of(c, n);
     if (doom)
         MSG_SET(&m, flow_info, error, (uint64_t)doom);
-    bool commits = f->settled && f->pos >= c->durable;
-    send_to(c, link, VERB_flow_info, sequence, &m, STR(""), commits ? f->pos : 0);
+    /* A job without children has no record but its own. */
+    uint64_t own = f->job ? job_at(c, f->job)->state_pos : 0, pos = f->pos > own ? f->pos : own;
+    bool commits = f->settled && pos >= c->durable;
+    send_to(c, link, VERB_flow_info, sequence, &m, STR(""), commits ? pos : 0);
 }
 
 /* ---- who ------------------------------------------------------------------------------------ */

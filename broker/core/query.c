@@ -183,7 +183,7 @@ static void tell_finished(struct core *c, const struct load *l, const struct rec
         MSG_SET(&m, finished, seq, s->stream_seq);
     }
     uint32_t i = job_find(c, l->job), own = i ? job_flow(c, job_at(c, i)) : 0;
-    if (own && !flow_at(c, own)->settled)
+    if (own && flow_at(c, own)->all.total)
         MSG_SET(&m, finished, flow, true);
     send_to(c, l->link, VERB_finished, 0, &m, r->result, after);
 }
@@ -333,6 +333,8 @@ static uint64_t walk(struct core *c, const struct filter *f, uint64_t limit) {
         if (top >= before)
             top = before - 1;
         for (uint64_t id = top; id >= id_make(r.epoch, 1) && id_epoch(id) == r.epoch; id--) {
+            if (id <= f->m->parent)
+                return 0; /* a child is younger */
             if (!left--)
                 return id + 1;
             c->list_lookups++;

@@ -186,6 +186,8 @@ static void send_item(struct core *c, uint64_t link, enum verb verb, uint64_t se
         MSG_SET(&m, outcome, id, item->id);
     if (text.len)
         MSG_SET(&m, outcome, text, text);
+    if (item->flow)
+        MSG_SET(&m, outcome, flow, true);
     c->fx.send(c->fx.ctx,
                &(struct letter){.link = link,
                                 .verb = VERB_outcome,
@@ -334,7 +336,7 @@ void watch_tell(struct core *c, uint32_t i, struct str result, uint64_t after) {
         MSG_SET(&m, finished, text, str_make(x->failure->text, x->failure->len));
     }
     uint32_t own = job_flow(c, j);
-    if (own && !flow_at(c, own)->settled)
+    if (own && flow_at(c, own)->all.total)
         MSG_SET(&m, finished, flow, true);
     uint64_t epoch, seq;
     stream_position(c, i, &epoch, &seq);

@@ -45,7 +45,7 @@ static void why_held(struct core *c, const struct job *j) {
     const struct flow *f = flow_at(c, j->up);
     char text[128];
     if (f->releases) {
-        say(c, WHY_children_commit, NULL, 0, 0);
+        say(c, WHY_children_commit, NULL, 0, f->id);
         return;
     }
     snprintf(text, sizeof text, "its parent %s, and %u of %u children that it waits for go on",
@@ -148,7 +148,7 @@ void on_get_why(struct core *c, const void *message, struct str payload) {
     if (c->read_only)
         say(c, WHY_read_only, NULL, 0, 0);
     if (j->up && flow_doom_of(c, j->up) && !job_state_terminal(j->state))
-        say(c, WHY_flow_ends, NULL, 0, 0);
+        say(c, WHY_flow_ends, NULL, 0, flow_at(c, flow_doomed(c, j->up))->id);
     if (job_state_terminal(j->state))
         say(c, WHY_ended, job_state_name(j->state), j->since_ms, 0);
     else if (j->state == JOB_running || j->state == JOB_cancelling)

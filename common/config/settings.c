@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Far more than the largest file with the largest values needs. */
@@ -98,13 +99,26 @@ static int read_all(int fd, struct buf *text) {
     }
 }
 
+/* Nobody waits for the other end of a pipe: `quern up` would neither start anything again nor end
+ * meanwhile. Nor could it be read a second time. */
+static int open_file(const char *path) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISFIFO(st.st_mode))
+        return fd;
+    close(fd);
+    errno = ESPIPE;
+    return -1;
+}
+
 /* Leaves room for one piece more than is allowed, so that a larger file is seen to be larger. */
 int settings_read(const char *path, struct buf *text, struct err_list *errors) {
     struct err e;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    int fd = open_file(path);
     int rc = fd < 0 ? -1 : read_all(fd, text);
     if (rc < 0) {
-        err_set(&e, ERR_BAD_CONFIG, "%s: cannot be read: %s", shown_path(path), strerror(errno));
+        err_set(&e, ERR_BAD_CONFIG, "%s: cannot be read: %s", shown_path(path),
+                errno == ESPIPE ? "it is a pipe, and must be a file" : strerror(errno));
         err_list_put(errors, &e);
     }
     if (fd >= 0)

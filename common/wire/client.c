@@ -125,6 +125,8 @@ static void on_message(struct client *c, struct frame_in *in) {
         watch_on_finished(c, in);
     else if (verb == VERB_job_info)
         watch_on_info(c, in);
+    else if (verb == VERB_flow_info)
+        watch_on_flow(c, in);
     else if (!in->sequence && verb != VERB_heartbeat && verb != VERB_bye)
         on_notice(c, in);
     /* else the late answer of a request that has ended */
@@ -200,6 +202,7 @@ int client_notify(struct client *c, enum verb verb, const struct client_item *it
     for (size_t i = 0; i < n; i++) {
         if (codec_check(msg_def(c->out.verb->message), items[i].message, e) < 0)
             return -1;
+        ASSERT(!items[i].n_children);
         if (frame_add_payload(&c->out, items[i].message, items[i].payload, STR("")) < 0)
             return err_set(e, ERR_TOO_LARGE, "%s: %zu items do not fit one message",
                            c->out.verb->name, n);

@@ -32,7 +32,8 @@
  * status of schemas/errors.def: err_code_exit(e.code).
  *
  * Watched jobs (client_watch, or `watch` or `attach` in a SUBMIT) are watched again after every
- * reconnection. Each end is told once.
+ * reconnection. Each end is told once. So are flows (client_watch_flow), whose counts are told
+ * again and again until the last time, with `settled` or an error.
  *
  * Deadlines are times of the caller's clock; MONO_NEVER waits for ever. One thread. */
 #pragma once
@@ -44,11 +45,17 @@
 
 struct client;
 
-/* One item of a request: a struct of the verb's message; its `size` is set from the payload. */
+/* One item of a request: a struct of the verb's message; its `size` is set from the payload. What a
+ * SUBMIT has children for goes out in one message with them, or not at all; they are items of
+ * SUBMIT without children of their own, and `children` of the parent is set from their number. The
+ * answer is for the parent alone. */
 struct client_item {
     const void *message;
     struct str payload;
+    const struct client_item *children;
+    uint32_t n_children;
 };
+#define CLIENT_ITEM(m, ...) ((struct client_item){.message = (m), .payload = __VA_ARGS__})
 
 struct client_reply {
     bool end;            /* no more will come: `err` says how it ended (code 0: well) */
@@ -66,11 +73,23 @@ struct client_finished {
     uint64_t state; /* enum job_state; 0: it is not known (any more), as `err` says */
     uint32_t attempts;
     uint64_t epoch, seq; /* the last event of its stream; 0, 0: it wrote none */
+    bool flow;           /* jobs are below it: client_watch_flow tells how they end */
     struct err err;    /* code 0: done; else why not, with the words of the worker or the broker */
     struct buf result; /* one msgpack map, or empty */
 };
 #define CLIENT_FINISHED ((struct client_finished){.result = BUF(FRAME_BYTES_MAX)})
 void client_finished_done(struct client_finished *f);
+
+/* How a flow goes: a job and all below it. */
+struct client_flow {
+    uint64_t id;
+    struct err err; /* code 0; else why nothing more is told of it: it is not known (any more) */
+    uint64_t state; /* enum job_state of the job itself; 0: not told */
+    uint32_t total; /* jobs below it */
+    uint32_t done, dead, cancelled, expired; /* of those, ended so */
+    bool settled;       /* it and all below it have ended: nothing more will come */
+    enum err_code doom; /* why the rest is or was cancelled; ERR_OK: it is not */
+};
 
 struct client_config {
     enum role role;       /* CLIENT, GATEWAY or OPERATOR */
@@ -82,6 +101,7 @@ struct client_config {
     void *ctx;
     /* All may be NULL. */
     void (*on_finished)(void *ctx, const struct client_finished *f);
+    void (*on_flow)(void *ctx, const struct client_flow *f);
     /* What the broker says unasked beside that: POOL_PLAN, KILL_WORKER. */
     void (*on_notice)(void *ctx, enum verb verb, const void *message, struct str payload);
     /* LINK_UP, LINK_DOWN, LINK_REFUSED, LINK_UNREADABLE as link.h has them. */
@@ -147,3 +167,8 @@ void client_unwatch(struct client *c, uint64_t id);
  * says how it ended. */
 int client_wait(struct client *c, uint64_t id, struct mono deadline, struct client_finished *out,
                 struct err *e);
+
+/* ---- flows ---------------------------------------------------------------------------------- */
+/* on_flow tells its counts at once, and again when they have changed, until it has settled. */
+int client_watch_flow(struct client *c, uint64_t id, struct err *e);
+void client_unwatch_flow(struct client *c, uint64_t id);

@@ -40,7 +40,7 @@ struct pending {
     uint32_t times;     /* it was sent */
     bool said;          /* on the connection of now */
     bool may_be_done;   /* it was sent and nobody said that it was refused unread */
-    uint64_t watch[FRAME_ITEMS_MAX / 64];  /* SUBMIT: items with `watch` */
+    uint64_t watch[FRAME_ITEMS_MAX / 64];  /* SUBMIT: items with `watch`, children not counted */
     uint64_t attach[FRAME_ITEMS_MAX / 64]; /* SUBMIT: items with `attach` */
     client_reply_fn *fn;
     void *ctx;
@@ -64,6 +64,14 @@ struct watch {
     uint32_t untold_next;
 };
 
+/* What is watched of one sort, jobs or flows. */
+struct watches {
+    enum verb verb; /* that tells the broker */
+    struct slab slab;
+    struct lhash index;
+    uint32_t untold; /* head of a list */
+};
+
 struct client {
     struct client_config config;
     char endpoint[LINK_ENDPOINT_MAX];
@@ -81,9 +89,7 @@ struct client {
     uint32_t calls;       /* made by the client_poll under way */
     bool behind;          /* some could not be said yet */
 
-    struct slab watches;
-    struct lhash watch_index;
-    uint32_t untold;  /* head of a list */
+    struct watches jobs, flows;
     uint64_t wait_id; /* of client_wait */
     struct client_finished *wait_out;
 };
@@ -120,3 +126,4 @@ void watches_flush(struct client *c);
 bool watch_ended(struct client *c, const struct client_finished *f);
 void watch_on_finished(struct client *c, struct frame_in *in);
 void watch_on_info(struct client *c, struct frame_in *in);
+void watch_on_flow(struct client *c, struct frame_in *in);

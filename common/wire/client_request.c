@@ -113,7 +113,8 @@ void request_end(struct client *c, struct pending *p, const struct err *e) {
 }
 
 /* ---- making --------------------------------------------------------------------------------- */
-/* One item as it goes out: `size` says what its payload has. -1 with why it cannot be sent. */
+/* One item as it goes out: `size` says what its payload has, `children` how many it has. -1 with
+ * why it cannot be sent. */
 static int fit_item(const struct client *c, const struct msg_def *def,
                     const struct client_item *item, union msg_any *m, struct err *e) {
     *m = (union msg_any){0};
@@ -128,43 +129,94 @@ static int fit_item(const struct client *c, const struct msg_def *def,
     } else if (item->payload.len) {
         return err_set(e, ERR_BAD_VALUE, "%s: has no payload", def->name);
     }
+    if (item->n_children)
+        MSG_SET(&m->submit, submit, children, item->n_children);
     return codec_check(def, m, e);
+}
+
+enum fit { FIT_BAD = -1, FIT_YES, FIT_FULL };
+
+/* Adds a parent's children, or some of them where not all can be. */
+static enum fit add_children(struct client *c, const struct client_item *parent, struct err *e) {
+    const struct msg_def *def = msg_def(MSG_submit);
+    for (uint32_t n = 0; n < parent->n_children; n++) {
+        const struct client_item *child = &parent->children[n];
+        union msg_any m;
+        if (child->n_children)
+            return err_set(e, ERR_BAD_VALUE,
+                           "child %u: has children of its own; it may spawn them "
+                           "when it runs",
+                           n);
+        if (fit_item(c, def, child, &m, e) < 0)
+            return err_add(e, "child %u", n);
+        if (frame_add_child(&c->out, &m.submit, child->payload) < 0)
+            return FIT_FULL;
+    }
+    return FIT_YES;
+}
+
+/* Adds an item with all that belongs to it, or nothing of it. */
+static enum fit add_item(struct client *c, const struct client_item *item, union msg_any *m,
+                         struct err *e) {
+    struct frame_mark before = frame_mark(&c->out);
+    ASSERT(!item->n_children || c->out.verb->verb == VERB_submit);
+    if (fit_item(c, msg_def(c->out.verb->message), item, m, e) < 0)
+        return FIT_BAD;
+    if (frame_add_payload(&c->out, m, item->payload, STR("")) < 0)
+        return FIT_FULL;
+    enum fit fit = add_children(c, item, e);
+    if (fit != FIT_YES)
+        frame_back(&c->out, &before);
+    return fit;
+}
+
+static int say_too_large(const struct client *c, const struct client_item *first, size_t least,
+                         struct err *e) {
+    const struct frame_out *f = &c->out;
+    if (first->n_children)
+        return err_set(
+            e, ERR_TOO_LARGE,
+            "%s: a job and its %u children do not fit a message of %u items and %zu bytes",
+            f->verb->name, first->n_children, f->items_max, f->bytes_max);
+    return err_set(e, ERR_TOO_LARGE, "%s: %zu items do not fit a message of %u and %zu bytes",
+                   f->verb->name, least, f->items_max, f->bytes_max);
+}
+
+static void note_submit(struct pending *p, uint32_t index, const struct msg_submit *m) {
+    if (m->watch)
+        p->watch[index / 64] |= 1ULL << (index % 64);
+    if (m->attach)
+        p->attach[index / 64] |= 1ULL << (index % 64);
 }
 
 /* Fills the frame with as many items as it holds; how many, or -1. */
 static int fill_frame(struct client *c, struct pending *p, const struct client_item *items,
                       size_t n, size_t least, struct err *e) {
-    const struct msg_def *def = msg_def(verb_def(p->rule->verb)->message);
     frame_begin(&c->out, p->rule->verb, p->sequence);
     const struct msg_welcome *terms = client_terms(c);
     if (terms->items_max < c->out.items_max)
         c->out.items_max = (uint32_t)terms->items_max;
     if (terms->bytes_max < c->out.bytes_max)
         c->out.bytes_max = terms->bytes_max;
-    bool harmless = true;
+    bool harmless = true, submits = p->rule->verb == VERB_submit;
+    enum fit fit = FIT_YES;
     uint32_t taken = 0;
     for (; taken < n; taken++) {
         union msg_any m;
-        if (fit_item(c, def, &items[taken], &m, e) < 0) {
-            if (taken >= least)
-                break;
-            return n > 1 ? err_add(e, "item %u", taken) : -1;
-        }
-        if (frame_add_payload(&c->out, &m, items[taken].payload, STR("")) < 0)
+        fit = add_item(c, &items[taken], &m, e);
+        if (fit != FIT_YES)
             break;
-        if (p->rule->verb != VERB_submit)
+        if (!submits)
             continue;
         harmless &= m.submit.unique.len > 0;
-        if (m.submit.watch)
-            p->watch[taken / 64] |= 1ULL << (taken % 64);
-        if (m.submit.attach)
-            p->attach[taken / 64] |= 1ULL << (taken % 64);
+        note_submit(p, taken, &m.submit);
     }
+    if (taken < least && fit == FIT_BAD)
+        return n > 1 ? err_add(e, "item %u", taken) : -1;
     if (taken < least)
-        return err_set(e, ERR_TOO_LARGE, "%s: %zu items do not fit a message of %u and %zu bytes",
-                       def->name, least, c->out.items_max, c->out.bytes_max);
+        return say_too_large(c, &items[taken], least, e);
     p->items = taken;
-    if (p->rule->verb == VERB_submit && harmless)
+    if (submits && harmless)
         p->effect = REQUEST_HARMLESS;
     return (int)taken;
 }

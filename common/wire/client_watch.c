@@ -1,12 +1,13 @@
-/* Jobs whose end somebody waits for: asked for again on every connection, told once. */
+/* Jobs whose end somebody waits for, and flows: asked for again on every connection. An end is told
+ * once. */
 #include "common/base/check.h"
 #include "common/base/hash.h"
 #include "common/wire/client_int.h"
 
 #include <inttypes.h>
 
-static struct watch *watch_at(const struct client *c, uint32_t i) {
-    return slab_at(&c->watches, i);
+static struct watch *watch_at(const struct watches *w, uint32_t i) {
+    return slab_at(&w->slab, i);
 }
 
 static uint64_t watch_hash(const void *ctx, uint32_t i) {
@@ -23,106 +24,144 @@ static bool watch_equal(const void *ctx, uint32_t i, const void *key) {
 
 static const struct lhash_ops watch_ops = {watch_hash, watch_link, watch_equal};
 
+static void setup(struct watches *w, enum verb verb) {
+    w->verb = verb;
+    slab_init(&w->slab, sizeof(struct watch));
+    lhash_init(&w->index, &watch_ops, w);
+}
+
 void watches_setup(struct client *c) {
-    slab_init(&c->watches, sizeof(struct watch));
-    lhash_init(&c->watch_index, &watch_ops, c);
+    setup(&c->jobs, VERB_watch_job);
+    setup(&c->flows, VERB_watch_flow);
+}
+
+static void teardown(struct watches *w) {
+    lhash_done(&w->index);
+    slab_done(&w->slab);
 }
 
 void watches_done(struct client *c) {
-    lhash_done(&c->watch_index);
-    slab_done(&c->watches);
+    teardown(&c->jobs);
+    teardown(&c->flows);
 }
 
-static uint32_t find(const struct client *c, uint64_t id) {
-    return lhash_find(&c->watch_index, hash_mix(id, 0), &id);
+static uint32_t find(const struct watches *w, uint64_t id) {
+    return lhash_find(&w->index, hash_mix(id, 0), &id);
 }
 
-static bool is_untold(const struct client *c, uint32_t i) {
-    return watch_at(c, i)->untold;
-}
-
-static void tell_later(struct client *c, uint32_t i) {
-    if (is_untold(c, i))
+static void tell_later(struct watches *w, uint32_t i) {
+    struct watch *at = watch_at(w, i);
+    if (at->untold)
         return;
-    watch_at(c, i)->untold = true;
-    watch_at(c, i)->untold_next = c->untold;
-    c->untold = i;
+    at->untold = true;
+    at->untold_next = w->untold;
+    w->untold = i;
 }
 
 /* One that is still to be told stays in its list, without an id, until that is walked. */
-static void forget(struct client *c, uint32_t i) {
-    lhash_remove(&c->watch_index, i);
-    if (is_untold(c, i))
-        watch_at(c, i)->id = 0;
+static void forget(struct watches *w, uint32_t i) {
+    lhash_remove(&w->index, i);
+    if (watch_at(w, i)->untold)
+        watch_at(w, i)->id = 0;
     else
-        slab_give(&c->watches, i);
+        slab_give(&w->slab, i);
+}
+
+static void note(struct watches *w, uint64_t id, bool ask) {
+    uint32_t i = find(w, id);
+    if (!i) {
+        i = slab_take(&w->slab);
+        watch_at(w, i)->id = id;
+        lhash_add(&w->index, i);
+    }
+    if (ask)
+        tell_later(w, i);
 }
 
 void watch_note(struct client *c, uint64_t id, bool ask) {
-    uint32_t i = find(c, id);
-    if (!i) {
-        i = slab_take(&c->watches);
-        watch_at(c, i)->id = id;
-        lhash_add(&c->watch_index, i);
-    }
-    if (ask)
-        tell_later(c, i);
+    note(&c->jobs, id, ask);
 }
 
-int client_watch(struct client *c, uint64_t id, struct err *e) {
-    if (c->watches.used >= CLIENT_WATCHES_MAX)
-        return err_set(e, ERR_BUSY, "%u jobs are watched, the bound", CLIENT_WATCHES_MAX);
-    watch_note(c, id, true);
+static int begin(struct watches *w, uint64_t id, const char *what, struct err *e) {
+    if (w->slab.used >= CLIENT_WATCHES_MAX)
+        return err_set(e, ERR_BUSY, "%u %s are watched, the bound", CLIENT_WATCHES_MAX, what);
+    note(w, id, true);
     return 0;
 }
 
-void client_unwatch(struct client *c, uint64_t id) {
-    uint32_t i = find(c, id);
+int client_watch(struct client *c, uint64_t id, struct err *e) {
+    return begin(&c->jobs, id, "jobs", e);
+}
+
+int client_watch_flow(struct client *c, uint64_t id, struct err *e) {
+    return begin(&c->flows, id, "flows", e);
+}
+
+static void unwatch(struct watches *w, uint64_t id) {
+    uint32_t i = find(w, id);
     if (i)
-        forget(c, i);
+        forget(w, i);
+}
+
+void client_unwatch(struct client *c, uint64_t id) {
+    unwatch(&c->jobs, id);
+}
+
+void client_unwatch_flow(struct client *c, uint64_t id) {
+    unwatch(&c->flows, id);
+}
+
+static void tell_all(struct watches *w) {
+    for (uint32_t i = 1; i < slab_end(&w->slab); i++)
+        if (slab_is_used(&w->slab, i) && watch_at(w, i)->id)
+            tell_later(w, i);
 }
 
 void watches_again(struct client *c) {
-    for (uint32_t i = 1; i < slab_end(&c->watches); i++)
-        if (slab_is_used(&c->watches, i) && watch_at(c, i)->id)
-            tell_later(c, i);
+    tell_all(&c->jobs);
+    tell_all(&c->flows);
 }
 
 /* Takes what is untold into a message, as much as it holds. */
-static void take_untold(struct client *c) {
+static void take_untold(struct client *c, struct watches *w) {
     const struct msg_welcome *terms = client_terms(c);
-    frame_begin(&c->out, VERB_watch_job, link_sequence(c->link));
+    frame_begin(&c->out, w->verb, link_sequence(c->link));
     if (terms->items_max < c->out.items_max)
         c->out.items_max = (uint32_t)terms->items_max;
-    while (c->untold) {
-        uint32_t i = c->untold;
-        struct watch *w = watch_at(c, i);
+    while (w->untold) {
+        uint32_t i = w->untold;
+        struct watch *at = watch_at(w, i);
         struct msg_get_job m = {0};
-        MSG_SET(&m, get_job, id, w->id);
-        if (w->id && frame_add(&c->out, &m) < 0)
+        MSG_SET(&m, get_job, id, at->id);
+        if (at->id && frame_add(&c->out, &m) < 0)
             return;
-        c->untold = w->untold_next;
-        w->untold = false;
-        if (!w->id)
-            slab_give(&c->watches, i);
+        w->untold = at->untold_next;
+        at->untold = false;
+        if (!at->id)
+            slab_give(&w->slab, i);
     }
 }
 
-void watches_flush(struct client *c) {
-    while (c->untold && client_is_up(c)) {
-        take_untold(c);
+static void flush(struct client *c, struct watches *w) {
+    while (w->untold && client_is_up(c)) {
+        take_untold(c, w);
         if (c->out.items && link_send(c->link, &c->out, NULL) < 0) {
-            watches_again(c); /* the queue is full: all of them, another time */
+            tell_all(w); /* the queue is full: all of them, another time */
             return;
         }
     }
 }
 
+void watches_flush(struct client *c) {
+    flush(c, &c->jobs);
+    flush(c, &c->flows);
+}
+
 bool watch_ended(struct client *c, const struct client_finished *f) {
-    uint32_t i = find(c, f->id);
+    uint32_t i = find(&c->jobs, f->id);
     if (!i)
         return false;
-    forget(c, i);
+    forget(&c->jobs, i);
     c->calls++;
     if (c->wait_out && c->wait_id == f->id) {
         struct buf kept = c->wait_out->result;
@@ -157,6 +196,7 @@ void watch_on_finished(struct client *c, struct frame_in *in) {
             .attempts = (uint32_t)m.attempts,
             .epoch = m.epoch,
             .seq = m.seq,
+            .flow = m.flow,
             /* Borrowed: nobody changes what on_finished is shown. */
             .result = {.at = (char *)(uintptr_t)item.payload.at, .len = item.payload.len}};
         say_how(&m, &f.err);
@@ -178,4 +218,42 @@ void watch_on_info(struct client *c, struct frame_in *in) {
         err_set(&f.err, code, STR_FMT, STR_ARG(m.text));
         watch_ended(c, &f);
     }
+}
+
+/* ---- flows ---------------------------------------------------------------------------------- */
+static enum err_code code_of(uint64_t number, enum err_code unknown) {
+    return err_code_known(number) ? (enum err_code)number : unknown;
+}
+
+/* The last word of a flow ends its watch; what comes late of one that is not watched is dropped. */
+static void tell_flow(struct client *c, const struct msg_flow_info *m) {
+    uint32_t i = find(&c->flows, m->id);
+    struct client_flow f = {.id = m->id,
+                            .state = m->state,
+                            .total = (uint32_t)m->total,
+                            .done = (uint32_t)m->done,
+                            .dead = (uint32_t)m->dead,
+                            .cancelled = (uint32_t)m->cancelled,
+                            .expired = (uint32_t)m->expired,
+                            .settled = m->settled};
+    if (!i)
+        return;
+    if (m->code)
+        err_set(&f.err, code_of(m->code, ERR_NOT_FOUND), STR_FMT, STR_ARG(m->text));
+    if (m->error)
+        f.doom = code_of(m->error, ERR_FLOW_FAILED);
+    if (m->code || m->settled)
+        forget(&c->flows, i);
+    c->calls++;
+    if (c->config.on_flow)
+        c->config.on_flow(c->config.ctx, &f);
+}
+
+void watch_on_flow(struct client *c, struct frame_in *in) {
+    struct msg_flow_info m;
+    struct frame_item item;
+    struct err e;
+    for (int got; (got = frame_next(in, &m, c->arena, &item, &e)) != 0;)
+        if (got > 0)
+            tell_flow(c, &m);
 }

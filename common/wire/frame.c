@@ -79,6 +79,18 @@ int frame_add_child(struct frame_out *f, const struct msg_submit *msg, struct st
     return add(f, msg_def(MSG_submit), msg, payload, (struct str){0});
 }
 
+struct frame_mark frame_mark(const struct frame_out *f) {
+    return (struct frame_mark){f->items, f->body.len, f->payloads.len};
+}
+
+void frame_back(struct frame_out *f, const struct frame_mark *to) {
+    ASSERT(to->items <= f->items);
+    f->items = to->items;
+    f->body.len = to->body_len;
+    f->payloads.len = to->payloads_len;
+    store_count(f);
+}
+
 int frame_add_payload(struct frame_out *f, const void *msg, struct str payload, struct str result) {
     return add(f, msg_def(f->verb->message), msg, payload, result);
 }
@@ -123,8 +135,8 @@ static int item_error(const struct verb_def *verb, uint32_t index, const char *w
     return err_set(e, ERR_MALFORMED, "%s: item %" PRIu32 ": %s", verb->name, index, what);
 }
 
-/* One field that measures a payload, or counts children. Where it cannot be read or stands twice, nobody can say where
- * the payloads of the other items begin. */
+/* One field that measures a payload, or counts children. Where it cannot be read or stands twice,
+ * nobody can say where the payloads of the other items begin. */
 static const char *read_size(struct cursor *c, uint64_t *size, bool *given) {
     if (*given)
         return "one of its counts is given twice";

@@ -40,6 +40,13 @@ int frame_add(struct frame_out *f, const void *msg);
 int frame_add_payload(struct frame_out *f, const void *msg, struct str payload, struct str result);
 /* One of the `children` that the item before has: those must all follow it, in the same message. */
 int frame_add_child(struct frame_out *f, const struct msg_submit *msg, struct str payload);
+/* Where a message is, to go back there when not all that belongs together fits. */
+struct frame_mark {
+    uint32_t items;
+    size_t body_len, payloads_len;
+};
+struct frame_mark frame_mark(const struct frame_out *f);
+void frame_back(struct frame_out *f, const struct frame_mark *to);
 
 /* ---- reading -------------------------------------------------------------------------------- */
 struct frame_in {

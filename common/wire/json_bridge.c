@@ -38,11 +38,15 @@ static const struct word scopes[] = {{1, "queue"}, {2, "tenant"}};
 #define WORDS(field, rows)                                                                         \
     { field, rows, sizeof(rows) / sizeof(rows)[0] }
 
-static const struct words vocabularies[] = {
-    WORDS("state", states),           WORDS("code", errors),
-    WORDS("error", errors),           WORDS("role", roles),
-    WORDS("outcome", outcomes),       WORDS("scope", scopes),
-    WORDS("durability", durabilities)};
+static const struct words vocabularies[] = {WORDS("state", states),
+                                            WORDS("code", errors),
+                                            WORDS("error", errors),
+                                            WORDS("role", roles),
+                                            WORDS("outcome", outcomes),
+                                            WORDS("scope", scopes),
+                                            WORDS("durability", durabilities),
+                                            WORDS("parent_state", states),
+                                            WORDS("flow_error", errors)};
 
 const struct words *json_bridge_words(const struct field_def *f) {
     if (f->type != FIELD_UINT)

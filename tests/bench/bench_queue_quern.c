@@ -80,7 +80,7 @@ void quern_unbatched(const struct bench *b) {
 
 /* ---- one at a time -------------------------------------------------------------------------- */
 static uint64_t one_job(struct quern *q, const struct offer *o) {
-    struct client_item item = {&o->message, o->payload};
+    struct client_item item = CLIENT_ITEM(&o->message, o->payload);
     struct client_submitted out;
     struct err e = {0};
     uint64_t ended = q->ended, began = clock_mono_ns();

@@ -138,7 +138,7 @@ void stream_begin(struct stream *s, struct client *client, size_t batch, size_t 
         s->tenants[i] = s->offer.message;
         if (tenants)
             MSG_SET(&s->tenants[i], submit, tenant, tenant_names[i % tenants]);
-        s->items[i] = (struct client_item){&s->tenants[i], s->offer.payload};
+        s->items[i] = CLIENT_ITEM(&s->tenants[i], s->offer.payload);
     }
 }
 

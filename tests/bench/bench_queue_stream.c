@@ -55,7 +55,7 @@ static void on_submitted(void *ctx, const struct client_reply *r) {
 
 static void submit_stream(struct subscriber *s, struct str payload, uint64_t durability) {
     struct msg_submit m = {0};
-    struct client_item item = {&m, payload};
+    struct client_item item = CLIENT_ITEM(&m, payload);
     struct err e = {0};
     MSG_SET(&m, submit, kind, STR("stream"));
     MSG_SET(&m, submit, attach, true);

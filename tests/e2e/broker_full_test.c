@@ -136,7 +136,7 @@ static enum err_code offer(struct client *c, const char *kind, struct str payloa
     struct client_submitted out = {0};
     struct err e = {0};
     MSG_SET(&m, submit, kind, str_of(kind));
-    client_submit(c, &(struct client_item){&m, payload}, 1, &out, worker_deadline(), &e);
+    client_submit(c, &CLIENT_ITEM(&m, payload), 1, &out, worker_deadline(), &e);
     *id = out.id;
     return e.code;
 }

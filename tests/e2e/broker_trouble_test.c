@@ -68,9 +68,9 @@ static void stopped(void **state) {
     struct msg_get_status ask = {0};
     struct err e = {0};
     struct mono until = mono_add(clock_mono(), 4 * LEASE_MS);
-    assert_int_equal(client_call(s->c, VERB_get_status, &(struct client_item){&ask, STR("")}, 1,
-                                 NULL, NULL, until, &e),
-                     -1); /* nobody answers for four leases */
+    assert_int_equal(
+        client_call(s->c, VERB_get_status, &CLIENT_ITEM(&ask, STR("")), 1, NULL, NULL, until, &e),
+        -1); /* nobody answers for four leases */
     broker_signal(&s->b, SIGCONT);
     for (int i = 0; i < 2; i++) {
         worker_await_end(s->c, ids[i], JOB_done);
@@ -89,8 +89,7 @@ static enum err_code offered(struct client *c, size_t bytes) {
     struct client_submitted out;
     struct err e = {0};
     MSG_SET(&m, submit, kind, STR("nobody"));
-    client_submit(c, &(struct client_item){&m, str_make(payload, bytes)}, 1, &out,
-                  worker_deadline(), &e);
+    client_submit(c, &CLIENT_ITEM(&m, str_make(payload, bytes)), 1, &out, worker_deadline(), &e);
     return e.code;
 }
 

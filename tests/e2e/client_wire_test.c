@@ -164,8 +164,8 @@ static void unreadable(void **state) {
     struct msg_submit m = {0};
     uint64_t id = 0;
     MSG_SET(&m, submit, kind, STR("echo"));
-    assert_int_equal(client_request(s->c, VERB_submit, &(struct client_item){&m, STR("")}, 1,
-                                    take_reply, &id, deadline, &e),
+    assert_int_equal(client_request(s->c, VERB_submit, &CLIENT_ITEM(&m, STR("")), 1, take_reply,
+                                    &id, deadline, &e),
                      0);
     client_poll(s->c, MONO_PAST);
     receive_verb(s, VERB_submit); /* the next thing that it says: it answered nothing */

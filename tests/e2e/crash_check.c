@@ -59,7 +59,7 @@ static void list_all(struct all *all) {
     struct err e = {0};
     MSG_SET(&m, list_jobs, limit, PAGE);
     do {
-        if (client_call(all->load->operator, VERB_list_jobs, &(struct client_item){&m, STR("")}, 1,
+        if (client_call(all->load->operator, VERB_list_jobs, &CLIENT_ITEM(&m, STR("")), 1,
                         take_listed, all, mono_add(clock_mono(), ANSWER_MS), &e) < 0) {
             crash_wrong(all->load, "the jobs cannot be listed: %s", e.text);
             return;
@@ -102,8 +102,8 @@ static void ask_job(struct load *l, struct known *k) {
     struct err e = {0};
     MSG_SET(&m, get_job, id, k->id);
     MSG_SET(&m, get_job, payload, true);
-    if (client_call(l->operator, VERB_get_job, &(struct client_item){&m, STR("")}, 1, take_job,
-                    &asked, mono_add(clock_mono(), ANSWER_MS), &e) < 0)
+    if (client_call(l->operator, VERB_get_job, &CLIENT_ITEM(&m, STR("")), 1, take_job, &asked,
+                    mono_add(clock_mono(), ANSWER_MS), &e) < 0)
         crash_wrong(l, "job %llx: %s", (unsigned long long)k->id, e.text);
     else if (asked.code)
         crash_wrong(l, "job %llx: not told: %s", (unsigned long long)k->id,

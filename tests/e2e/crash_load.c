@@ -208,7 +208,7 @@ static void offer_some(struct load *l) {
         keep_offers(l, &offers[i], 1);
         fill_submit(&offers[i], &messages[i], &words[i]);
         size_t len = load_payload(&offers[i], words[i].payload);
-        items[i] = (struct client_item){&messages[i], str_make(words[i].payload, len)};
+        items[i] = CLIENT_ITEM(&messages[i], str_make(words[i].payload, len));
     }
     struct batch *batch = MEM_NEW(struct batch);
     *batch = (struct batch){l, first, n};
@@ -239,8 +239,8 @@ void load_ask_status(struct load *l) {
     if (l->asked)
         return;
     l->asked_at = l->events;
-    l->asked = client_request(l->operator, VERB_get_status, &(struct client_item){&m, STR("")}, 1,
-                              on_status, l, mono_add(clock_mono(), ANSWER_MS), NULL) == 0;
+    l->asked = client_request(l->operator, VERB_get_status, &CLIENT_ITEM(&m, STR("")), 1, on_status,
+                              l, mono_add(clock_mono(), ANSWER_MS), NULL) == 0;
 }
 
 /* ---- serving -------------------------------------------------------------------------------- */

@@ -55,8 +55,8 @@ static struct msg_job_info ask(struct client *c, uint64_t id) {
     struct msg_job_info info = {0};
     struct msg_get_job m = {0};
     MSG_SET(&m, get_job, id, id);
-    assert_int_equal(client_call(c, VERB_get_job, &(struct client_item){&m, STR("")}, 1, take_info,
-                                 &info, worker_deadline(), NULL),
+    assert_int_equal(client_call(c, VERB_get_job, &CLIENT_ITEM(&m, STR("")), 1, take_info, &info,
+                                 worker_deadline(), NULL),
                      0);
     return info;
 }

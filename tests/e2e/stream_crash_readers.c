@@ -113,7 +113,7 @@ static void submit(struct reader *r, const struct script *script) {
     struct msg_submit m = {0};
     char payload[SCRIPT_PAYLOAD], key[24];
     struct follow *f = follow_new(r->load, r->number, script);
-    struct client_item item = {&m, str_make(payload, script_payload(script, payload))};
+    struct client_item item = CLIENT_ITEM(&m, str_make(payload, script_payload(script, payload)));
     MSG_SET(&m, submit, kind, STR("stream"));
     MSG_SET(&m, submit, attach, true);
     MSG_SET(&m, submit, attempts_max, 1000);

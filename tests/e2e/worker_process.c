@@ -122,7 +122,7 @@ uint64_t worker_submit_as(struct client *c, const struct msg_submit *m, const ch
     MUST((json = json_bridge_parse(str_of(payload), &e)) ? 0 : -1);
     MUST(json_bridge_to_value(json, &bytes, &e));
     json_decref(json);
-    struct client_item item = {m, buf_str(&bytes)};
+    struct client_item item = CLIENT_ITEM(m, buf_str(&bytes));
     MUST(client_submit(c, &item, 1, &out, worker_deadline(), &e));
     return out.id;
 }

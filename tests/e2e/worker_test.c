@@ -103,7 +103,7 @@ static void test_round_trips(void **state) {
     MSG_SET(&m, submit, kind, STR("echo"));
     MSG_SET(&m, submit, watch, true);
     for (size_t i = 0; i < MANY; i++)
-        items[i] = (struct client_item){&m, STR("\x81\xa1x\x01")};
+        items[i] = CLIENT_ITEM(&m, STR("\x81\xa1x\x01"));
     if (client_submit(c, items, MANY, out, worker_deadline(), &e) < 0)
         fail_msg("%s", e.text);
     struct mono deadline = worker_deadline();

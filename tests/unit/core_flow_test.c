@@ -218,7 +218,8 @@ static void a_taken_unique_key_makes_no_child(void **state) { /* P-82 */
     assert_int_equal(info(w, id)->spawned, 2);
 }
 
-/* ---- SPAWN ------------------------------------------------------------------------------------ */
+/* ---- SPAWN ------------------------------------------------------------------------------------
+ */
 static void spawn_counts_its_children(void **state) { /* P-83 */
     struct world *w = *state;
     world_add_worker(w, WORKER, 8);
@@ -252,7 +253,8 @@ static void the_next_attempt_counts_anew(void **state) { /* P-83 */
     assert_int_equal(info(w, id)->spawned, 2);
 }
 
-/* ---- then --------------------------------------------------------------------------------------- */
+/* ---- then ---------------------------------------------------------------------------------------
+ */
 static void then_waits_for_all_below(void **state) { /* P-84 */
     struct world *w = *state;
     world_add_worker(w, WORKER, 8);
@@ -304,7 +306,8 @@ static void the_time_to_live_of_then_runs_from_its_turn(void **state) { /* P-84 
     assert_int_equal(world_last(w, VERB_submitted).code, ERR_BAD_VALUE);
 }
 
-/* ---- failure ------------------------------------------------------------------------------------ */
+/* ---- failure ------------------------------------------------------------------------------------
+ */
 static void fail_fast_ends_the_flow(void **state) { /* P-85 */
     struct world *w = *state;
     struct core_child four[] = {child(), child(), child(), then()};
@@ -366,6 +369,8 @@ static void cancel_takes_all_below(void **state) { /* P-86 */
     end(w, id, OUTCOME_DONE);
     world_cancel(w, id); /* it has ended; its flow has not */
     assert_int_equal(world_last(w, VERB_outcome).code, 0);
+    assert_true(world_last(w, VERB_outcome).flow);
+    assert_int_equal(world_last(w, VERB_outcome).count, 3);
     world_turn(w, 1);
     assert_int_equal(state_of(w, id + 1), JOB_cancelling);
     assert_int_equal(state_of(w, id + 3), JOB_cancelled);
@@ -374,6 +379,44 @@ static void cancel_takes_all_below(void **state) { /* P-86 */
     assert_true(info(w, id)->settled);
     world_cancel(w, id);
     assert_int_equal(world_last(w, VERB_outcome).code, ERR_ALREADY_DONE);
+    assert_false(world_last(w, VERB_outcome).flow);
+}
+
+static void cancel_says_how_many(void **state) { /* P-86 */
+    struct world *w = *state;
+    struct core_child two[] = {child(), child()};
+    world_add_worker(w, WORKER, 1);
+    uint64_t id = submit_with(w, (struct msg_submit){0}, two, 2);
+    world_cancel(w, id);
+    assert_int_equal(world_last(w, VERB_outcome).count, 3);
+    world_turn(w, 1);
+    uint64_t alone = world_submit(w, (struct msg_submit){0});
+    world_cancel(w, alone);
+    assert_int_equal(world_last(w, VERB_outcome).count, 1);
+    assert_false(world_last(w, VERB_outcome).flow);
+}
+
+static void why_names_the_flow(void **state) {
+    struct world *w = *state;
+    struct core_child two[] = {child(), then()};
+    world_add_worker(w, WORKER, 8);
+    uint64_t id = submit_with(w, (struct msg_submit){0}, two, 2);
+    why(w, id + 2, "children");
+    assert_int_equal(world_last(w, VERB_why_info).holder, id);
+    end(w, id, OUTCOME_DONE);
+    struct seen d = given(w, id + 1);
+    world_report(w, d.link, id + 1, d.fence, OUTCOME_DONE);
+    why(w, id + 2, "children_commit");
+    assert_int_equal(world_last(w, VERB_why_info).holder, id);
+    world_turn(w, 1);
+    uint64_t other = submit_with(w, (struct msg_submit){0}, two, 1);
+    world_cancel(w, other);
+    world_turn(w, 1);
+    uint32_t before = w->n;
+    why(w, other + 1, "running");
+    assert_string_equal(w->letters[before].reason, "flow_ends");
+    assert_int_equal(w->letters[before].holder, other);
+    assert_int_equal(world_stats(w).flows, 2);
 }
 
 static void retry(struct world *w, uint64_t id) {
@@ -409,7 +452,8 @@ static void a_child_runs_again_in_its_flow_or_apart(void **state) { /* P-87 */
     end(w, id + 1, OUTCOME_DONE);
 }
 
-/* ---- who is told --------------------------------------------------------------------------------- */
+/* ---- who is told
+ * --------------------------------------------------------------------------------- */
 static void watch_flow(struct world *w, uint64_t id) {
     struct msg_get_job m = {0};
     MSG_SET(&m, get_job, id, id);
@@ -426,7 +470,7 @@ static void a_flow_is_watched_to_its_end(void **state) { /* P-88 */
     assert_int_equal(world_count(w, VERB_flow_info), 1);
     assert_int_equal(w->flow.total, 2);
     end(w, id, OUTCOME_DONE);
-    assert_true(w->goes_on);
+    assert_true(w->has_flow);
     world_turn(w, 200);
     uint32_t told = world_count(w, VERB_flow_info);
     end(w, id + 1, OUTCOME_DONE);
@@ -454,12 +498,37 @@ static void a_job_without_children_is_a_flow(void **state) { /* P-88 */
     watch_flow(w, id);
     assert_int_equal(w->flow.total, 0);
     assert_false(w->flow.settled);
-    end(w, id, OUTCOME_DONE);
-    world_turn(w, 200);
+    struct seen d = given(w, id);
+    uint64_t before = w->pos;
+    world_report(w, d.link, id, d.fence, OUTCOME_DONE);
+    world_begin(w, 200);
+    world_end(w);
     assert_true(w->flow.settled);
+    assert_true(world_last(w, VERB_flow_info).after >= before); /* its end is not durable yet */
+    world_turn(w, 1);
+    watch_flow(w, id);
+    assert_true(w->flow.settled);
+    assert_int_equal(world_last(w, VERB_flow_info).after, 0);
 }
 
-/* ---- bounds --------------------------------------------------------------------------------------- */
+/* Who waits for a job learns of those below it that ended before. */
+static void finished_says_that_there_is_a_flow(void **state) { /* P-88 */
+    struct world *w = *state;
+    struct core_child one[] = {child()};
+    world_add_worker(w, WORKER, 8);
+    uint64_t id = submit_with(w, (struct msg_submit){0}, one, 1);
+    world_watch(w, 1, ROLE_OPERATOR, id);
+    end(w, id + 1, OUTCOME_REJECTED);
+    end(w, id, OUTCOME_DONE);
+    assert_true(w->has_flow);
+    uint64_t alone = world_submit(w, (struct msg_submit){0});
+    world_watch(w, 1, ROLE_OPERATOR, alone);
+    end(w, alone, OUTCOME_DONE);
+    assert_false(w->has_flow);
+}
+
+/* ---- bounds
+ * --------------------------------------------------------------------------------------- */
 static void flows_are_bounded(void **state) { /* P-89 */
     struct world *w = *state;
     struct core_config k = core_config_default();
@@ -516,9 +585,12 @@ int main(void) {
         CASE(by_default_a_flow_goes_on),
         CASE(a_broken_child_is_a_failure),
         CASE(cancel_takes_all_below),
+        CASE(cancel_says_how_many),
+        CASE(why_names_the_flow),
         CASE(a_child_runs_again_in_its_flow_or_apart),
         CASE(a_flow_is_watched_to_its_end),
         CASE(a_job_without_children_is_a_flow),
+        CASE(finished_says_that_there_is_a_flow),
         CASE(flows_are_bounded),
         CASE(children_are_listed),
     };

@@ -105,6 +105,7 @@ static void keep_answer(struct world *w, struct seen *s, const struct letter *l)
     if (l->verb == VERB_why_info) {
         const struct msg_why_info *m = l->message;
         memcpy(s->reason, m->reason.at, m->reason.len);
+        s->holder = m->holder;
         memcpy(s->text, m->text.at, m->text.len < 63 ? m->text.len : 63);
     } else if (l->verb == VERB_pool_plan) {
         const struct msg_pool_plan *m = l->message;
@@ -120,6 +121,8 @@ static void keep_answer(struct world *w, struct seen *s, const struct letter *l)
         keep_text(w, ((const struct msg_error *)l->message)->text);
     } else if (l->verb == VERB_outcome) {
         s->code = ((const struct msg_outcome *)l->message)->code;
+        s->count = ((const struct msg_outcome *)l->message)->count;
+        s->flow = ((const struct msg_outcome *)l->message)->flow;
         keep_text(w, ((const struct msg_outcome *)l->message)->text);
     } else if (l->verb == VERB_job_info && l->message) {
         w->info = *(const struct msg_job_info *)l->message;
@@ -192,7 +195,7 @@ static void on_send(void *ctx, const struct letter *l) {
         s->epoch = m->epoch;
         s->seq = m->seq;
         s->error = m->error;
-        w->goes_on = m->flow;
+        w->has_flow = m->flow;
         assert_true(l->payload.len < sizeof w->result);
         if (l->payload.len)
             memcpy(w->result, l->payload.at, l->payload.len);

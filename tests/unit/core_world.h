@@ -20,8 +20,8 @@ struct seen {
     uint64_t job, fence, code, id, next;
     uint64_t token, epoch, seq, error;
     uint32_t orders; /* of the relay, before it */
-    bool duplicate;
-    uint64_t state;
+    bool duplicate, flow;
+    uint64_t state, count, holder;
     char text[64];   /* of a reason */
     char reason[32]; /* or the name of a pool, whose processes are `state` */
 };
@@ -65,7 +65,7 @@ struct world {
     struct msg_flow_info flow;         /* likewise */
     struct msg_job_info info;          /* likewise */
     struct msg_schedule_info schedule; /* likewise */
-    bool goes_on;                      /* the last FINISHED says that jobs below go on */
+    bool has_flow;                     /* the last FINISHED says that jobs are below */
 };
 
 /* A core of `config`, or of the usual one, before its start. */

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -429,6 +430,22 @@ static void files_are_read(void **state) {
     unlink(path);
 }
 
+/* Nobody writes to it. */
+static void a_pipe_is_refused_at_once(void **state) {
+    char folder[] = "/tmp/settings_test_XXXXXX", path[64], wanted[128];
+    struct settings *s;
+    struct err_list errors = {0};
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/pipe", folder);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(settings_load(path, NULL, &s, &errors), -1);
+    snprintf(wanted, sizeof wanted, "%s: cannot be read: it is a pipe, and must be a file", path);
+    assert_string_equal(errors.at[0].text, wanted);
+    unlink(path);
+    rmdir(folder);
+}
+
 static void files_that_cannot_be_read_are_named(void **state) {
     (void)state;
     struct settings *s;
@@ -490,6 +507,7 @@ int main(void) {
         cmocka_unit_test(wrong_variables_are_refused),
         cmocka_unit_test(bad_expansions_are_refused),
         cmocka_unit_test(files_are_read),
+        cmocka_unit_test(a_pipe_is_refused_at_once),
         cmocka_unit_test(files_that_cannot_be_read_are_named),
         cmocka_unit_test(the_nearest_word_is_found),
     };
