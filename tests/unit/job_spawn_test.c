@@ -227,7 +227,7 @@ static void test_now(void **state) {
 /* P-82: no room is no fault of the job's; what it may not have is. */
 static void test_now_refused(void **state) {
     (void)state;
-    struct host busy = {0}, role = {0};
+    struct host busy = {0}, role = {0}, cancelling = {0};
     err_set(&busy.answers[2], ERR_BUSY, "no room");
     run(&busy, run_now);
     assert_int_equal(busy.outcome, OUTCOME_HOLD);
@@ -238,6 +238,11 @@ static void test_now_refused(void **state) {
     run(&role, run_now);
     assert_int_equal(role.outcome, OUTCOME_REJECTED);
     assert_int_equal(role.error, ERR_BAD_ROLE);
+    err_set(&cancelling.answers[1], ERR_CANCELLED,
+            "it is being cancelled"); /* ahead of the order */
+    run(&cancelling, run_now);
+    assert_int_equal(cancelling.outcome, OUTCOME_CANCELLED);
+    assert_int_equal(cancelling.asked, 2);
 }
 
 static int run_now_again(struct job *job, struct err *e) {
