@@ -22,8 +22,8 @@
  *           kind, and a then if one is described; with its result, or one by one while it runs if
  *           `now`. With a `depth` over 1 each child is one of kind `spawn`, with the same payload
  *           and a depth less. `fail_fast` is that of the children; child n has the unique key
- *           "UNIQUE/n", from 0, for an hour. The result is {"spawned": its own children}, and if it is a then
- *           itself, how those ended that it waited for: {"parent_state", "siblings", "done",
+ *           "UNIQUE/n", from 0, for an hour. The result is {"spawned": its own children}, and if it
+ * is a then itself, how those ended that it waited for: {"parent_state", "siblings", "done",
  *           "dead", "cancelled", "expired", "broken"} too. */
 #pragma once
 
