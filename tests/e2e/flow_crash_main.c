@@ -90,7 +90,7 @@ static void submit_flow(void) {
     MSG_SET(&m, submit, kind, STR("spawn"));
     MSG_SET(&m, submit, unique, str_make(unique, (size_t)len));
     MSG_SET(&m, submit, window_ms, 3600000);
-    struct client_item item = {&m, buf_str(&payload)};
+    struct client_item item = {.message = &m, .payload = buf_str(&payload)};
     if (client_submit(client, &item, 1, &out, mono_add(clock_mono(), ANSWER_MS), &e) < 0)
         return; /* it came to nothing, or stays a stranger: that is what the last count allows */
     f->id = out.id;
