@@ -118,7 +118,8 @@ static struct draft *draft_begin(struct outbox *o, const struct letter *l, uint6
     d->changes = l->verb == VERB_submitted || l->verb == VERB_outcome;
     d->in_parts = l->in_parts;
     d->to = peers_conn(o->peers, l->link);
-    d->bytes = 0;
+    d->bytes = CONN_MESSAGE; /* so that `to` stays, also of a message without items */
+    conn_reserve(d->to, d->bytes);
     frame_begin(&d->frame, l->verb, l->sequence);
     if (d->frame.items_max > o->items_max)
         d->frame.items_max = o->items_max;

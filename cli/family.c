@@ -293,6 +293,7 @@ static void put_more(struct buf *out, const json_t *more) {
 static void put_level(struct buf *out, const json_t *job, struct buf *indent);
 
 /* One line under the branches that lead to it, and what is below it. */
+/* NOLINTNEXTLINE(misc-no-recursion): a flow is at most 16 deep */
 static void put_branch(struct buf *out, const json_t *child, bool last, struct buf *indent) {
     size_t before = indent->len;
     buf_put_str(out, buf_str(indent));
@@ -303,13 +304,13 @@ static void put_branch(struct buf *out, const json_t *child, bool last, struct b
     indent->len = before;
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): a flow is at most 16 deep */
 static void put_level(struct buf *out, const json_t *job, struct buf *indent) {
     const json_t *children = json_object_get(job, "children"), *more = json_object_get(job, "more");
     size_t n = json_array_size(children);
     bool then = n && out_flag(json_array_get(children, n - 1), "then");
     for (size_t i = 0; i < n; i++) {
-        bool rest = more && (then ? i + 1 == n : false);
-        if (rest) {
+        if (more && then && i + 1 == n) {
             buf_put_str(out, buf_str(indent));
             buf_put_str(out, STR("├─ "));
             put_more(out, more);

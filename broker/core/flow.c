@@ -316,6 +316,7 @@ bool flow_is_ready(const struct flow *f) {
 
 /* Something was counted in it: writes that down, and whatever follows from it. Returns the position
  * of the last record. */
+/* NOLINTNEXTLINE(misc-no-recursion): a flow is at most 16 deep */
 static uint64_t flow_step(struct core *c, uint32_t n) {
     struct flow *f = flow_at(c, n);
     bool settles = !f->settled && flow_is_ready(f) && !f->then_open;
@@ -338,6 +339,7 @@ static uint64_t flow_step(struct core *c, uint32_t n) {
 }
 
 /* One of its children, with all below that, has ended. */
+/* NOLINTNEXTLINE(misc-no-recursion): a flow is at most 16 deep */
 static uint64_t child_settled(struct core *c, uint32_t n, bool is_then, bool broken) {
     struct flow *f = flow_at(c, n);
     if (is_then) {

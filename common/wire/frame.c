@@ -95,6 +95,37 @@ int frame_add_payload(struct frame_out *f, const void *msg, struct str payload, 
     return add(f, msg_def(f->verb->message), msg, payload, result);
 }
 
+static int add_encoded(struct frame_out *f, const struct frame_children *k) {
+    const struct frame_mark before = frame_mark(f);
+    if (k->n > f->items_max - f->items)
+        return -1;
+    if (buf_put_str(&f->body, k->envelopes) == 0 && buf_put_str(&f->payloads, k->payloads) == 0 &&
+        f->head.len + f->body.len + f->payloads.len <= f->bytes_max) {
+        f->items += k->n;
+        store_count(f);
+        return 0;
+    }
+    frame_back(f, &before);
+    f->body.failed = f->payloads.failed = false;
+    return -1;
+}
+
+int frame_add_family(struct frame_out *f, const void *msg, struct str payload,
+                     const struct frame_children *children) {
+    const struct frame_mark before = frame_mark(f);
+    if (frame_add_payload(f, msg, payload, (struct str){0}) < 0)
+        return -1;
+    if (add_encoded(f, children) == 0)
+        return 0;
+    frame_back(f, &before);
+    return -1;
+}
+
+int frame_add_encoded(struct frame_out *f, const struct frame_children *items) {
+    ASSERT(f->verb->message == MSG_submit);
+    return add_encoded(f, items);
+}
+
 /* ---- reading: where everything lies --------------------------------------------------------- */
 /* As much of the head as can be read, so that even a refusal can name its sequence. */
 static bool read_head(struct frame_in *in, struct str head, uint64_t *version, uint64_t *verb) {

@@ -47,6 +47,16 @@ struct frame_mark {
 };
 struct frame_mark frame_mark(const struct frame_out *f);
 void frame_back(struct frame_out *f, const struct frame_mark *to);
+/* Children whose envelopes were encoded before, end to end as their payloads are. */
+struct frame_children {
+    uint32_t n;
+    struct str envelopes, payloads;
+};
+/* Adds an item with all of its children, or nothing of it. */
+int frame_add_family(struct frame_out *f, const void *msg, struct str payload,
+                     const struct frame_children *children);
+/* Adds items of a verb whose message is submit: all of them, or none. */
+int frame_add_encoded(struct frame_out *f, const struct frame_children *items);
 
 /* ---- reading -------------------------------------------------------------------------------- */
 struct frame_in {

@@ -38,9 +38,10 @@ static void copy(char to[64], struct str s) {
     to[s.len] = 0;
 }
 
-static void fx_say(void *ctx, enum verb verb, const void *message, struct str payload) {
+static void fx_say(void *ctx, enum verb verb, const void *message, struct str payload,
+                   const struct children *children) {
     struct bench *b = ctx;
-    assert_true(b->n < SAID_MAX);
+    assert_true(b->n < SAID_MAX && (!children || !children->n));
     struct said *s = &b->said[b->n++];
     *s = (struct said){.verb = verb};
     copy(s->result, payload);
@@ -100,7 +101,6 @@ static void fx_release(void *ctx, struct attempt *a) {
 }
 
 static const struct msg_welcome terms = {.version = 1, .heartbeat_ms = 1000, .missed_max = 3};
-
 static void begin(struct bench *b, uint32_t slots, uint32_t prefetch) {
     *b = (struct bench){.now = {5000}};
     struct agent_effects fx = {.ctx = b,
@@ -135,7 +135,7 @@ static struct msg_attempt_ref ref(uint64_t job, uint64_t fence) {
 
 static void ack(struct bench *b, uint64_t job, uint64_t fence) {
     struct msg_attempt_ref m = ref(job, fence);
-    agent_result_ack(b->agent, &m);
+    agent_result_ack(b->agent, b->now, &m);
 }
 
 static void end(struct bench *b, uint32_t which) {

@@ -59,7 +59,7 @@ void drop_link(struct world *w, uint64_t link) {
 
 /* ---- the relay ------------------------------------------------------------------------------ */
 static struct heard *find_heard(struct world *w, uint64_t job) {
-    for (size_t i = 0; i < JOBS; i++)
+    for (size_t i = 0; i < NUMBERS; i++)
         if (w->heard[i].job == job)
             return &w->heard[i];
     return NULL;
@@ -121,7 +121,7 @@ static bool is_whole(const struct heard *h) {
 }
 
 void relay_turn(struct world *w) {
-    for (size_t i = 0; i < JOBS; i++) {
+    for (size_t i = 0; i < NUMBERS; i++) {
         struct heard *h = &w->heard[i];
         if (!h->job)
             continue;
@@ -148,6 +148,15 @@ uint64_t job_number(struct str payload) {
     assert_int_equal(msgpack_get_bytes(&c, &key), MSGPACK_OK);
     assert_int_equal(msgpack_get_uint(&c, &n), MSGPACK_OK);
     return n;
+}
+
+struct str job_payload_of(uint64_t n, char room[16]) {
+    struct buf payload __attribute__((cleanup(buf_destroy))) = BUF(16);
+    msgpack_put_map(&payload, 1);
+    msgpack_put_text(&payload, STR("n"));
+    msgpack_put_uint(&payload, n);
+    memcpy(room, payload.at, payload.len);
+    return str_make(room, payload.len);
 }
 
 static void on_group(void *ctx, uint32_t bytes) {
@@ -234,6 +243,8 @@ void start_broker(struct world *w) {
     MSG_SET(&kind, kind_info, kind, STR("k"));
     MSG_SET(&kind, kind_info, streams, true);
     core_set_kind(w->core, &kind);
+    struct str may_spawn = STR("k");
+    core_set_may_spawn(w->core, STR("k"), &(struct str_list){&may_spawn, 1});
     core_begin(w->core, now_of(w), wall_of(w));
     for (uint64_t p = 1; p <= w->log_n; p++) {
         struct record_room room;
@@ -257,10 +268,8 @@ void kill_broker(struct world *w) {
 
 void submit(struct world *w) {
     uint64_t n = w->submitted++, client = 999999;
-    struct buf payload __attribute__((cleanup(buf_destroy))) = BUF(64);
-    msgpack_put_map(&payload, 1);
-    msgpack_put_text(&payload, STR("n"));
-    msgpack_put_uint(&payload, n);
+    char room[16];
+    struct str payload = job_payload_of(n, room);
     struct msg_hello hello = {.version_min = 1, .version_max = 1, .role = ROLE_OPERATOR};
     hello.instance = STR("client-of-test-1");
     struct msg_submit m = {0};
@@ -271,7 +280,7 @@ void submit(struct world *w) {
     core_item(w->core, &hello, STR(""), NULL);
     core_request_end(w->core);
     assert_true(core_request(w->core, client, ROLE_OPERATOR, VERB_submit, 2 * n + 2));
-    core_item(w->core, &m, buf_str(&payload), NULL);
+    core_item(w->core, &m, payload, NULL);
     core_request_end(w->core);
     w->durable = w->log_n + 1;
     core_durable(w->core, w->durable);
@@ -286,6 +295,15 @@ void broker_hears(struct world *w, struct frame_in *in, uint64_t link, struct ar
     struct err e = {0};
     for (int got; (got = frame_next(in, &m, arena, &item, &e)) != 0;) {
         assert_int_equal(got, 1);
+        struct core_child children[4];
+        assert_true(item.children <= 4);
+        for (uint32_t k = 0; k < item.children; k++) {
+            struct frame_item child;
+            assert_int_equal(frame_next(in, &children[k].m, arena, &child, &e), 1);
+            children[k].payload = child.payload;
+        }
+        if (item.children)
+            core_children(w->core, children, item.children);
         core_item(w->core, &m, item.payload, NULL);
     }
     core_request_end(w->core);

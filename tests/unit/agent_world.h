@@ -13,6 +13,7 @@
 #define SLOTS     3
 #define PREFETCH  2
 #define JOBS      150
+#define NUMBERS   (5 * JOBS) /* child k of job n has the number JOBS + 4 n + k, its then k = 3 */
 #define STEP_MS   5
 #define SUBMIT_MS 200 /* between two jobs */
 #define FAULTS_MS 40000
@@ -20,7 +21,7 @@
 #define SEEDS     60ULL
 #define NEED_MS   200 /* between two needs of one stream */
 #define MAIL_MAX  20000
-#define LOG_MAX   60000
+#define LOG_MAX   120000
 
 /* ---- the world ------------------------------------------------------------------------------ */
 struct mail {
@@ -41,6 +42,8 @@ struct run {
     struct attempt *attempt;
     uint64_t end_ms;
     bool stubborn;
+    bool asks;        /* it waits for its child */
+    uint32_t spawned; /* children that it knows of */
 };
 
 struct peer {
@@ -57,6 +60,7 @@ struct peer {
 struct tally {
     uint64_t starts, gone, taken_back, sockets, epochs;
     uint64_t streams, needs, lost_frames, whole; /* streams: that are held somewhere */
+    uint64_t spawns, spawned, thens;             /* spawns: SPAWN said */
 };
 
 /* What the relay knows of one attempt's stream. */
@@ -68,7 +72,7 @@ struct heard {
 };
 
 struct world {
-    struct heard heard[JOBS];
+    struct heard heard[NUMBERS];
     struct rng rng;
     uint64_t now_ms;
     bool faults;
@@ -112,3 +116,4 @@ void relay_hears(struct world *w, const struct msg_stream *head, struct str even
 void relay_turn(struct world *w);
 void open_row(struct world *w, uint64_t position, struct record_room *room, struct record *r);
 uint64_t job_number(struct str payload);
+struct str job_payload_of(uint64_t n, char room[16]);

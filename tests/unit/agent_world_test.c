@@ -16,14 +16,30 @@
 #include <cmocka.h>
 
 /* ---- a worker ------------------------------------------------------------------------------- */
-static void fx_say(void *ctx, enum verb verb, const void *message, struct str payload) {
+static void fx_say(void *ctx, enum verb verb, const void *message, struct str payload,
+                   const struct children *children) {
     struct peer *p = ctx;
+    static const struct children none = {0};
+    struct frame_children parts = children_parts(children ? children : &none);
     if (p->link.state != LINK_STATE_UP)
         return;
     frame_begin(&p->w->out, verb, 0);
-    assert_int_equal(frame_add_payload(&p->w->out, message, payload, STR("")), 0);
+    assert_int_equal(frame_add_family(&p->w->out, message, payload, &parts), 0);
     post(p->w, p->socket, true, &p->w->out, 0);
     p->w->tally.taken_back += verb == VERB_returned;
+}
+
+static uint64_t fx_spawn(void *ctx, const struct children *child) {
+    struct peer *p = ctx;
+    struct frame_children parts = children_parts(child);
+    if (p->link.state != LINK_STATE_UP)
+        return 0;
+    uint64_t sequence = link_core_sequence(&p->link);
+    frame_begin(&p->w->out, VERB_spawn, sequence);
+    assert_int_equal(frame_add_encoded(&p->w->out, &parts), 0);
+    post(p->w, p->socket, true, &p->w->out, 0);
+    p->w->tally.spawns++;
+    return sequence;
 }
 
 static void perform(struct peer *p, const struct link_todo *todo);
@@ -38,7 +54,8 @@ static void fx_hello(void *ctx) {
 static enum agent_route fx_admit(void *ctx, struct attempt *a, struct err *e) {
     (void)ctx;
     (void)e;
-    return job_number(a->payload) % 5 == 0 ? AGENT_INLINE : AGENT_SLOT;
+    uint64_t number = job_number(a->payload);
+    return number % 5 == 0 && number % 7 != 5 ? AGENT_INLINE : AGENT_SLOT;
 }
 
 /* ---- its streams ---------------------------------------------------------------------------- */
@@ -86,6 +103,76 @@ static void fx_release(void *ctx, struct attempt *a) {
     a->stream = NULL;
 }
 
+/* ---- its children --------------------------------------------------------------------------- */
+enum spawns { NONE, WITH_RESULT, NOW };
+
+/* Which jobs spawn: two children, and with the result a then for them. */
+static enum spawns spawns_of(uint64_t number) {
+    return number >= JOBS ? NONE : number % 7 == 3 ? WITH_RESULT : number % 7 == 5 ? NOW : NONE;
+}
+
+/* What is spawned now may be so by several attempts: its unique key keeps it to one. */
+static void add_child(struct children *to, const struct attempt *a, uint32_t k) {
+    char room[16], unique[32];
+    uint64_t number = job_number(a->payload), n = JOBS + 4 * number + k;
+    struct msg_submit m = {0};
+    struct err e = {0};
+    MSG_SET(&m, submit, kind, STR("k"));
+    if (spawns_of(number) == NOW) {
+        int len = snprintf(unique, sizeof unique, "%u", (unsigned)n);
+        MSG_SET(&m, submit, unique, str_make(unique, (size_t)len));
+        MSG_SET(&m, submit, window_ms, 3600000);
+        MSG_SET(&m, submit, parent, a->job);
+        MSG_SET(&m, submit, fence, a->fence);
+        MSG_SET(&m, submit, index, k);
+    } else if (k == 3) {
+        MSG_SET(&m, submit, then, true);
+    }
+    if (children_add(to, &m, job_payload_of(n, room), &e) < 0)
+        fail_msg("%s", e.text);
+}
+
+static void spawn_next(struct peer *p, struct run *r) {
+    struct children child = {0};
+    add_child(&child, r->attempt, r->spawned);
+    r->asks = true;
+    agent_spawn(p->agent, now_of(p->w), r->attempt, &child, r->spawned);
+}
+
+/* True: it has to wait for them yet. */
+static bool spawns_on(struct peer *p, struct run *r) {
+    if (spawns_of(job_number(r->attempt->payload)) != NOW || r->attempt->stop || r->spawned == 2)
+        return false;
+    if (!r->asks)
+        spawn_next(p, r);
+    return true;
+}
+
+static void fx_spawned(void *ctx, struct attempt *a, const struct err *e) {
+    struct peer *p = ctx;
+    assert_int_equal(e->code, ERR_OK);
+    for (size_t i = 0; i < SLOTS; i++) {
+        if (p->runs[i].attempt != a)
+            continue;
+        assert_true(p->runs[i].asks);
+        p->runs[i].asks = false;
+        p->runs[i].spawned++;
+        p->w->tally.spawned++;
+    }
+}
+
+/* It waited for its parent and two siblings. */
+static void check_then(struct world *w, const struct attempt *a) {
+    const struct siblings *s = &a->siblings;
+    uint64_t number = job_number(a->payload);
+    bool is_then = number >= JOBS && (number - JOBS) % 4 == 3;
+    assert_int_equal(s->parent_state, is_then ? JOB_done : JOB_NONE);
+    assert_int_equal(a->parent != 0, number >= JOBS);
+    assert_int_equal(s->total, is_then ? 2 : 0);
+    assert_int_equal(s->done, is_then ? 2 : 0);
+    w->tally.thens += is_then;
+}
+
 /* ---- its jobs ------------------------------------------------------------------------------- */
 static void end_run(struct peer *p, struct attempt *a) {
     struct ending end = {.outcome = OUTCOME_DONE};
@@ -99,6 +186,9 @@ static void end_run(struct peer *p, struct attempt *a) {
     } else {
         end.result = a->payload;
     }
+    if (end.outcome == OUTCOME_DONE && spawns_of(job_number(a->payload)) == WITH_RESULT)
+        for (uint32_t k = 1; k <= 3; k++)
+            add_child(&end.children, a, k);
     end.last = stream_log_position(log_of(a));
     agent_ended(p->agent, now_of(p->w), a, &end);
 }
@@ -108,6 +198,7 @@ static void fx_start(void *ctx, struct attempt *a) {
     struct world *w = p->w;
     w->tally.starts++;
     assert_true(a->streams);
+    check_then(w, a);
     open_stream(p, a);
     if (a->job % 3)
         write_event(p, a);
@@ -181,6 +272,8 @@ static void start_worker(struct world *w, struct peer *p) {
         p->instance[i] = (uint8_t)rng_u32(&w->rng);
     struct agent_effects fx = {.ctx = p,
                                .say = fx_say,
+                               .spawn = fx_spawn,
+                               .spawned = fx_spawned,
                                .hello = fx_hello,
                                .admit = fx_admit,
                                .start = fx_start,
@@ -213,7 +306,11 @@ static void worker_hears(struct peer *p, struct frame_in *in) {
         if (in->verb->verb == VERB_dispatch)
             agent_dispatch(p->agent, now, &m.dispatch, item.payload);
         else if (in->verb->verb == VERB_result_ack)
-            agent_result_ack(p->agent, &m.attempt_ref);
+            agent_result_ack(p->agent, now, &m.attempt_ref);
+        else if (in->verb->verb == VERB_spawned)
+            agent_spawned(p->agent, in->sequence, &m.spawned);
+        else if (in->verb->verb == VERB_error)
+            agent_refused(p->agent, in->sequence, &m.error);
         else if (in->verb->verb == VERB_cancel_attempt)
             agent_cancel(p->agent, now, &m.attempt_ref);
         else if (in->verb->verb == VERB_lost)
@@ -237,7 +334,7 @@ static void worker_step(struct world *w, struct peer *p) {
         struct attempt *a = p->runs[i].attempt;
         if (a && a->job % 3 && rng_below(&w->rng, 50) == 0)
             write_event(p, a);
-        if (!a || w->now_ms < p->runs[i].end_ms)
+        if (!a || spawns_on(p, &p->runs[i]) || w->now_ms < p->runs[i].end_ms)
             continue;
         p->runs[i].attempt = NULL;
         end_run(p, a);
@@ -329,7 +426,7 @@ static void check_end(struct world *w) {
     for (size_t s = 0; s < JOB_STATES; s++)
         if (s != JOB_done)
             assert_int_equal(stats.by_state[s], 0);
-    uint64_t done[JOBS] = {0}, ids[JOBS] = {0};
+    uint64_t done[NUMBERS] = {0}, ids[NUMBERS] = {0};
     for (uint64_t at = 1; at <= w->log_n; at++) {
         struct record_room room;
         struct record r;
@@ -342,8 +439,15 @@ static void check_end(struct world *w) {
         done[n]++;
         assert_int_equal(r.state->id, ids[n]); /* its own */
     }
-    for (size_t n = 0; n < JOBS; n++)
+    for (size_t n = 0; n < JOBS; n++) {
+        enum spawns spawns = spawns_of(n);
+        const uint64_t *below = &done[JOBS + 4 * n];
         assert_int_equal(done[n], 1);
+        assert_int_equal(below[0], spawns == NOW);
+        assert_int_equal(below[1], spawns != NONE);
+        assert_int_equal(below[2], spawns == WITH_RESULT);
+        assert_int_equal(below[3], spawns == WITH_RESULT);
+    }
     for (size_t i = 0; i < WORKERS; i++) {
         struct msg_heartbeat m = {0};
         agent_fill_heartbeat(w->peers[i].agent, &m);
@@ -406,7 +510,7 @@ static struct tally run_world(uint64_t seed) {
     return tally;
 }
 
-/* P-46, P-49, P-54, P-57: whatever is lost or comes twice, each job ends once. */
+/* P-46, P-49, P-54, P-57, P-81, P-83: whatever is lost or comes twice, each job ends once. */
 static void test_nothing_is_lost(void **state) {
     (void)state;
     struct tally all = {0};
@@ -421,12 +525,17 @@ static void test_nothing_is_lost(void **state) {
         all.needs += t.needs;
         all.lost_frames += t.lost_frames;
         all.whole += t.whole;
+        all.spawns += t.spawns;
+        all.spawned += t.spawned;
+        all.thens += t.thens;
     }
     print_message("%" PRIu64 " starts, %" PRIu64 " gone, %" PRIu64 " taken back, %" PRIu64
                   " connections, %" PRIu64 " lives of the broker, %" PRIu64 " frames lost, %" PRIu64
-                  " needs, %" PRIu64 " streams whole\n",
+                  " needs, %" PRIu64 " streams whole, %" PRIu64 " spawns said for %" PRIu64
+                  ", %" PRIu64 " thens\n",
                   all.starts, all.gone, all.taken_back, all.sockets, all.epochs, all.lost_frames,
-                  all.needs, all.whole);
+                  all.needs, all.whole, all.spawns, all.spawned, all.thens);
+    assert_true(all.spawned > SEEDS && all.spawns > all.spawned && all.thens > SEEDS);
     assert_true(all.starts > SEEDS * JOBS);
     assert_true(all.lost_frames && all.needs > SEEDS && all.whole > SEEDS);
     assert_true(all.gone && all.taken_back && all.epochs > SEEDS);

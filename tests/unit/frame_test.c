@@ -173,6 +173,53 @@ static void a_full_message_takes_no_more(void **state) { /* P-8 */
     assert_true(f.head.len + f.body.len <= 100 && f.items > 3);
 }
 
+/* P-81 */
+static void a_family_is_added_whole_or_not_at_all(void **state) {
+    (void)state;
+    AUTO_FRAME_OUT f = FRAME_OUT;
+    AUTO_BUF envelopes = BUF(1000);
+    struct msg_submit child = a_submit(STR("echo"), STR("\x80"));
+    for (int n = 0; n < 3; n++)
+        assert_int_equal(codec_put(&envelopes, MSG_submit, &child), 0);
+    struct frame_children k = {3, buf_str(&envelopes), STR("\x80\x80\x80")};
+    struct msg_result m = {0};
+    MSG_SET(&m, result, job, 1);
+    MSG_SET(&m, result, fence, 2);
+    MSG_SET(&m, result, outcome, OUTCOME_DONE);
+    MSG_SET(&m, result, size, 2);
+    MSG_SET(&m, result, children, 3);
+    frame_begin(&f, VERB_result, 0);
+    f.items_max = 7;
+    assert_int_equal(frame_add_family(&f, &m, STR("\x81\x01"), &k), 0);
+    size_t body = f.body.len, payloads = f.payloads.len;
+    f.bytes_max = f.head.len + body + payloads + 40;
+    assert_int_equal(frame_add_family(&f, &m, STR("\x81\x01"), &k), -1); /* bytes */
+    assert_int_equal(f.items, 4);
+    f.bytes_max = FRAME_BYTES_MAX;
+    f.items_max = 7;
+    assert_int_equal(frame_add_family(&f, &m, STR("\x81\x01"), &k), -1); /* items */
+    assert_int_equal(f.items, 4);
+    assert_int_equal(f.body.len, body);
+    assert_int_equal(f.payloads.len, payloads);
+    f.items_max = 8;
+    assert_int_equal(frame_add_family(&f, &m, STR("\x81\x01"), &k), 0);
+    struct frame_in in;
+    struct frame_item item;
+    union msg_any any;
+    struct err e = {0};
+    assert_int_equal(open_out(&in, &f, &e), 0);
+    for (uint32_t n = 0; n < 8; n++) {
+        assert_int_equal(frame_next(&in, &any, NULL, &item, &e), 1);
+        assert_int_equal(item.child, n % 4 != 0);
+        assert_int_equal(item.children, n % 4 ? 0 : 3);
+        assert_true(str_eq(item.payload, n % 4 ? STR("\x80") : STR("\x81\x01")));
+    }
+    frame_begin(&f, VERB_spawn, 5);
+    assert_int_equal(frame_add_encoded(&f, &k), 0);
+    assert_int_equal(open_out(&in, &f, &e), 0);
+    assert_int_equal(in.items, 3);
+}
+
 static void a_message_over_its_bytes_is_refused(void **state) { /* P-8 */
     (void)state;
     AUTO_FREE char *mega = mem_zalloc(FRAME_BYTES_MAX);
@@ -537,6 +584,7 @@ int main(void) {
         cmocka_unit_test(payload_and_result_lie_side_by_side),
         cmocka_unit_test(every_verb_goes_both_ways),
         cmocka_unit_test(a_full_message_takes_no_more),
+        cmocka_unit_test(a_family_is_added_whole_or_not_at_all),
         cmocka_unit_test(a_message_over_its_bytes_is_refused),
         cmocka_unit_test(one_bad_item_does_not_spoil_the_others),
         cmocka_unit_test(a_payload_over_its_bound_costs_only_its_item),

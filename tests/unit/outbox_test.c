@@ -150,6 +150,24 @@ static void list_end(void **state) {
 }
 
 /* Larger alone than what was agreed: it goes alone. */
+/* Its end was not heard of yet; others come in the same turn. */
+static void who_is_answered_stays(void **state) {
+    struct conns *conns = peers_conns(peers);
+    uint64_t link = (uint64_t)ROLE_CLIENT << 32 | 1;
+    struct conn *gone = conns_note(conns, link, -1);
+    (void)state;
+    outbox_put(outbox, &(struct letter){.link = link, .verb = VERB_job_info, .sequence = 9});
+    for (uint32_t n = 2; n < 5000; n++)
+        conns_note(conns, (uint64_t)ROLE_CLIENT << 32 | n, -1);
+    assert_ptr_equal(conns_find(conns, link), gone);
+    outbox_flush(outbox);
+    assert_int_equal(gone->reserved, 0);
+    assert_int_equal(gone->unread, 0);
+    for (uint32_t n = 5000; n < 10000; n++)
+        conns_note(conns, (uint64_t)ROLE_CLIENT << 32 | n, -1);
+    assert_null(conns_find(conns, link));
+}
+
 static void too_large(void **state) {
     static char payload[BYTES_MAX];
     (void)state;
@@ -289,6 +307,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(several, set_up, tear_down),
         cmocka_unit_test_setup_teardown(held, set_up, tear_down),
         cmocka_unit_test_setup_teardown(list_end, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(who_is_answered_stays, set_up, tear_down),
         cmocka_unit_test_setup_teardown(too_large, set_up, tear_down),
         cmocka_unit_test_setup_teardown(failed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(full, set_up, tear_down),

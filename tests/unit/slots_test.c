@@ -18,6 +18,9 @@
 #define RESULT_MAX  1000
 #define DEADLINE_MS 20000
 
+static const struct job_limits limits = {
+    .result_max = RESULT_MAX, .together_max = 4000, .children_max = 10, .body_max = 2000};
+
 struct back {
     uint32_t n;
     struct attempt *last;
@@ -40,7 +43,7 @@ static void collect(struct slots *s, struct back *b, uint32_t n) {
     while (b->n < n) {
         struct pollfd p = {.fd = slots_fd(s), .events = POLLIN};
         assert_int_equal(poll(&p, 1, DEADLINE_MS), 1);
-        slots_collect(s, on_ended, b);
+        slots_collect(s, &(struct slots_news){.ctx = b, .ended = on_ended});
     }
 }
 
@@ -55,7 +58,7 @@ static struct back run_one(job_run_fn *run, uint64_t timeout_ms) {
                         .payload = STR("\x83\xa1n\x05\xa4text\xa2hi\xa4"
                                        "flag\xc3")};
     struct back b = {0};
-    slots_start(s, &a, run, clock_mono(), RESULT_MAX);
+    slots_start(s, &a, run, clock_mono(), &limits);
     assert_int_equal(slots_busy(s), 1);
     collect(s, &b, 1);
     assert_ptr_equal(b.last, &a);
@@ -192,7 +195,7 @@ static void test_stop(void **state) {
     struct back b = {0};
     for (int round = 0; round < 200; round++) {
         for (int i = 0; i < 4; i++)
-            slots_start(s, &a[i], i % 2 ? run_wait : run_until_stopped, clock_mono(), RESULT_MAX);
+            slots_start(s, &a[i], i % 2 ? run_wait : run_until_stopped, clock_mono(), &limits);
         for (int i = 0; i < 4; i++)
             slots_stop(&a[i], ERR_CANCELLED);
         collect(s, &b, b.n + 1);
@@ -211,13 +214,13 @@ static void test_stop_is_forgotten(void **state) {
     struct slots *s = slots_new(1);
     struct attempt a = {.payload = STR("\x80")};
     struct back b = {0};
-    slots_start(s, &a, run_wait, clock_mono(), RESULT_MAX);
+    slots_start(s, &a, run_wait, clock_mono(), &limits);
     slots_stop(&a, ERR_CANCELLED);
     collect(s, &b, 1);
-    slots_start(s, &a, run_bad_param, clock_mono(), RESULT_MAX);
+    slots_start(s, &a, run_bad_param, clock_mono(), &limits);
     collect(s, &b, 2);
     assert_int_equal(b.end.outcome, OUTCOME_DONE);
-    slots_start(s, &a, run_wait, clock_mono(), RESULT_MAX);
+    slots_start(s, &a, run_wait, clock_mono(), &limits);
     struct pollfd p = {.fd = slots_fd(s), .events = POLLIN};
     assert_int_equal(poll(&p, 1, 20), 0);
     slots_stop(&a, ERR_CANCELLED);
@@ -238,7 +241,7 @@ static void test_progress(void **state) {
     struct attempt a = {0};
     struct back b = {0};
     uint64_t part = 0, total = 0, until = clock_mono().ms + DEADLINE_MS;
-    slots_start(s, &a, run_progress, clock_mono(), RESULT_MAX);
+    slots_start(s, &a, run_progress, clock_mono(), &limits);
     while (!slots_progress(&a, &part, &total))
         assert_true(clock_mono().ms < until);
     assert_int_equal(part, 3);
@@ -284,11 +287,11 @@ static void test_many(void **state) {
         while (m.n_free && started < 20000) {
             struct attempt *next = m.free[--m.n_free];
             next->job = ++started;
-            slots_start(m.s, next, run_echo_like, clock_mono(), RESULT_MAX);
+            slots_start(m.s, next, run_echo_like, clock_mono(), &limits);
         }
         struct pollfd p = {.fd = slots_fd(m.s), .events = POLLIN};
         assert_int_equal(poll(&p, 1, DEADLINE_MS), 1);
-        slots_collect(m.s, on_many, &m);
+        slots_collect(m.s, &(struct slots_news){.ctx = &m, .ended = on_many});
     }
     slots_destroy(&m.s);
 }

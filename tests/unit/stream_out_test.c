@@ -50,6 +50,8 @@ static int set_up(void **state) {
     return 0;
 }
 
+static const struct job_limits limits = {.result_max = RESULT_MAX, .together_max = RESULT_MAX};
+
 static void on_ended(void *ctx, struct attempt *a, const struct ending *end) {
     struct scene *s = ctx;
     (void)a;
@@ -65,7 +67,7 @@ static int tear_down(void **state) {
     while (slots_busy(s->slots)) {
         struct pollfd p = {.fd = slots_fd(s->slots), .events = POLLIN};
         poll(&p, 1, DEADLINE_MS);
-        slots_collect(s->slots, on_ended, s);
+        slots_collect(s->slots, &(struct slots_news){.ctx = s, .ended = on_ended});
     }
     slots_destroy(&s->slots);
     for (size_t i = 0; i < SLOTS; i++)
@@ -120,7 +122,7 @@ static void start(struct scene *s, size_t i, job_run_fn *run, size_t bytes_max) 
         a->stream = stream_out_new(
             s->socket, &(struct stream_config){
                            .job = i + 1, .fence = 256, .token = 5, .bytes_max = bytes_max});
-    slots_start(s->slots, a, run, clock_mono(), RESULT_MAX);
+    slots_start(s->slots, a, run, clock_mono(), &limits);
 }
 
 /* One round of a host: it waits a moment at most. */
@@ -134,7 +136,7 @@ static void turn(struct scene *s, size_t n) {
     for (size_t i = 0; i < n; i++)
         stream_out_turn(s->attempts[i].stream, clock_mono_ns(), DEADLINE_MS);
     read_some(s);
-    slots_collect(s->slots, on_ended, s);
+    slots_collect(s->slots, &(struct slots_news){.ctx = s, .ended = on_ended});
 }
 
 static void again(struct scene *s, size_t i, struct stream_position have) {

@@ -16,11 +16,19 @@
  *           writes half of them first and says that they are void. Fails (temp) when
  *           `fail_after` pieces are written, in so many attempts. The result is {"pieces",
  *           "bytes": of all text, "xxh3": of all text as 16 hex digits, "text" if it has at
- *           most 48 KiB}. Obeys a cancel. */
+ *           most 48 KiB}. Obeys a cancel.
+ *   spawn   {children = 1, kind = "echo", payload, then: {kind, payload}, depth = 1,
+ *           fail_fast = false, now = false, delay_ms = 0, unique}: spawns so many children of that
+ *           kind, and a then if one is described; with its result, or one by one while it runs if
+ *           `now`. With a `depth` over 1 each child is one of kind `spawn`, with the same payload
+ *           and a depth less. `fail_fast` is that of the children; child n has the unique key
+ *           "UNIQUE/n", from 0, for an hour. The result is {"spawned": its own children}, and if it
+ * is a then itself, how those ended that it waited for: {"parent_state", "siblings", "done",
+ *           "dead", "cancelled", "expired", "broken"} too. */
 #pragma once
 
 #include "workers/harness/job.h"
 
 #define STREAM_PIECE_MAX 65536 /* bytes of a piece of kind `stream` */
 
-job_run_fn run_echo, run_sleep, run_fail, run_crash, run_stream;
+job_run_fn run_echo, run_sleep, run_fail, run_crash, run_stream, run_spawn;

@@ -1,4 +1,4 @@
-#include "workers/harness/agent.h"
+#include "workers/harness/agent_int.h"
 
 #include "common/base/check.h"
 #include "common/base/hash.h"
@@ -8,31 +8,7 @@
 
 #define SAY_AGAIN_MAX 1024 /* results said again in one tick */
 
-struct row {
-    uint32_t head, tail, n;
-};
-
-struct agent {
-    struct agent_config config;
-    struct agent_effects fx;
-    struct slab attempts;
-    struct lhash index; /* by job: all but those that are gone */
-    struct row rows[4]; /* by enum attempt_state */
-    uint32_t inline_running;
-    uint64_t done;
-    uint64_t lease_ms;
-    bool connected; /* what is said arrives */
-    bool greeting;  /* a HELLO is not answered yet */
-    bool draining, own_drain;
-    bool filling;
-    uint64_t *running_pairs, *unacked_pairs; /* of the last HELLO */
-};
-
 /* ---- what is held --------------------------------------------------------------------------- */
-static struct attempt *at(const struct agent *a, uint32_t i) {
-    return slab_at(&a->attempts, i);
-}
-
 static uint64_t attempt_hash(const void *ctx, uint32_t i) {
     return hash_mix(at(ctx, i)->job, 0);
 }
@@ -52,9 +28,13 @@ static struct attempt *find(const struct agent *a, uint64_t job) {
     return i ? at(a, i) : NULL;
 }
 
+struct attempt *agent_find(const struct agent *a, uint64_t job, uint64_t fence) {
+    struct attempt *t = find(a, job);
+    return t && t->fence == fence ? t : NULL;
+}
+
 static struct attempt *find_exact(const struct agent *a, const struct msg_attempt_ref *m) {
-    struct attempt *t = find(a, m->job);
-    return t && t->fence == m->fence ? t : NULL;
+    return agent_find(a, m->job, m->fence);
 }
 
 static void row_add(struct agent *a, struct attempt *t, enum attempt_state state) {
@@ -117,6 +97,14 @@ static struct attempt *attempt_new(struct agent *a, const struct msg_dispatch *m
     t->number = (uint32_t)m->attempt;
     t->number_max = (uint32_t)m->attempts_max;
     t->timeout_ms = m->timeout_ms;
+    t->parent = m->parent;
+    t->siblings = (struct siblings){.parent_state = (enum job_state)m->parent_state,
+                                    .total = (uint32_t)m->siblings,
+                                    .done = (uint32_t)m->siblings_done,
+                                    .dead = (uint32_t)m->siblings_dead,
+                                    .cancelled = (uint32_t)m->siblings_cancelled,
+                                    .expired = (uint32_t)m->siblings_expired,
+                                    .broken = (uint32_t)m->siblings_broken};
     char *p = t->memory = mem_alloc(m->kind.len + m->tenant.len + m->trace.len + payload.len + 1);
     t->payload = keep(&p, payload);
     t->kind = keep(&p, m->kind);
@@ -135,6 +123,9 @@ static void forget(struct agent *a, struct attempt *t) {
         a->fx.release(a->fx.ctx, t);
     mem_free(t->memory);
     mem_free(t->ending.memory);
+    children_destroy(&t->ending.children);
+    children_destroy(&t->spawning.child);
+    a->unacked_bytes -= t->unacked_bytes;
     slab_give(&a->attempts, t->index);
 }
 
@@ -144,7 +135,7 @@ static void say_ref(struct agent *a, enum verb verb, uint64_t job, uint64_t fenc
     MSG_SET(&m, attempt_ref, job, job);
     MSG_SET(&m, attempt_ref, fence, fence);
     if (a->connected)
-        a->fx.say(a->fx.ctx, verb, &m, STR(""));
+        a->fx.say(a->fx.ctx, verb, &m, STR(""), NULL);
 }
 
 static void say_result(struct agent *a, struct mono now, struct attempt *t) {
@@ -165,9 +156,11 @@ static void say_result(struct agent *a, struct mono now, struct attempt *t) {
         MSG_SET(&m, result, epoch, end->last.epoch);
         MSG_SET(&m, result, seq, end->last.seq);
     }
+    if (end->children.n)
+        MSG_SET(&m, result, children, end->children.n);
     t->said = now;
     if (a->connected)
-        a->fx.say(a->fx.ctx, VERB_result, &m, end->result);
+        a->fx.say(a->fx.ctx, VERB_result, &m, end->result, &end->children);
 }
 
 static void hello(struct agent *a) {
@@ -186,12 +179,16 @@ static void start(struct agent *a, struct mono now, struct attempt *t) {
     a->fx.start(a->fx.ctx, t);
 }
 
+static bool may_start(const struct agent *a) {
+    return busy(a) < a->config.slots && a->unacked_bytes < AGENT_UNACKED_BYTES;
+}
+
 /* The oldest that wait take the free slots. What had to wait is said to have started. */
 static void fill_slots(struct agent *a, struct mono now, uint32_t just_came) {
     if (a->filling || a->draining)
         return;
     a->filling = true;
-    while (a->rows[ATTEMPT_WAITING].head && busy(a) < a->config.slots) {
+    while (a->rows[ATTEMPT_WAITING].head && may_start(a)) {
         struct attempt *t = at(a, a->rows[ATTEMPT_WAITING].head);
         if (a->config.prefetch || t->index != just_came)
             say_ref(a, VERB_started, t->job, t->fence);
@@ -236,9 +233,17 @@ static void keep_ending(struct attempt *t, const struct ending *end) {
     t->ending.memory = block;
 }
 
+static void count_ending(struct agent *a, struct attempt *t) {
+    t->unacked_bytes = t->ending.result.len + children_memory(&t->ending.children);
+    a->unacked_bytes += t->unacked_bytes;
+}
+
 void agent_ended(struct agent *a, struct mono now, struct attempt *t, const struct ending *end) {
     a->done++;
+    agent_spawn_over(t);
     if (t->state == ATTEMPT_GONE) {
+        struct children unwanted = end->children;
+        children_destroy(&unwanted);
         mem_free(end->memory);
         forget(a, t);
         fill_slots(a, now, 0);
@@ -248,6 +253,7 @@ void agent_ended(struct agent *a, struct mono now, struct attempt *t, const stru
     if (t->state == ATTEMPT_RUNNING && t->is_inline)
         a->inline_running--;
     keep_ending(t, end);
+    count_ending(a, t);
     row_move(a, t, ATTEMPT_ENDED);
     if (a->own_drain)
         hello(a); /* one slot less, before the broker learns that it is free */
@@ -264,7 +270,7 @@ void agent_progress(struct agent *a, const struct attempt *t, uint64_t done, uin
     MSG_SET(&m, progress, done, done);
     if (total)
         MSG_SET(&m, progress, total, total);
-    a->fx.say(a->fx.ctx, VERB_progress, &m, STR(""));
+    a->fx.say(a->fx.ctx, VERB_progress, &m, STR(""), NULL);
 }
 
 /* ---- what the broker says ------------------------------------------------------------------- */
@@ -308,16 +314,19 @@ void agent_dispatch(struct agent *a, struct mono now, const struct msg_dispatch 
         return;
     }
     t->is_inline = route == AGENT_INLINE;
-    if (t->is_inline)
+    if (t->is_inline && a->unacked_bytes < AGENT_UNACKED_BYTES)
         start(a, now, t);
     else
         fill_slots(a, now, t->index);
 }
 
-void agent_result_ack(struct agent *a, const struct msg_attempt_ref *m) {
+void agent_result_ack(struct agent *a, struct mono now, const struct msg_attempt_ref *m) {
     struct attempt *t = find_exact(a, m);
-    if (t && t->state == ATTEMPT_ENDED)
-        forget(a, t);
+    if (!t || t->state != ATTEMPT_ENDED)
+        return;
+    forget(a, t);
+    if (a->rows[ATTEMPT_WAITING].n)
+        fill_slots(a, now, 0);
 }
 
 void agent_cancel(struct agent *a, struct mono now, const struct msg_attempt_ref *m) {
@@ -373,6 +382,7 @@ void agent_welcome(struct agent *a, struct mono now, const struct msg_welcome *t
     a->lease_ms = terms->heartbeat_ms * terms->missed_max;
     for (uint32_t i = a->rows[ATTEMPT_ENDED].head; i; i = at(a, i)->next)
         say_result(a, now, at(a, i));
+    agent_spawns_say(a, now, true);
 }
 
 void agent_down(struct agent *a) {
@@ -419,6 +429,7 @@ void agent_tick(struct agent *a, struct mono now) {
             a->fx.stop(a->fx.ctx, t);
         }
     }
+    agent_spawns_say(a, now, false);
     struct row *ended = &a->rows[ATTEMPT_ENDED];
     for (uint32_t n = 0; n < SAY_AGAIN_MAX && ended->head && a->connected; n++) {
         struct attempt *t = at(a, ended->head);

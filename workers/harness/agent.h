@@ -8,6 +8,7 @@
  *   waiting   no slot has it yet: it can be given back at no cost
  *   running   a slot has it, or it runs inline (trivial kinds that need no slot)
  *   ended     its RESULT was said and is not acknowledged: kept, and said again
+ *   spawning  it runs, and waits to hear that a child of it is durable
  *   gone      it runs, but the broker has given the job to somebody else: nothing is said about it
  *
  * What always holds
@@ -17,6 +18,10 @@
  *   - the stream of an attempt is kept as long as the attempt is, and handed back once;
  *   - at most slots + prefetch attempts wait or run, at most AGENT_UNACKED_MAX are ended; one more
  *     means that the broker and we are out of step, and HELLO is said again to sort that out;
+ *   - while results and children that were not acknowledged hold AGENT_UNACKED_BYTES of memory,
+ *     nothing more is started;
+ *   - an attempt waits for the answer about one child at a time; that is said again after every
+ *     WELCOME and when it stood unanswered for a lease (P-83), until the attempt is told to stop;
  *   - between a HELLO and its WELCOME nothing new is taken: the broker takes back what the HELLO
  *     did not name;
  *   - while it leaves on its own account every HELLO offers no more slots than run, so that the
@@ -31,11 +36,14 @@
 #include "common/base/time_types.h"
 #include "common/wire/stream_frame.h"
 #include "schemas/messages.h"
+#include "schemas/states.h"
+#include "workers/harness/children.h"
 
-#define AGENT_SLOTS_MAX    1024
-#define AGENT_PREFETCH_MAX 4096
-#define AGENT_UNACKED_MAX  5120
-#define AGENT_TICK_MS      100
+#define AGENT_SLOTS_MAX     1024
+#define AGENT_PREFETCH_MAX  4096
+#define AGENT_UNACKED_MAX   5120
+#define AGENT_UNACKED_BYTES (256U << 20)
+#define AGENT_TICK_MS       100
 
 struct agent;
 
@@ -50,6 +58,23 @@ struct ending {
     struct str result;           /* in `memory`, or in the attempt's payload */
     char *memory;                /* of mem_alloc; the agent takes it; may be NULL */
     struct stream_position last; /* of its stream; epoch 0: it wrote none */
+    struct children children;    /* that it spawns, if it is done; the agent takes them */
+};
+
+/* What a then is told of whom it waited for. */
+struct siblings {
+    enum job_state parent_state; /* NONE: it is no then */
+    uint32_t total, done, dead, cancelled, expired;
+    uint32_t broken; /* of the done ones, whose own flow was cancelled */
+};
+
+/* A child that an attempt waits for. */
+struct spawning {
+    bool open;
+    struct children child; /* one, with its parent, fence and index */
+    uint32_t index;
+    uint64_t sequence; /* of the last time it was said; 0: it was not */
+    struct mono said;
 };
 
 struct attempt {
@@ -63,11 +88,15 @@ struct attempt {
     struct str kind, tenant, trace, payload; /* in `memory` */
     bool streams;                            /* the broker wants its stream, */
     uint64_t token;                          /* under this token */
-    void *user;                              /* the driver's */
+    uint64_t parent;                         /* 0: none */
+    struct siblings siblings;
+    void *user;                /* the driver's */
     struct stream_out *stream; /* the driver's, until `release`; NULL: it writes none */
     /* the agent's own */
     char *memory;
     struct ending ending;
+    struct spawning spawning;
+    size_t unacked_bytes; /* of its ending */
     struct mono said;
     uint32_t index, hash_next, next, prev;
 };
@@ -76,8 +105,13 @@ enum agent_route { AGENT_REJECT = -1, AGENT_SLOT, AGENT_INLINE };
 
 struct agent_effects {
     void *ctx;
-    /* To the broker, in this order. May be lost. */
-    void (*say)(void *ctx, enum verb verb, const void *message, struct str payload);
+    /* To the broker, in this order. May be lost. `children`: of a result; else NULL. */
+    void (*say)(void *ctx, enum verb verb, const void *message, struct str payload,
+                const struct children *children);
+    /* SPAWN, behind what was said. Its sequence; 0 if it cannot be sent now. */
+    uint64_t (*spawn)(void *ctx, const struct children *child);
+    /* What became of the child that it waits for: code OK, it is durable. */
+    void (*spawned)(void *ctx, struct attempt *a, const struct err *e);
     /* HELLO again, behind what was said. */
     void (*hello)(void *ctx);
     /* Whether and where it can run; REJECT with why. */
@@ -111,7 +145,10 @@ void agent_fill_heartbeat(const struct agent *a, struct msg_heartbeat *m);
 /* ---- what the broker says ------------------------------------------------------------------- */
 void agent_dispatch(struct agent *a, struct mono now, const struct msg_dispatch *m,
                     struct str payload);
-void agent_result_ack(struct agent *a, const struct msg_attempt_ref *m);
+void agent_result_ack(struct agent *a, struct mono now, const struct msg_attempt_ref *m);
+void agent_spawned(struct agent *a, uint64_t sequence, const struct msg_spawned *m);
+/* ERROR about the whole message of that sequence. */
+void agent_refused(struct agent *a, uint64_t sequence, const struct msg_error *m);
 void agent_cancel(struct agent *a, struct mono now, const struct msg_attempt_ref *m);
 void agent_lost(struct agent *a, struct mono now, const struct msg_attempt_ref *m);
 void agent_stream_need(struct agent *a, const struct msg_stream_need *m);
@@ -119,6 +156,10 @@ void agent_recall(struct agent *a, struct mono now, const struct msg_attempt_ref
 
 /* ---- what happens here ---------------------------------------------------------------------- */
 void agent_ended(struct agent *a, struct mono now, struct attempt *t, const struct ending *end);
+/* A child of one that runs, to be durable before it goes on: effect `spawned` follows, unless the
+ * attempt is told to stop or ends. Takes what `child` holds. */
+void agent_spawn(struct agent *a, struct mono now, struct attempt *t, struct children *child,
+                 uint32_t index);
 void agent_progress(struct agent *a, const struct attempt *t, uint64_t done, uint64_t total);
 /* Says again what was not acknowledged, stops what is over its time. */
 void agent_tick(struct agent *a, struct mono now);

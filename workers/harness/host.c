@@ -27,6 +27,7 @@ struct host {
     struct agent *agent;
     struct slots *slots;
     struct outbox outbox;
+    struct frame_out spawn;
     struct stream_socket *streams;
     char stream_endpoint[LINK_ENDPOINT_MAX]; /* empty: none */
     struct arena *arena;
@@ -65,13 +66,20 @@ static void declare_kinds(struct host *h) {
     link_send(h->link, &f, NULL);
 }
 
-static uint64_t result_max(const struct host *h) {
+static uint64_t least(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
+static struct job_limits limits(const struct host *h) {
     const struct msg_welcome *terms = link_terms(h->link);
-    uint64_t most = terms->bytes_max > 2 * ENVELOPE_MAX ? terms->bytes_max - ENVELOPE_MAX
-                                                        : terms->bytes_max / 2;
-    if (terms->result_max < most)
-        most = terms->result_max;
-    return most < BODY_MAX_LEN ? most : BODY_MAX_LEN;
+    uint64_t together = terms->bytes_max > 2 * ENVELOPE_MAX ? terms->bytes_max - ENVELOPE_MAX
+                                                            : terms->bytes_max / 2;
+    return (struct job_limits){
+        .result_max = least(least(together, terms->result_max), BODY_MAX_LEN),
+        .together_max = together,
+        .children_max = (uint32_t)least(CHILDREN_MAX, terms->items_max - 1),
+        .body_max = least(terms->body_max, BODY_MAX_LEN),
+    };
 }
 
 static uint64_t stream_max(const struct host *h) {
@@ -80,9 +88,43 @@ static uint64_t stream_max(const struct host *h) {
 }
 
 /* ---- what the agent wants ------------------------------------------------------------------- */
-static void fx_say(void *ctx, enum verb verb, const void *message, struct str payload) {
+/* A broker that was started anew may have smaller bounds than a result was made for. */
+static void say_too_large(struct host *h, const struct msg_result *of) {
+    struct msg_result m = {0};
+    MSG_SET(&m, result, job, of->job);
+    MSG_SET(&m, result, fence, of->fence);
+    MSG_SET(&m, result, outcome, OUTCOME_REJECTED);
+    MSG_SET(&m, result, error, ERR_RESULT_TOO_LARGE);
+    MSG_SET(&m, result, text, STR("the broker's bounds have become too small for this result"));
+    if (MSG_HAS(of, result, epoch)) {
+        MSG_SET(&m, result, epoch, of->epoch);
+        MSG_SET(&m, result, seq, of->seq);
+    }
+    outbox_put(&h->outbox, VERB_result, &m, STR(""), NULL);
+}
+
+static void fx_say(void *ctx, enum verb verb, const void *message, struct str payload,
+                   const struct children *children) {
     struct host *h = ctx;
-    outbox_put(&h->outbox, verb, message, payload);
+    if (outbox_put(&h->outbox, verb, message, payload, children) < 0 && verb == VERB_result)
+        say_too_large(h, message);
+}
+
+static uint64_t fx_spawn(void *ctx, const struct children *child) {
+    struct host *h = ctx;
+    struct frame_children parts = children_parts(child);
+    if (!link_is_up(h->link))
+        return 0;
+    uint64_t sequence = link_sequence(h->link);
+    frame_begin(&h->spawn, VERB_spawn, sequence);
+    if (frame_add_encoded(&h->spawn, &parts) < 0 || link_send(h->link, &h->spawn, NULL) < 0)
+        return 0;
+    return sequence;
+}
+
+static void fx_spawned(void *ctx, struct attempt *a, const struct err *e) {
+    (void)ctx;
+    slots_answer(a, e);
 }
 
 static void fx_hello(void *ctx) {
@@ -108,6 +150,7 @@ static enum agent_route fx_admit(void *ctx, struct attempt *a, struct err *e) {
 static void fx_start(void *ctx, struct attempt *a) {
     struct host *h = ctx;
     const struct worker_kind *kind = find_kind(h, a->kind);
+    const struct job_limits most = limits(h);
     ASSERT(kind);
     if (kind->streams)
         a->stream = stream_out_new(h->streams, &(struct stream_config){.job = a->job,
@@ -116,11 +159,11 @@ static void fx_start(void *ctx, struct attempt *a) {
                                                                        .bytes_max = stream_max(h),
                                                                        .mute = !a->streams});
     if (!a->is_inline) {
-        slots_start(h->slots, a, kind->run, a->started, result_max(h));
+        slots_start(h->slots, a, kind->run, a->started, &most);
         return;
     }
     struct ending end;
-    job_execute(&h->inline_job, a, kind->run, a->started, result_max(h), &end);
+    job_execute(&h->inline_job, a, kind->run, a->started, &most, &end);
     agent_ended(h->agent, a->started, a, &end);
 }
 
@@ -232,20 +275,26 @@ static void on_outcome(const struct msg_outcome *m) {
                                                            : "unknown"));
 }
 
-static void on_item(struct host *h, struct mono now, enum verb verb, const union msg_any *m,
-                    struct str payload) {
-    switch ((int)verb) {
+static void on_item(struct host *h, struct mono now, const struct frame_in *in,
+                    const union msg_any *m, struct str payload) {
+    switch ((int)in->verb->verb) {
     case VERB_dispatch:
         agent_dispatch(h->agent, now, &m->dispatch, payload);
         break;
     case VERB_result_ack:
-        agent_result_ack(h->agent, &m->attempt_ref);
+        agent_result_ack(h->agent, now, &m->attempt_ref);
         break;
     case VERB_cancel_attempt:
         agent_cancel(h->agent, now, &m->attempt_ref);
         break;
     case VERB_lost:
         agent_lost(h->agent, now, &m->attempt_ref);
+        break;
+    case VERB_spawned:
+        agent_spawned(h->agent, in->sequence, &m->spawned);
+        break;
+    case VERB_error: /* the others are the link's business */
+        agent_refused(h->agent, in->sequence, &m->error);
         break;
     case VERB_stream_need:
         agent_stream_need(h->agent, &m->stream_need);
@@ -259,7 +308,7 @@ static void on_item(struct host *h, struct mono now, enum verb verb, const union
     case VERB_outcome:
         on_outcome(&m->outcome);
         break;
-    default: /* heartbeats and errors are the link's business */
+    default: /* heartbeats are the link's business */
         break;
     }
 }
@@ -271,7 +320,7 @@ static void on_message(struct host *h, struct frame_in *in) {
     struct err e = {0};
     for (int got; (got = frame_next(in, &m, h->arena, &item, &e)) != 0;) {
         if (got > 0)
-            on_item(h, now, in->verb->verb, &m, item.payload);
+            on_item(h, now, in, &m, item.payload);
         else
             log_event(LOG_worker_unreadable, LOG_WHY(&e));
     }
@@ -335,6 +384,11 @@ static void on_ended(void *ctx, struct attempt *a, const struct ending *end) {
     agent_ended(h->agent, clock_mono(), a, end);
 }
 
+static void on_asks(void *ctx, struct attempt *a, struct children *child, uint32_t index) {
+    struct host *h = ctx;
+    agent_spawn(h->agent, clock_mono(), a, child, index);
+}
+
 static void tell_progress(void *ctx, struct attempt *a) {
     struct host *h = ctx;
     uint64_t done, total;
@@ -385,9 +439,10 @@ static void wait_for_work(struct host *h, struct mono now) {
 }
 
 static void serve(struct host *h) {
+    const struct slots_news news = {.ctx = h, .ended = on_ended, .asks = on_asks};
     while (!h->over) {
         bool more = read_messages(h);
-        slots_collect(h->slots, on_ended, h);
+        slots_collect(h->slots, &news);
         struct mono now = clock_mono();
         agent_tick(h->agent, now);
         if (mono_reached(now, mono_add(h->progressed, PROGRESS_MS))) {
@@ -421,6 +476,8 @@ void host_block_signals(void) {
 static int open_all(struct host *h, struct err *e) {
     const struct host_config *config = h->config;
     static const struct agent_effects none = {.say = fx_say,
+                                              .spawn = fx_spawn,
+                                              .spawned = fx_spawned,
                                               .hello = fx_hello,
                                               .admit = fx_admit,
                                               .start = fx_start,
@@ -432,6 +489,7 @@ static int open_all(struct host *h, struct err *e) {
     h->agent = agent_new(
         &(struct agent_config){.slots = config->slots, .prefetch = config->prefetch}, &effects);
     h->arena = arena_new(ARENA_BYTES);
+    h->spawn = FRAME_OUT;
     job_setup(&h->inline_job);
     h->streams = stream_socket_new();
     h->slots = slots_new(config->slots);
@@ -465,6 +523,7 @@ static void close_all(struct host *h, bool *clean) {
         return; /* what still runs uses the rest */
     slots_destroy(&h->slots);
     agent_destroy(&h->agent);
+    frame_destroy(&h->spawn);
     stream_socket_destroy(&h->streams);
     job_teardown(&h->inline_job);
     arena_destroy(&h->arena);

@@ -75,6 +75,9 @@ void job_ask_stop(struct job *job, enum err_code why) {
     uint64_t one = 1;
     ssize_t n = write(job->stop_fd, &one, sizeof one);
     (void)n; /* full: it is readable already */
+    pthread_mutex_lock(&job->asking.lock);
+    pthread_cond_signal(&job->asking.news);
+    pthread_mutex_unlock(&job->asking.lock);
 }
 
 void job_forget_stop(struct job *job) {
@@ -149,8 +152,8 @@ int job_stream_reset(struct job *job, struct err *e) {
 
 /* ---- parameters ----------------------------------------------------------------------------- */
 /* The value behind a key: 1, or 0 if there is none. The payload was checked. */
-static int param_find(const struct job *job, const char *name, struct cursor *value) {
-    struct cursor c = cursor_of(job_payload(job));
+static int map_find(struct str map, const char *name, struct cursor *value) {
+    struct cursor c = cursor_of(map);
     uint32_t pairs = 0;
     msgpack_get_map(&c, &pairs);
     for (; pairs; pairs--) {
@@ -165,6 +168,10 @@ static int param_find(const struct job *job, const char *name, struct cursor *va
         msgpack_skip(&c);
     }
     return 0;
+}
+
+static int param_find(const struct job *job, const char *name, struct cursor *value) {
+    return map_find(job_payload(job), name, value);
 }
 
 int job_param_uint(const struct job *job, const char *name, uint64_t fallback, uint64_t max,
@@ -202,6 +209,38 @@ int job_param_flag(const struct job *job, const char *name, bool *out, struct er
     return 0;
 }
 
+int job_map_text(struct str map, const char *what, const char *name, size_t max, struct str *out,
+                 struct err *e) {
+    struct cursor c;
+    *out = STR("");
+    if (!map.len || !map_find(map, name, &c))
+        return 0;
+    if (msgpack_get_bytes(&c, out))
+        return err_set(e, ERR_BAD_VALUE, "%s.%s: must be text", what, name);
+    if (out->len > max)
+        return err_set(e, ERR_BAD_VALUE, "%s.%s: %zu bytes, at most %zu", what, name, out->len,
+                       max);
+    return 0;
+}
+
+int job_map_map(struct str map, const char *what, const char *name, struct str *out,
+                struct err *e) {
+    struct cursor c;
+    *out = STR("");
+    if (!map.len || !map_find(map, name, &c))
+        return 0;
+    if (msgpack_peek(&c) != MSGPACK_MAP)
+        return err_set(e, ERR_BAD_VALUE, "%s.%s: must be a map", what, name);
+    struct cursor begin = c;
+    msgpack_skip(&c);
+    *out = str_make((const char *)begin.at, (size_t)(c.at - begin.at));
+    return 0;
+}
+
+int job_param_map(const struct job *job, const char *name, struct str *out, struct err *e) {
+    return job_map_map(job_payload(job), "payload", name, out, e);
+}
+
 static int body_check(struct str body, const char *what, struct err *e) {
     struct cursor c = cursor_of(body);
     if (!body.len)
@@ -222,18 +261,26 @@ void job_setup(struct job *job) {
     *job = (struct job){.arena = arena_new(JOB_ARENA_MAX), .deadline = MONO_NEVER};
     job->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     ASSERT(job->stop_fd >= 0);
+    pthread_mutex_init(&job->asking.lock, NULL);
+    pthread_cond_init(&job->asking.news, NULL);
 }
 
 void job_teardown(struct job *job) {
     arena_destroy(&job->arena);
     buf_destroy(&job->result);
+    pthread_cond_destroy(&job->asking.news);
+    pthread_mutex_destroy(&job->asking.lock);
     close(job->stop_fd);
 }
 
-static void prepare(struct job *job, struct attempt *a, struct mono now, uint64_t result_max) {
+static void prepare(struct job *job, struct attempt *a, struct mono now,
+                    const struct job_limits *limits) {
     job->attempt = a;
+    job->limits = *limits;
+    job->spawned = 0;
+    job->has_then = false;
     err_clear(&job->err);
-    job->result = BUF(result_max);
+    job->result = BUF(limits->result_max);
     job->result_is_payload = false;
     job->deadline = a->timeout_ms ? mono_add(now, a->timeout_ms) : MONO_NEVER;
     atomic_store(&job->has_progress, false);
@@ -254,24 +301,23 @@ static enum result_outcome outcome_of(const struct err *e) {
     }
 }
 
-static int check_result(const struct job *job, struct str result, uint64_t result_max,
-                        struct err *e) {
-    if (job->result.failed || result.len > result_max)
+static int check_result(const struct job *job, struct str result, struct err *e) {
+    if (job->result.failed || result.len > job->limits.result_max)
         return err_set(e, ERR_RESULT_TOO_LARGE, "result: over its bound of %" PRIu64 " bytes",
-                       result_max);
+                       job->limits.result_max);
     if (!job->result_is_payload && body_check(result, "result", e) < 0)
         return err_set(e, ERR_INTERNAL, "the kind's code wrote a result that is not one map");
     return 0;
 }
 
 /* A job that was stopped may leave what it has so far. */
-static void take_result(struct job *job, uint64_t result_max, struct ending *end) {
+static void take_result(struct job *job, struct ending *end) {
     struct err *e = &job->err;
     struct str result = job->result_is_payload ? job->attempt->payload : buf_str(&job->result);
     bool stopped = end->outcome == OUTCOME_CANCELLED;
     if (end->outcome == OUTCOME_DONE || stopped) {
         struct err why = {0};
-        if (check_result(job, result, result_max, &why) == 0) {
+        if (check_result(job, result, &why) == 0) {
             end->result = result;
             if (!job->result_is_payload) {
                 end->memory = job->result.at;
@@ -297,9 +343,27 @@ static void end_stream(struct job *job, struct ending *end) {
     }
 }
 
+/* They come with the result of a job that is done, and with it they must fit into one message. */
+static void take_children(struct job *job, struct ending *end) {
+    struct children *k = &job->children;
+    size_t bytes = k->envelopes.len + k->payloads.len + end->result.len;
+    if (end->outcome == OUTCOME_DONE && k->n && bytes > job->limits.together_max) {
+        err_set(&job->err, ERR_RESULT_TOO_LARGE,
+                "children and result: %zu bytes, at most %" PRIu64 " in one message", bytes,
+                job->limits.together_max);
+        mem_free(end->memory);
+        *end = (struct ending){.outcome = OUTCOME_REJECTED, .last = end->last};
+    }
+    if (end->outcome == OUTCOME_DONE)
+        end->children = *k;
+    else
+        children_destroy(k);
+    *k = (struct children){0};
+}
+
 void job_execute(struct job *job, struct attempt *a, job_run_fn *run, struct mono now,
-                 uint64_t result_max, struct ending *end) {
-    prepare(job, a, now, result_max);
+                 const struct job_limits *limits, struct ending *end) {
+    prepare(job, a, now, limits);
     *end = (struct ending){.outcome = OUTCOME_DONE};
     if (run(job, &job->err) < 0) {
         if (!job->err.code)
@@ -307,7 +371,8 @@ void job_execute(struct job *job, struct attempt *a, job_run_fn *run, struct mon
         end->outcome = outcome_of(&job->err);
     }
     end_stream(job, end);
-    take_result(job, result_max, end);
+    take_result(job, end);
+    take_children(job, end);
     arena_reset(job->arena);
     if (end->outcome == OUTCOME_DONE)
         return;

@@ -30,6 +30,7 @@
 #include "common/base/err.h"
 #include "common/base/time_types.h"
 #include "common/log/log.h"
+#include "schemas/states.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -87,6 +88,54 @@ int job_event(struct job *job, uint32_t channel, struct str map, struct err *e);
 /* What was written is void, it begins anew; at most 255 times. */
 int job_stream_reset(struct job *job, struct err *e);
 
+/* ---- flows: other jobs as its children ------------------------------------------------------- */
+/* A job to be spawned. Of what is zero or empty, but for the kind, the kind's own settings hold;
+ * `priority` and `backoff_ms`, of which zero is a value, need their `has_`. */
+struct job_child {
+    struct str kind;    /* one that the configuration lists in `may_spawn` of this job's kind */
+    struct str payload; /* one msgpack map, or nothing */
+    struct str queue;
+    bool has_priority;
+    uint64_t priority; /* at most 6, or this job's own */
+    struct str key;
+    uint64_t interval_ms;
+    struct str unique; /* where its key is taken, that job stays and there is no child */
+    uint64_t window_ms;
+    uint64_t delay_ms, run_at_ms; /* not for a then */
+    uint64_t ttl_ms, timeout_ms, attempts_max;
+    bool has_backoff;
+    uint64_t backoff_ms, backoff_max_ms;
+    bool then;        /* waits until this job has ended and all that it spawned has settled */
+    bool fail_fast;   /* when it or a job below it fails, the rest below it is cancelled */
+    struct str trace; /* empty: this job's */
+};
+
+/* A child that comes with the result: both are taken, in one step, or neither; if the job is not
+ * done there is none. At most 1,000, of 3 MiB together with their heads. -1 with BAD_VALUE or
+ * TOO_LARGE, and it is not added. What only the broker can judge (may_spawn, priority, how deep,
+ * how many) is judged with the result: the job is dead where it may not have them. */
+int job_spawn(struct job *job, const struct job_child *child, struct err *e);
+/* A child that is there, on disk, when this returns; it may run before this job has ended, and
+ * stays when this attempt fails: a further one spawns again, which `unique` can keep from being
+ * done twice. Waits for the disk; many children are cheaper with the result. Not for kinds that run
+ * INLINE.
+ *
+ * -1 when the job must stop (as job_check; then the child may be there or not), or when the broker
+ * refuses it: then there is none. Where there is only no room for it now (BUSY, DISK_FULL), passing
+ * the error on means that the job is held for a second and runs again, at no cost. */
+int job_spawn_now(struct job *job, const struct job_child *child, struct err *e);
+
+uint64_t job_parent(const struct job *job); /* the job whose child it is; 0: none */
+/* How those that it waited for ended. */
+struct job_siblings {
+    enum job_state parent_state;
+    uint32_t total; /* the other children of its parent: as many as the following four */
+    uint32_t done, dead, cancelled, expired;
+    uint32_t broken; /* of the done ones, whose own flow was cancelled */
+};
+/* False: it is no then. */
+bool job_siblings(const struct job *job, struct job_siblings *out);
+
 /* ---- parameters: fields of the payload ------------------------------------------------------ */
 /* -1 with BAD_VALUE where the field is of another type or over `max` (of the value, or of bytes).
  */
@@ -95,3 +144,9 @@ int job_param_uint(const struct job *job, const char *name, uint64_t fallback, u
 int job_param_text(const struct job *job, const char *name, struct str fallback, size_t max,
                    struct str *out, struct err *e);
 int job_param_flag(const struct job *job, const char *name, bool *out, struct err *e);
+/* One map, as it stands in the payload; empty where there is none. */
+int job_param_map(const struct job *job, const char *name, struct str *out, struct err *e);
+/* The same of a map that is not the payload, but `what` of it. */
+int job_map_text(struct str map, const char *what, const char *name, size_t max, struct str *out,
+                 struct err *e);
+int job_map_map(struct str map, const char *what, const char *name, struct str *out, struct err *e);

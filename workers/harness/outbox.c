@@ -37,13 +37,16 @@ void outbox_flush(struct outbox *o) {
     }
 }
 
-void outbox_put(struct outbox *o, enum verb verb, const void *message, struct str payload) {
+int outbox_put(struct outbox *o, enum verb verb, const void *message, struct str payload,
+               const struct children *children) {
+    static const struct children none = {0};
+    struct frame_children parts = children_parts(children ? children : &none);
     size_t i = 0;
     while (verbs[i] != verb)
         i++;
-    if (frame_add_payload(&o->frames[i], message, payload, STR("")) == 0)
-        return;
+    if (frame_add_family(&o->frames[i], message, payload, &parts) == 0)
+        return 0;
     outbox_flush(o);
     begin(o, i); /* by the terms of now */
-    frame_add_payload(&o->frames[i], message, payload, STR(""));
+    return frame_add_family(&o->frames[i], message, payload, &parts);
 }

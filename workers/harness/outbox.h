@@ -7,6 +7,7 @@
 #pragma once
 
 #include "common/wire/link.h"
+#include "workers/harness/children.h"
 
 #define OUTBOX_FRAMES 4
 
@@ -17,5 +18,7 @@ struct outbox {
 
 void outbox_setup(struct outbox *o, struct link *link);
 void outbox_teardown(struct outbox *o);
-void outbox_put(struct outbox *o, enum verb verb, const void *message, struct str payload);
+/* `children`: of a result, or NULL. -1: it is too large for a message by the terms of now. */
+int outbox_put(struct outbox *o, enum verb verb, const void *message, struct str payload,
+               const struct children *children);
 void outbox_flush(struct outbox *o);

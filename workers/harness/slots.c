@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <stddef.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -20,9 +21,14 @@ struct slot {
     struct attempt *attempt; /* NULL: end the thread */
     job_run_fn *run;
     struct mono now;
-    uint64_t result_max;
+    struct job_limits limits;
     /* what it hands back */
     struct ending ending;
+    /* what it asks for; under the lock while it is listed */
+    bool asks;
+    struct children child;
+    uint32_t index;
+    struct slot *next_asking;
 };
 
 struct slots {
@@ -30,21 +36,44 @@ struct slots {
     uint32_t n, busy;
     struct slot *free; /* the host's */
     int fd;
-    pthread_mutex_t lock; /* of `ended` */
+    pthread_mutex_t lock; /* of the following */
     struct slot *ended;   /* the last one first */
+    struct slot *asking;  /* likewise */
 };
 
 /* ---- in the slot's thread ------------------------------------------------------------------- */
+static void wake_host(const struct slots *s) {
+    uint64_t one = 1;
+    if (write(s->fd, &one, sizeof one) < 0)
+        ASSERT(errno == EAGAIN); /* it is readable already */
+}
+
 static void hand_back(struct slot *slot) {
     struct slots *s = slot->all;
     pthread_mutex_lock(&s->lock);
-    bool first = !s->ended;
+    bool first = !s->ended && !s->asking;
     slot->next = s->ended;
     s->ended = slot;
     pthread_mutex_unlock(&s->lock);
-    uint64_t one = 1;
-    if (first && write(s->fd, &one, sizeof one) < 0)
-        ASSERT(errno == EAGAIN); /* it is readable already */
+    if (first)
+        wake_host(s);
+}
+
+static void hand_over(struct job *job, struct children *child, uint32_t index) {
+    struct slot *slot = (struct slot *)(void *)((char *)job - offsetof(struct slot, job));
+    struct slots *s = slot->all;
+    pthread_mutex_lock(&s->lock);
+    bool first = !s->ended && !s->asking;
+    ASSERT(!slot->asks);
+    slot->asks = true;
+    slot->child = *child;
+    slot->index = index;
+    slot->next_asking = s->asking;
+    s->asking = slot;
+    pthread_mutex_unlock(&s->lock);
+    *child = (struct children){0};
+    if (first)
+        wake_host(s);
 }
 
 static void *run_slot(void *p) {
@@ -54,15 +83,14 @@ static void *run_slot(void *p) {
             ASSERT(errno == EINTR);
         if (!slot->attempt)
             return NULL;
-        job_execute(&slot->job, slot->attempt, slot->run, slot->now, slot->result_max,
-                    &slot->ending);
+        job_execute(&slot->job, slot->attempt, slot->run, slot->now, &slot->limits, &slot->ending);
         hand_back(slot);
     }
 }
 
 /* ---- in the host's thread ------------------------------------------------------------------- */
 void slots_start(struct slots *s, struct attempt *a, job_run_fn *run, struct mono now,
-                 uint64_t result_max) {
+                 const struct job_limits *limits) {
     struct slot *slot = s->free;
     ASSERT(slot);
     s->free = slot->next;
@@ -70,7 +98,7 @@ void slots_start(struct slots *s, struct attempt *a, job_run_fn *run, struct mon
     slot->attempt = a;
     slot->run = run;
     slot->now = now;
-    slot->result_max = result_max;
+    slot->limits = *limits;
     a->user = slot;
     job_forget_stop(&slot->job);
     sem_post(&slot->go);
@@ -82,15 +110,15 @@ void slots_stop(struct attempt *a, enum err_code why) {
         job_ask_stop(&slot->job, why);
 }
 
-static struct slot *take_ended(struct slots *s) {
-    uint64_t n;
-    if (read(s->fd, &n, sizeof n) < 0)
-        ASSERT(errno == EAGAIN || errno == EINTR);
-    pthread_mutex_lock(&s->lock);
-    struct slot *taken = s->ended;
-    s->ended = NULL;
-    pthread_mutex_unlock(&s->lock);
-    struct slot *turned = NULL; /* in the order in which they ended */
+void slots_answer(struct attempt *a, const struct err *answer) {
+    struct slot *slot = a->user;
+    if (slot)
+        job_answer(&slot->job, answer);
+}
+
+/* In the order in which they ended. */
+static struct slot *turn_round(struct slot *taken) {
+    struct slot *turned = NULL;
     while (taken) {
         struct slot *next = taken->next;
         taken->next = turned;
@@ -100,10 +128,28 @@ static struct slot *take_ended(struct slots *s) {
     return turned;
 }
 
-void slots_collect(struct slots *s,
-                   void (*ended)(void *ctx, struct attempt *a, const struct ending *end),
-                   void *ctx) {
-    for (struct slot *slot = take_ended(s), *next; slot; slot = next) {
+/* What the slots ask for, and then those that have ended: a slot that asked may have ended since,
+ * without waiting for an answer. */
+static struct slot *take(struct slots *s, const struct slots_news *news) {
+    uint64_t n;
+    if (read(s->fd, &n, sizeof n) < 0)
+        ASSERT(errno == EAGAIN || errno == EINTR);
+    pthread_mutex_lock(&s->lock);
+    struct slot *ended = s->ended, *asking = s->asking;
+    s->ended = s->asking = NULL;
+    for (struct slot *slot = asking; slot; slot = slot->next_asking)
+        slot->asks = false;
+    pthread_mutex_unlock(&s->lock);
+    for (struct slot *slot = asking, *next; slot; slot = next) {
+        next = slot->next_asking;
+        struct children child = slot->child;
+        news->asks(news->ctx, slot->attempt, &child, slot->index);
+    }
+    return turn_round(ended);
+}
+
+void slots_collect(struct slots *s, const struct slots_news *news) {
+    for (struct slot *slot = take(s, news), *next; slot; slot = next) {
         next = slot->next;
         struct attempt *a = slot->attempt;
         struct ending end = slot->ending;
@@ -113,7 +159,7 @@ void slots_collect(struct slots *s,
         slot->next = s->free;
         s->free = slot;
         s->busy--;
-        ended(ctx, a, &end);
+        news->ended(news->ctx, a, &end);
     }
 }
 
@@ -145,6 +191,7 @@ struct slots *slots_new(uint32_t n) {
         struct slot *slot = &s->at[i];
         slot->all = s;
         job_setup(&slot->job);
+        slot->job.hand_over = hand_over;
         sem_init(&slot->go, 0, 0);
         slot->next = s->free;
         s->free = slot;

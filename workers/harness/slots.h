@@ -4,26 +4,34 @@
  * of slots_fd is readable when there is something to collect. A slot is the host's while it is
  * free, and its thread's while it runs.
  *
- * The one lock is that of the list of ended slots: many threads put into it, one takes all of it at
- * once, and a slot that finds it not empty need not wake the host again. */
+ * The one lock is that of the lists of ended and asking slots: many threads put into them, one
+ * takes all of it at once, and a slot that finds something there need not wake the host again. */
 #pragma once
 
 #include "workers/harness/agent.h"
 #include "workers/harness/job.h"
 
 struct slots;
+struct job_limits;
 
 struct slots *slots_new(uint32_t n);
 /* All must be free. */
 void slots_destroy(struct slots **s);
 /* There must be a free one. `a->user` is the slot until it is collected. */
 void slots_start(struct slots *s, struct attempt *a, job_run_fn *run, struct mono now,
-                 uint64_t result_max);
+                 const struct job_limits *limits);
 void slots_stop(struct attempt *a, enum err_code why);
-/* Calls `ended` for each that has ended since the last call. */
-void slots_collect(struct slots *s,
-                   void (*ended)(void *ctx, struct attempt *a, const struct ending *end),
-                   void *ctx);
+/* The answer to the child that it asked for. */
+void slots_answer(struct attempt *a, const struct err *answer);
+
+struct slots_news {
+    void *ctx;
+    void (*ended)(void *ctx, struct attempt *a, const struct ending *end);
+    /* It waits for slots_answer. Takes what `child` holds. May be NULL: no job spawns. */
+    void (*asks)(void *ctx, struct attempt *a, struct children *child, uint32_t index);
+};
+/* Calls these for each that has asked or ended since the last call. */
+void slots_collect(struct slots *s, const struct slots_news *news);
 int slots_fd(const struct slots *s);
 uint32_t slots_busy(const struct slots *s);
 /* True: it has told how far it is since the last call. */
