@@ -106,7 +106,6 @@ static bool puts_nothing(enum role role, enum verb verb) {
     case VERB_list_workers:
     case VERB_list_pools:
     case VERB_list_schedules:
-    case VERB_watch_flow:
     case VERB_progress:
     case VERB_purge_queue: /* what it puts it puts when there is room, and it makes more */
         return true;
