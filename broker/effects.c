@@ -174,7 +174,7 @@ static void stream(void *ctx, const struct stream_order *o) {
 static int due(void *ctx, const struct due_rule *rule, uint64_t after_ms, uint64_t *due_ms,
                struct err *e) {
     struct effects_context *x = ctx;
-    struct calendar_rule r = {.type = CALENDAR_CRON};
+    struct calendar_rule r = {0};
     struct str zone = rule->zone.len ? rule->zone : STR("UTC");
     if (cron_parse(rule->cron, &r.cron, e) < 0 || zones_get(x->zones, zone, &r.zone, e) < 0)
         return -1;

@@ -1,8 +1,6 @@
 #include "broker/schedule/calendar.h"
 
 #include "broker/schedule/civil.h"
-#include "common/base/check.h"
-#include "common/base/hash.h"
 
 #define END_S 253402300800LL /* 10000-01-01 */
 /* The most that local times of one zone can be apart at one time, and from UTC. */
@@ -64,47 +62,11 @@ static int64_t next_shown(const struct calendar_rule *rule, int64_t after_s) {
     return INT64_MAX;
 }
 
-static struct wall next_cron(const struct calendar_rule *rule, struct wall after) {
+struct wall calendar_next(const struct calendar_rule *rule, struct wall after) {
     if (after.ms / 1000 >= END_S)
         return CALENDAR_NEVER;
     int64_t after_s = (int64_t)(after.ms / 1000);
     bool rhythm = cron_every_hour(&rule->cron);
     int64_t next = rhythm ? next_shown(rule, after_s) : next_of_day(rule, after_s);
     return next < END_S ? (struct wall){(uint64_t)next * 1000} : CALENDAR_NEVER;
-}
-
-static struct wall next_interval(const struct calendar_rule *rule, struct wall after) {
-    uint64_t interval = rule->interval_ms, anchor = rule->anchor.ms;
-    ASSERT(interval > 0);
-    uint64_t next = anchor;
-    if (after.ms >= anchor) {
-        uint64_t last = after.ms - (after.ms - anchor) % interval;
-        next = wall_add((struct wall){last}, interval).ms;
-    }
-    return next / 1000 < END_S ? (struct wall){next} : CALENDAR_NEVER;
-}
-
-struct wall calendar_next(const struct calendar_rule *rule, struct wall after) {
-    return rule->type == CALENDAR_CRON ? next_cron(rule, after) : next_interval(rule, after);
-}
-
-uint64_t calendar_count(const struct calendar_rule *rule, struct wall after, struct wall until,
-                        uint64_t most) {
-    uint64_t count = 0;
-    struct wall due = calendar_next(rule, after);
-    if (due.ms > until.ms || due.ms == CALENDAR_NEVER.ms)
-        return 0;
-    if (rule->type == CALENDAR_INTERVAL) {
-        uint64_t end = until.ms / 1000 < END_S ? until.ms : (uint64_t)END_S * 1000 - 1;
-        count = (end - due.ms) / rule->interval_ms + 1;
-        return count < most ? count : most;
-    }
-    for (; count < most && due.ms <= until.ms && due.ms != CALENDAR_NEVER.ms; count++)
-        due = calendar_next(rule, due);
-    return count;
-}
-
-uint64_t calendar_jitter(uint64_t name_hash, struct wall due, uint64_t window_ms) {
-    unsigned __int128 spread = hash_mix(name_hash, due.ms);
-    return (uint64_t)(spread * window_ms >> 64);
 }

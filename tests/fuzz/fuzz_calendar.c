@@ -43,8 +43,6 @@ static void check_next(const struct calendar_rule *rule, int64_t moment) {
         ASSERT(calendar_next(rule, (struct wall){due.ms - 1}).ms == due.ms);
         struct wall middle = {after.ms + (due.ms - after.ms) / 2};
         ASSERT(middle.ms >= due.ms || calendar_next(rule, middle).ms == due.ms);
-        ASSERT(calendar_count(rule, after, due, 9) == 1);
-        ASSERT(calendar_jitter(due.ms, due, 5000) < 5000);
         check_due(rule, (int64_t)(due.ms / 1000));
         after = due;
     }
@@ -54,7 +52,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const uint8_t *end = size ? memchr(data, '\n', size) : NULL;
     size_t line = end ? (size_t)(end - data) : size;
     struct str file = end ? str_make(end + 1, size - line - 1) : STR("");
-    struct calendar_rule rule = {.type = CALENDAR_CRON};
+    struct calendar_rule rule = {0};
     struct zone *zone = NULL;
     struct err e = {0};
     bool known = zone_parse(file, &zone, &e) == 0;

@@ -1,8 +1,7 @@
-/* What the two odd hours of a year do, intervals, counts and jitter; calendar_oracle.py holds
- * random expressions against another implementation. */
+/* What the two odd hours of a year do; calendar_oracle.py holds random expressions against another
+ * implementation. */
 #include "broker/schedule/calendar.h"
 #include "broker/schedule/civil.h"
-#include "common/base/hash.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,16 +20,11 @@ static struct wall at(int64_t ms) {
 }
 
 static struct calendar_rule cron_rule(const char *text, const struct zone *zone) {
-    struct calendar_rule rule = {.type = CALENDAR_CRON, .zone = zone};
+    struct calendar_rule rule = {.zone = zone};
     struct err e = {0};
     if (cron_parse(str_of(text), &rule.cron, &e) < 0)
         fail_msg("%s", e.text);
     return rule;
-}
-
-static struct calendar_rule every(uint64_t interval_ms, uint64_t anchor_ms) {
-    return (struct calendar_rule){
-        .type = CALENDAR_INTERVAL, .interval_ms = interval_ms, .anchor = {anchor_ms}};
 }
 
 /* "2025-03-30 01:00", in UTC. */
@@ -166,74 +160,7 @@ static void time_ends_with_the_year_9999(void **state) {
         assert_true(calendar_next(&rule, at(END_MS)).ms == UINT64_MAX);
         assert_true(calendar_next(&rule, CALENDAR_NEVER).ms == UINT64_MAX);
         assert_true(calendar_next(&rule, at(END_MS - 366 * 10 * DAY_MS)).ms < END_MS);
-        assert_int_equal(calendar_count(&rule, at(END_MS - 1), CALENDAR_NEVER, 10), 0);
     }
-    struct calendar_rule rule = every(1000, 500);
-    assert_true(calendar_next(&rule, at(END_MS - 501)).ms == END_MS - 500);
-    assert_true(calendar_next(&rule, at(END_MS - 500)).ms == UINT64_MAX);
-    assert_true(calendar_next(&rule, CALENDAR_NEVER).ms == UINT64_MAX);
-    assert_int_equal(calendar_count(&rule, at(END_MS - 1501), CALENDAR_NEVER, 10), 2);
-    rule = every(UINT64_MAX, 500);
-    assert_true(calendar_next(&rule, at(0)).ms == 500);
-    assert_true(calendar_next(&rule, at(500)).ms == UINT64_MAX);
-    rule = every(1, UINT64_MAX);
-    assert_true(calendar_next(&rule, at(0)).ms == UINT64_MAX);
-    assert_int_equal(calendar_count(&rule, at(0), CALENDAR_NEVER, 10), 0);
-}
-
-static void intervals_keep_their_anchor(void **state) {
-    (void)state;
-    struct calendar_rule rule = every(1000, 5300);
-    assert_true(calendar_next(&rule, at(0)).ms == 5300);
-    assert_true(calendar_next(&rule, at(5299)).ms == 5300);
-    assert_true(calendar_next(&rule, at(5300)).ms == 6300);
-    assert_true(calendar_next(&rule, at(6299)).ms == 6300);
-    assert_true(calendar_next(&rule, at(1000000000000)).ms == 1000000000300);
-    assert_int_equal(calendar_count(&rule, at(0), at(5299), 100), 0);
-    assert_int_equal(calendar_count(&rule, at(0), at(5300), 100), 1);
-    assert_int_equal(calendar_count(&rule, at(5300), at(15300), 100), 10);
-    assert_int_equal(calendar_count(&rule, at(5300), at(15299), 100), 9);
-    assert_int_equal(calendar_count(&rule, at(0), at(1000000000000), 100), 100);
-    assert_int_equal(calendar_count(&rule, at(0), at(1000000000000), UINT64_MAX), 999999995);
-    assert_int_equal(calendar_count(&rule, at(9000), at(8000), 100), 0);
-}
-
-static void what_was_missed_is_counted(void **state) {
-    const struct zone *paris;
-    assert_int_equal(zones_get(*state, STR("Europe/Paris"), &paris, NULL), 0);
-    struct calendar_rule rule = cron_rule("0 3 * * *", paris);
-    struct wall first = calendar_next(&rule, at(1700000000000));
-    assert_int_equal(calendar_count(&rule, at((int64_t)first.ms - 1), first, 10), 1);
-    assert_int_equal(calendar_count(&rule, first, first, 10), 0);
-    assert_int_equal(calendar_count(&rule, at((int64_t)first.ms), at(0), 10), 0);
-    struct wall until = wall_add(first, 366 * DAY_MS);
-    assert_int_equal(calendar_count(&rule, first, until, 1000), 366);
-    assert_int_equal(calendar_count(&rule, first, until, 100), 100);
-    assert_int_equal(calendar_count(&rule, first, until, 0), 0);
-}
-
-static void jitter_is_even_and_always_the_same(void **state) {
-    (void)state;
-    uint64_t name = hash_bytes(0, STR("nightly"));
-    unsigned tenths[10] = {0};
-    for (uint64_t day = 0; day < 10000; day++) {
-        struct wall due = {day * DAY_MS};
-        uint64_t jitter = calendar_jitter(name, due, 60000);
-        assert_true(jitter < 60000);
-        assert_true(jitter == calendar_jitter(name, due, 60000));
-        tenths[jitter / 6000]++;
-    }
-    for (size_t i = 0; i < LEN(tenths); i++)
-        assert_in_range(tenths[i], 880, 1120);
-    for (unsigned i = 0; i < 10; i++)
-        tenths[i] = 0;
-    for (uint64_t n = 0; n < 10000; n++)
-        tenths[calendar_jitter(hash_mix(0, n), at(1700000000000), 60000) / 6000]++;
-    for (size_t i = 0; i < LEN(tenths); i++)
-        assert_in_range(tenths[i], 880, 1120);
-    assert_int_equal(calendar_jitter(name, at(1), 0), 0);
-    assert_int_equal(calendar_jitter(name, at(1), 1), 0);
-    assert_true(calendar_jitter(UINT64_MAX, CALENDAR_NEVER, UINT64_MAX) < UINT64_MAX);
 }
 
 static int open_zones(void **state) {
@@ -252,9 +179,6 @@ int main(void) {
         cmocka_unit_test(odd_hours_are_as_documented),
         cmocka_unit_test(next_is_strictly_later),
         cmocka_unit_test(time_ends_with_the_year_9999),
-        cmocka_unit_test(intervals_keep_their_anchor),
-        cmocka_unit_test(what_was_missed_is_counted),
-        cmocka_unit_test(jitter_is_even_and_always_the_same),
     };
     return cmocka_run_group_tests(tests, open_zones, close_zones);
 }
