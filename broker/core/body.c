@@ -144,6 +144,8 @@ static void body_arrived(struct core *c, uint32_t i, const struct record *r) {
         return;
     if (!job_body(c, j))
         body_put(c, i, r->spec, r->payload);
+    if (job_is(j, JOB_TO_SEND) && j->up && flow_stops(c, i))
+        return; /* its flow has failed meanwhile */
     if (job_is(j, JOB_TO_SEND))
         dispatch_send(c, i);
     else if (j->state == JOB_running || j->state == JOB_cancelling)

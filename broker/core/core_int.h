@@ -250,6 +250,10 @@ void submits_durable(struct core *c);
 int offer_resolve(struct core *c, struct offer *o, struct err *e);
 int offer_take_names(struct core *c, struct offer *o, struct err *e);
 int offer_check_room(const struct core *c, const struct offer *o, struct err *e);
+/* Whether it may be one; only then it is asked for. */
+static inline bool offer_is_unique(const struct offer *o) {
+    return MSG_HAS(o->m, submit, unique) && !MUTANT(unique_ignored);
+}
 bool offer_duplicate(struct core *c, const struct offer *o, struct reply_item *item,
                      uint64_t *after, struct err *e);
 uint32_t offer_accept(struct core *c, const struct offer *o, struct reply_item *item,
@@ -312,7 +316,6 @@ void schedules_resume(struct core *c);
 void flow_news(struct core *c, uint32_t n);
 void flow_timer(struct core *c, uint32_t n);
 void flow_unlink_watch(struct core *c, uint32_t wi);
-void flow_unwatch(struct core *c, uint32_t n);
 
 /* spawn.c: children as they come in */
 size_t children_bytes(const struct core_children *k);

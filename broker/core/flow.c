@@ -4,7 +4,7 @@
  * it, and so on up to the root; each of these counts is one record, in one row (core.h, `group`)
  * with the record of the end that caused it, so that after a crash either all of them have happened
  * or none. A flow is there from the first child on, until nothing that is in memory names it: its
- * job, its children, the flows below. */
+ * job, its children, the flows below, who watches it. */
 #include "broker/core/core_int.h"
 #include "common/base/id.h"
 
@@ -134,6 +134,8 @@ void flow_forget_job(struct core *c, uint32_t i) {
     struct job *j = job_at(c, i);
     uint32_t own = job_flow(c, j), up = j->up;
     if (own) {
+        if (flow_at(c, own)->settled)
+            flow_timer(c, own); /* while the job can tell when its end is durable */
         flow_at(c, own)->job = 0;
         job_unmark(j, JOB_HAS_FLOW);
         flow_let_go(c, own);

@@ -7,7 +7,7 @@ static void check_flow(const struct core *c, uint32_t n, const uint32_t *refs,
                        const uint32_t *live) {
     const struct flow *f = flow_at(c, n);
     uint32_t ended = f->own.ended[0] + f->own.ended[1] + f->own.ended[2] + f->own.ended[3];
-    ASSERT(flow_find(c, f->id) == n && f->refs == refs[n] + f->releases);
+    ASSERT(flow_find(c, f->id) == n && f->refs == refs[n] + f->releases + (f->watchers != 0));
     ASSERT(!f->job || (job_at(c, f->job)->id == f->id && job_is(job_at(c, f->job), JOB_HAS_FLOW)));
     ASSERT(!f->job || job_state_terminal(job_at(c, f->job)->state) == (f->end != 0));
     ASSERT(f->own.total == ended + live[n]);

@@ -40,38 +40,57 @@ static bool watches(const struct core *c, uint32_t n, uint32_t session) {
     return wi != 0;
 }
 
-/* Out of the flow's list; the session's is its own affair. */
+/* Out of the flow's list; the session's is its own affair. What is watched is there until the last
+ * watcher goes. */
 void flow_unlink_watch(struct core *c, uint32_t wi) {
-    uint32_t *at = &flow_at(c, watch_at(c, wi)->flow)->watchers;
+    uint32_t n = watch_at(c, wi)->flow;
+    uint32_t *at = &flow_at(c, n)->watchers;
     while (*at != wi)
         at = &watch_at(c, *at)->job_next;
     *at = watch_at(c, wi)->job_next;
+    if (!flow_at(c, n)->watchers)
+        flow_let_go(c, n);
 }
 
-void flow_unwatch(struct core *c, uint32_t n) {
-    struct flow *f = flow_at(c, n);
-    while (f->watchers)
-        watch_drop(c, f->watchers);
+static void unwatch(struct core *c, uint32_t n) {
+    for (uint32_t wi = flow_at(c, n)->watchers, next; wi; wi = next) {
+        next = watch_at(c, wi)->job_next;
+        watch_drop(c, wi); /* the last one may take the flow with it */
+    }
 }
 
-static int watch(struct core *c, uint32_t i, struct err *e) {
-    uint32_t n = job_flow(c, job_at(c, i));
-    uint32_t session = c->request.session_index;
-    if (n && watches(c, n, session))
-        return 0;
-    if (c->watches.used >= c->config.watches_max)
-        return err_set(e, ERR_BUSY, "%u watches are held, the bound is %u", c->watches.used,
-                       c->config.watches_max);
-    if (!n && c->flows.used >= c->config.flows_max)
-        return err_set(e, ERR_BUSY, "%u jobs with children are held, the bound is %u",
-                       c->flows.used, c->config.flows_max);
-    n = job_need_flow(c, i);
+static bool may_watch(const struct core *c, struct err *e) {
+    if (c->watches.used < c->config.watches_max)
+        return true;
+    err_set(e, ERR_BUSY, "%u watches are held, the bound is %u", c->watches.used,
+            c->config.watches_max);
+    return false;
+}
+
+/* The flow that is asked for, whose job may be forgotten; one is made for a job without children.
+ * 0: an error. */
+static uint32_t flow_asked(struct core *c, uint64_t id, struct err *e) {
+    uint32_t i = job_find(c, id), n = i ? job_flow(c, job_at(c, i)) : flow_find(c, id);
+    if (n)
+        return n;
+    if (!i)
+        err_set(e, ERR_NOT_FOUND, "job %s: not known, or past retention", id_show(id).at);
+    else if (c->flows.used >= c->config.flows_max)
+        err_set(e, ERR_BUSY, "%u jobs with children are held, the bound is %u", c->flows.used,
+                c->config.flows_max);
+    else if (may_watch(c, e))
+        return job_need_flow(c, i);
+    return 0;
+}
+
+static void watch(struct core *c, uint32_t n, uint32_t session) {
     uint32_t wi = slab_take(&c->watches);
     struct flow *f = flow_at(c, n);
     *watch_at(c, wi) = (struct watch){.flow = n, .job_next = f->watchers};
     watch_link_session(c, wi, session);
+    if (!f->watchers)
+        f->refs++;
     f->watchers = wi;
-    return 0;
 }
 
 /* ---- news ----------------------------------------------------------------------------------- */
@@ -81,7 +100,7 @@ void flow_timer(struct core *c, uint32_t n) {
     for (uint32_t wi = f->watchers; wi; wi = watch_at(c, wi)->job_next)
         tell(c, n, session_at(c, watch_at(c, wi)->session)->link, 0);
     if (f->settled)
-        flow_unwatch(c, n);
+        unwatch(c, n);
 }
 
 /* Soon: what ends together is told together. */
@@ -105,21 +124,16 @@ static void refuse(struct core *c, uint64_t id, const struct err *e) {
 
 void on_watch_flow(struct core *c, const void *message, struct str payload) {
     const struct msg_get_job *m = message;
+    uint32_t session = c->request.session_index;
     struct err e = {0};
     (void)payload;
-    uint32_t i = job_find(c, m->id);
-    uint32_t n = i ? 0 : flow_find(c, m->id);
-    if (i && (watch(c, i, &e) < 0))
+    uint32_t n = flow_asked(c, m->id, &e);
+    bool goes_on = n && !flow_at(c, n)->settled && !watches(c, n, session);
+    if (!n || (goes_on && !may_watch(c, &e))) {
         refuse(c, m->id, &e);
-    else if (i)
-        n = job_flow(c, job_at(c, i));
-    else if (!n) {
-        err_set(&e, ERR_NOT_FOUND, "job %s: not known, or past retention", id_show(m->id).at);
-        refuse(c, m->id, &e);
-    }
-    if (!n)
         return;
+    }
+    if (goes_on)
+        watch(c, n, session);
     tell(c, n, c->request.link, c->request.sequence);
-    if (flow_at(c, n)->settled)
-        flow_unwatch(c, n);
 }

@@ -1,77 +1,5 @@
-/* Flows: children, what waits for them, how a flow ends early, and who is told. */
-#include "common/base/mem.h"
-#include "tests/unit/core_world.h"
-
-#define WORKER 9
-
-static void may_spawn(struct world *w) {
-    struct str kinds[] = {STR("k")};
-    core_set_may_spawn(w->core, STR("k"), &(struct str_list){kinds, 1});
-}
-
-static int set_up(void **state) {
-    world_set_up(state);
-    may_spawn(*state);
-    return 0;
-}
-
-static struct core_child child(void) {
-    struct core_child c = {.payload = STR("")};
-    MSG_SET(&c.m, submit, kind, STR("k"));
-    return c;
-}
-
-static struct core_child then(void) {
-    struct core_child c = child();
-    MSG_SET(&c.m, submit, then, true);
-    return c;
-}
-
-/* The newest dispatch of somebody else than `not`. */
-static struct seen given(const struct world *w, uint64_t job) {
-    for (uint32_t k = w->n; k-- > 0;)
-        if (w->letters[k].verb == VERB_dispatch && w->letters[k].job == job)
-            return w->letters[k];
-    return (struct seen){0};
-}
-
-/* Every id is the one before plus one. */
-static void end(struct world *w, uint64_t job, uint64_t outcome) {
-    struct seen d = given(w, job);
-    assert_int_equal(d.job, job);
-    world_report(w, d.link, job, d.fence, outcome);
-    world_turn(w, 1);
-}
-
-static void end_with(struct world *w, uint64_t job, const struct core_child *at, uint32_t n) {
-    struct seen d = given(w, job);
-    struct msg_result m = {0};
-    MSG_SET(&m, result, job, job);
-    MSG_SET(&m, result, fence, d.fence);
-    MSG_SET(&m, result, outcome, OUTCOME_DONE);
-    MSG_SET(&m, result, children, n);
-    world_begin(w, 1);
-    assert_true(core_request(w->core, d.link, ROLE_WORKER, VERB_result, ++w->sequence));
-    core_children(w->core, at, n);
-    core_item(w->core, &m, STR(""), NULL);
-    core_request_end(w->core);
-    world_end(w);
-    world_turn(w, 1);
-}
-
-static uint64_t submit_with(struct world *w, struct msg_submit m, const struct core_child *at,
-                            uint32_t n) {
-    MSG_SET(&m, submit, kind, STR("k"));
-    MSG_SET(&m, submit, children, n);
-    world_begin(w, 1);
-    assert_true(core_request(w->core, 1, ROLE_OPERATOR, VERB_submit, ++w->sequence));
-    core_children(w->core, at, n);
-    core_item(w->core, &m, STR(""), NULL);
-    core_request_end(w->core);
-    world_end(w);
-    world_turn(w, 1);
-    return world_last(w, VERB_submitted).id;
-}
+/* Flows: children, what waits for them, and how a flow ends early. */
+#include "tests/unit/core_flows.h"
 
 static struct seen spawn(struct world *w, uint64_t job, uint64_t fence, uint64_t index,
                          struct core_child c) {
@@ -218,8 +146,7 @@ static void a_taken_unique_key_makes_no_child(void **state) { /* P-82 */
     assert_int_equal(info(w, id)->spawned, 2);
 }
 
-/* ---- SPAWN ------------------------------------------------------------------------------------
- */
+/* ---- SPAWN ----------------------------------------------------------------------------------- */
 static void spawn_counts_its_children(void **state) { /* P-83 */
     struct world *w = *state;
     world_add_worker(w, WORKER, 8);
@@ -253,8 +180,7 @@ static void the_next_attempt_counts_anew(void **state) { /* P-83 */
     assert_int_equal(info(w, id)->spawned, 2);
 }
 
-/* ---- then ---------------------------------------------------------------------------------------
- */
+/* ---- then ------------------------------------------------------------------------------------ */
 static void then_waits_for_all_below(void **state) { /* P-84 */
     struct world *w = *state;
     world_add_worker(w, WORKER, 8);
@@ -306,8 +232,7 @@ static void the_time_to_live_of_then_runs_from_its_turn(void **state) { /* P-84 
     assert_int_equal(world_last(w, VERB_submitted).code, ERR_BAD_VALUE);
 }
 
-/* ---- failure ------------------------------------------------------------------------------------
- */
+/* ---- failure --------------------------------------------------------------------------------- */
 static void fail_fast_ends_the_flow(void **state) { /* P-85 */
     struct world *w = *state;
     struct core_child four[] = {child(), child(), child(), then()};
@@ -346,6 +271,32 @@ static void by_default_a_flow_goes_on(void **state) { /* P-85 */
 }
 
 /* A flow that failed within makes its top a failure for the one above. */
+/* A flow that failed within makes its top a failure for the one above. */
+/* A then whose body is still being read when a flow above fails, and more jobs are there than are
+ * looked at in one turn. */
+static void what_is_being_read_is_not_started_either(void **state) { /* P-85 */
+    struct world *w = *state;
+    struct core_child two[] = {child(), child()}, last = then();
+    struct msg_submit later = {0}, fast = {0};
+    MSG_SET(&later, submit, delay_ms, 3600000);
+    MSG_SET(&fast, submit, fail_fast, true);
+    world_submit_many(w, later, 5000);
+    world_add_worker(w, WORKER, 8);
+    uint64_t id = submit_with(w, fast, two, 2), of_then = id + 3;
+    report_with(w, id + 1, &last, 1);
+    world_begin(w, 1);
+    core_durable(w->core, w->pos);
+    core_end(w->core, true);
+    assert_int_equal(w->n_loads, 1); /* it has a worker, which has not heard of it */
+    world_begin(w, 1);
+    world_result(w, WORKER, id + 2, given(w, id + 2).fence, OUTCOME_REJECTED);
+    core_end(w->core, true);
+    world_give_loads(w);
+    core_check(w->core);
+    assert_int_equal(given(w, of_then).job, 0);
+    assert_int_equal(state_of(w, of_then), JOB_cancelled);
+}
+
 static void a_broken_child_is_a_failure(void **state) { /* P-84, P-85 */
     struct world *w = *state;
     struct core_child two[] = {child(), then()};
@@ -452,83 +403,7 @@ static void a_child_runs_again_in_its_flow_or_apart(void **state) { /* P-87 */
     end(w, id + 1, OUTCOME_DONE);
 }
 
-/* ---- who is told
- * --------------------------------------------------------------------------------- */
-static void watch_flow(struct world *w, uint64_t id) {
-    struct msg_get_job m = {0};
-    MSG_SET(&m, get_job, id, id);
-    world_ask(w, 1, ROLE_OPERATOR, VERB_watch_flow, &m);
-}
-
-static void a_flow_is_watched_to_its_end(void **state) { /* P-88 */
-    struct world *w = *state;
-    struct core_child two[] = {child(), child()};
-    world_add_worker(w, WORKER, 8);
-    uint64_t id = submit_with(w, (struct msg_submit){0}, two, 2);
-    world_watch(w, 1, ROLE_OPERATOR, id);
-    watch_flow(w, id);
-    assert_int_equal(world_count(w, VERB_flow_info), 1);
-    assert_int_equal(w->flow.total, 2);
-    end(w, id, OUTCOME_DONE);
-    assert_true(w->has_flow);
-    world_turn(w, 200);
-    uint32_t told = world_count(w, VERB_flow_info);
-    end(w, id + 1, OUTCOME_DONE);
-    world_turn(w, 10);
-    assert_true(world_count(w, VERB_flow_info) <= told + 1); /* not more often than that */
-    struct seen d = given(w, id + 2);
-    world_report(w, WORKER, id + 2, d.fence, OUTCOME_REJECTED);
-    world_turn(w, 200);
-    assert_true(w->flow.settled);
-    assert_int_equal(w->flow.done, 1);
-    assert_int_equal(w->flow.dead, 1);
-    told = world_count(w, VERB_flow_info);
-    world_turn(w, 200);
-    assert_int_equal(world_count(w, VERB_flow_info), told);
-    watch_flow(w, id); /* what is over is told at once */
-    assert_true(w->flow.settled);
-    watch_flow(w, id + 500);
-    assert_int_equal(w->flow.code, ERR_NOT_FOUND);
-}
-
-static void a_job_without_children_is_a_flow(void **state) { /* P-88 */
-    struct world *w = *state;
-    world_add_worker(w, WORKER, 8);
-    uint64_t id = world_submit(w, (struct msg_submit){0});
-    watch_flow(w, id);
-    assert_int_equal(w->flow.total, 0);
-    assert_false(w->flow.settled);
-    struct seen d = given(w, id);
-    uint64_t before = w->pos;
-    world_report(w, d.link, id, d.fence, OUTCOME_DONE);
-    world_begin(w, 200);
-    world_end(w);
-    assert_true(w->flow.settled);
-    assert_true(world_last(w, VERB_flow_info).after >= before); /* its end is not durable yet */
-    world_turn(w, 1);
-    watch_flow(w, id);
-    assert_true(w->flow.settled);
-    assert_int_equal(world_last(w, VERB_flow_info).after, 0);
-}
-
-/* Who waits for a job learns of those below it that ended before. */
-static void finished_says_that_there_is_a_flow(void **state) { /* P-88 */
-    struct world *w = *state;
-    struct core_child one[] = {child()};
-    world_add_worker(w, WORKER, 8);
-    uint64_t id = submit_with(w, (struct msg_submit){0}, one, 1);
-    world_watch(w, 1, ROLE_OPERATOR, id);
-    end(w, id + 1, OUTCOME_REJECTED);
-    end(w, id, OUTCOME_DONE);
-    assert_true(w->has_flow);
-    uint64_t alone = world_submit(w, (struct msg_submit){0});
-    world_watch(w, 1, ROLE_OPERATOR, alone);
-    end(w, alone, OUTCOME_DONE);
-    assert_false(w->has_flow);
-}
-
-/* ---- bounds
- * --------------------------------------------------------------------------------------- */
+/* ---- bounds ---------------------------------------------------------------------------------- */
 static void flows_are_bounded(void **state) { /* P-89 */
     struct world *w = *state;
     struct core_config k = core_config_default();
@@ -583,14 +458,12 @@ int main(void) {
         CASE(the_time_to_live_of_then_runs_from_its_turn),
         CASE(fail_fast_ends_the_flow),
         CASE(by_default_a_flow_goes_on),
+        CASE(what_is_being_read_is_not_started_either),
         CASE(a_broken_child_is_a_failure),
         CASE(cancel_takes_all_below),
         CASE(cancel_says_how_many),
         CASE(why_names_the_flow),
         CASE(a_child_runs_again_in_its_flow_or_apart),
-        CASE(a_flow_is_watched_to_its_end),
-        CASE(a_job_without_children_is_a_flow),
-        CASE(finished_says_that_there_is_a_flow),
         CASE(flows_are_bounded),
         CASE(children_are_listed),
     };
