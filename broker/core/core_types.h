@@ -52,6 +52,7 @@ enum job_flag {
 #define JOB_FLAG_BITS   20
 #define JOB_ATTEMPT_MAX ((1U << (32 - JOB_FLAG_BITS)) - 1)
 #define FLOWS_END       (1U << 24) /* no index of a flow is as high: a slot has 24 bits for it */
+#define TENANTS_END     (1U << 28) /* and none of a tenant */
 
 enum kept_list { KEPT_DONE, KEPT_DEAD, KEPT_UNWANTED, KEPT_LISTS };
 
@@ -64,13 +65,14 @@ struct job {
     uint64_t fence;      /* of its current or last attempt */
     uint32_t next, prev; /* of the list it is in; `next` is its timer while scheduled */
     uint32_t hash_next;
-    uint32_t tenant, line;
+    uint32_t tenant : 28, priority : 4;
+    uint32_t line;
     uint32_t body_bytes, state_bytes; /* of those records; 0 if one record is both */
     uint32_t version;
     uint32_t extra;
     uint32_t flags : JOB_FLAG_BITS, attempts : 32 - JOB_FLAG_BITS;
-    uint32_t up : 24, state : 4, priority : 4; /* up: the flow that it is a child in; 0: none */
-    uint32_t ended_s; /* see retain.c: its end on a clock that does not step */
+    uint32_t state : 8, up : 24; /* up: the flow that it is a child in; 0: none */
+    uint32_t ended_s;            /* see retain.c: its end on a clock that does not step */
 };
 
 struct list {
@@ -377,7 +379,7 @@ struct flow {
     uint32_t spawned; /* by that */
     uint32_t job;     /* its slot; 0: past retention */
     uint32_t up;      /* the flow that the job is a child in; 0: none */
-    uint32_t refs;    /* slots of children, flows below, its own slot */
+    uint32_t refs;    /* slots of children, flows below, its own slot, its watchers */
     uint32_t then;    /* the slot of a then that is held */
     uint32_t hash_next;
     uint8_t depth;

@@ -59,7 +59,7 @@ void job_belongs(struct core *c, uint32_t i, uint32_t queue, uint32_t kind, uint
     struct job *j = job_at(c, i);
     ASSERT(!j->line);
     j->line = line_join(c, queue, kind);
-    j->tenant = tenant;
+    j->tenant = tenant & (TENANTS_END - 1);
     names_hold(&c->tenants, tenant);
 }
 
@@ -161,7 +161,7 @@ void job_set_state(struct core *c, uint32_t i, enum job_state to) {
     struct queue *q = job_queue(c, j);
     c->stats.by_state[j->state]--;
     q->by_state[j->state]--;
-    j->state = to & 0xF;
+    j->state = to & 0xFF;
     c->stats.by_state[to]++;
     q->by_state[to]++;
     if (job_state_terminal(to) && !c->replaying)

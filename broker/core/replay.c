@@ -64,7 +64,7 @@ static void apply_wait(struct core *c, uint32_t i, const struct msg_rec_state *m
 static void apply_state(struct core *c, uint32_t i, const struct msg_rec_state *m) {
     struct job *j = job_at(c, i);
     j->version = (uint32_t)m->version;
-    j->state = m->state & 0xF;
+    j->state = m->state & 0xFF;
     j->fence = m->fence;
     j->attempts = (m->attempts < JOB_ATTEMPT_MAX ? m->attempts : JOB_ATTEMPT_MAX) & JOB_ATTEMPT_MAX;
     retain_saw(c, m->ended_ms);

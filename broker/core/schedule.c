@@ -232,7 +232,7 @@ static int submit(struct core *c, uint32_t n, uint64_t due_ms, uint64_t *id, str
     uint64_t after;
     if (offer_resolve(c, &o, e) < 0)
         return -1;
-    if (offer_duplicate(c, &o, &item, &after, e))
+    if (offer_is_unique(&o) && offer_duplicate(c, &o, &item, &after, e))
         return e->code ? -1
                        : err_set(e, ERR_CONFLICT, "its unique key is held by job %s",
                                  id_show(item.id).at);

@@ -123,7 +123,7 @@ static void accept_child(struct core *c, const struct offer *o) {
     uint32_t own = job_flow(c, job_at(c, o->parent->slot));
     if (o->m->then && own && flow_at(c, own)->then_open)
         return;
-    if (!offer_duplicate(c, o, &unused, &after, &e))
+    if (!offer_is_unique(o) || !offer_duplicate(c, o, &unused, &after, &e))
         offer_accept(c, o, &unused, &after);
 }
 

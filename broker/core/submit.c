@@ -257,8 +257,6 @@ static void attach_offer(struct core *c, const struct offer *o, uint32_t i) {
  * ------------------------------------------------------------------------------------------ */
 bool offer_duplicate(struct core *c, const struct offer *o, struct reply_item *item,
                      uint64_t *after, struct err *e) {
-    if (!MSG_HAS(o->m, submit, unique) || MUTANT(unique_ignored))
-        return false;
     uint32_t queue = names_find(&c->queues, o->queue_name);
     uint32_t tenant = names_find(&c->tenants, o->tenant_name);
     uint32_t n = queue && tenant ? unique_find(c, queue, tenant, o->m->unique) : 0;
@@ -352,8 +350,8 @@ void on_submit(struct core *c, const void *message, struct str payload) {
     uint64_t after = 0;
     if (check_single(o.m, &e) == 0 && offer_resolve(c, &o, &e) == 0) {
         /* A duplicate needs no room: it is answered however full we are (P-35). */
-        if (!offer_duplicate(c, &o, &item, &after, &e) && offer_check_room(c, &o, &e) == 0 &&
-            offer_take_names(c, &o, &e) == 0) {
+        bool duplicate = offer_is_unique(&o) && offer_duplicate(c, &o, &item, &after, &e);
+        if (!duplicate && offer_check_room(c, &o, &e) == 0 && offer_take_names(c, &o, &e) == 0) {
             if (c->request.children.n)
                 accept_with_children(c, &o, &item, &after, &e);
             else
