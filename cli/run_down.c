@@ -9,7 +9,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/file.h>
-#include <sys/inotify.h>
 #include <sys/pidfd.h>
 #include <unistd.h>
 
@@ -65,7 +64,7 @@ int run_down(struct cli *c, const struct args_down *args) {
 }
 
 /* ---- reload --------------------------------------------------------------------------------- */
-/* One reload at a time, since the answer is one file. */
+/* One reload at a time, since there is one way for the answer. */
 static int take_turn(const struct cli *c, int *fd, struct err *e) {
     char path[TREE_PATH_MAX];
     tree_path(path, c->data, "reload.lock");
@@ -76,40 +75,18 @@ static int take_turn(const struct cli *c, int *fd, struct err *e) {
     return 0;
 }
 
-/* `watch` tells of files that come to be in DATA/run. */
-static json_t *await_answer(const char *path, int watch) {
-    struct mono until = cli_deadline(RELOAD_MS);
-    for (;;) {
-        json_t *json = json_load_file(path, 0, NULL);
-        char events[4096];
-        if (json || !wait_readable(watch, mono_until(clock_mono(), until)))
-            return json;
-        ssize_t n = read(watch, events, sizeof events);
-        if (n < 0 && errno != EINTR && errno != EAGAIN)
-            return NULL;
-    }
-}
-
 static int ask_reload(const struct cli *c, json_t **answer, struct err *e) {
-    char path[TREE_PATH_MAX], folder[TREE_PATH_MAX];
-    int pidfd = -1;
+    int pidfd = -1, fd = -1;
     pid_t pid;
     if (open_tree(c, &pidfd, &pid, e) < 0)
         return -1;
-    tree_path(path, c->data, "reload.json");
-    tree_path(folder, c->data, ".");
-    unlink(path);
-    int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-    if (watch < 0 || inotify_add_watch(watch, folder, IN_MOVED_TO) < 0) {
-        err_errno(e, "cannot watch %s", folder);
-    } else {
+    if (tree_ask(c->data, &fd, e) == 0) {
         pidfd_send_signal(pidfd, SIGHUP, NULL, 0);
-        *answer = await_answer(path, watch);
+        *answer = tree_hear(fd, cli_deadline(RELOAD_MS));
         if (!*answer)
             err_set(e, ERR_WAIT_TIMEOUT, "no answer after %d s", RELOAD_MS / 1000);
     }
-    if (watch >= 0)
-        close(watch);
+    tree_forget(c->data, &fd);
     close(pidfd);
     return *answer ? 0 : -1;
 }
@@ -126,6 +103,8 @@ static void print_list(const json_t *answer, const char *key, const char *head) 
 static int tell_answer(struct cli *c, const json_t *answer) {
     const json_t *errors = json_object_get(answer, "errors");
     size_t n = json_array_size(errors);
+    enum err_code code = ERR_BAD_CONFIG;
+    err_code_from_name(str_of(json_string_value(json_object_get(answer, "code"))), &code);
     for (size_t i = 0; i < n; i++)
         cli_say("%s", json_string_value(json_array_get(errors, i)));
     if (c->json) {
@@ -136,7 +115,7 @@ static int tell_answer(struct cli *c, const json_t *answer) {
         if (!json_array_size(json_object_get(answer, "applied")))
             printf("nothing new to apply\n");
     }
-    return n ? err_code_exit(ERR_BAD_CONFIG) : 0;
+    return n ? err_code_exit(code) : 0;
 }
 
 int run_reload(struct cli *c, const struct args_reload *args) {

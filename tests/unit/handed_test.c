@@ -89,7 +89,7 @@ static void test_is_for_its_owner_only(void **state) {
 }
 
 static void test_comes_back(void **state) {
-    const struct scene *s = *state;
+    struct scene *s = *state;
     struct err e;
     put(s->file, OTHER);
     assert_int_equal(unlink(s->copy), 0);
@@ -108,11 +108,52 @@ static void test_nothing_changes_if_it_cannot_be_written(void **state) {
     assert_null(s->settings);
     assert_int_equal(s->errors.count, 1);
     assert_non_null(strstr(s->errors.at[0].text, "cannot write "));
+    assert_true(s->h.not_kept);
     assert_copy(s, GOOD);
     assert_int_equal(rmdir(part), 0);
     unlink(s->copy);
     assert_int_equal(handed_keep(&s->h, &e), 0);
     assert_copy(s, GOOD);
+}
+
+/* What is written to /dev/full finds no space. */
+static void fill_disk(const struct scene *s) {
+    char part[128];
+    snprintf(part, sizeof part, "%s.part", s->copy);
+    assert_int_equal(symlink("/dev/full", part), 0);
+}
+
+static void test_the_copy_before_is_room_for_the_next(void **state) {
+    struct scene *s = *state;
+    fill_disk(s);
+    assert_int_equal(load(s, OTHER), 0);
+    assert_copy(s, OTHER);
+    assert_string_equal(handed_path(&s->h), s->copy);
+}
+
+static void test_the_file_stands_in_until_there_is_room(void **state) {
+    struct scene *s = *state;
+    struct err e;
+    assert_int_equal(unlink(s->copy), 0);
+    fill_disk(s);
+    assert_int_equal(handed_keep(&s->h, &e), 0);
+    assert_true(s->h.stands_in);
+    assert_string_equal(handed_path(&s->h), s->file);
+    assert_int_equal(access(s->copy, F_OK), -1);
+    assert_int_equal(handed_keep(&s->h, &e), 0); /* there is room */
+    assert_false(s->h.stands_in);
+    assert_string_equal(handed_path(&s->h), s->copy);
+    assert_copy(s, GOOD);
+}
+
+static void test_the_file_that_stands_in_is_not_removed(void **state) {
+    struct scene *s = *state;
+    struct err e;
+    assert_int_equal(unlink(s->copy), 0);
+    fill_disk(s);
+    assert_int_equal(handed_keep(&s->h, &e), 0);
+    handed_remove(&s->h);
+    assert_int_equal(access(s->file, F_OK), 0);
 }
 
 static void test_nothing_without_a_file(void **state) {
@@ -137,6 +178,9 @@ int main(void) {
         IN_SCENE(test_is_for_its_owner_only),
         IN_SCENE(test_comes_back),
         IN_SCENE(test_nothing_changes_if_it_cannot_be_written),
+        IN_SCENE(test_the_copy_before_is_room_for_the_next),
+        IN_SCENE(test_the_file_stands_in_until_there_is_room),
+        IN_SCENE(test_the_file_that_stands_in_is_not_removed),
         cmocka_unit_test(test_nothing_without_a_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -150,7 +150,11 @@ static int run(struct supervisor_options *o, struct err *e) {
     static char rooms[2][PATH_MAX], folder[PATH_MAX];
     if (prepare(o, rooms, e) < 0)
         return -1;
-    int rc = !o->config || hand_down(o, folder, e) == 0 ? supervisor_run(o, e) : -1;
+    int rc = !o->config ? 0 : hand_down(o, folder, e);
+    if (rc == 0 && o->handed->stands_in)
+        log_event(LOG_config_stands_in, log_text("file", handed_path(o->handed)));
+    if (rc == 0)
+        rc = supervisor_run(o, e);
     handed_remove(o->handed);
     if (folder[0])
         rmdir(folder);

@@ -47,7 +47,9 @@ static void reload(struct supervisor *s) {
     struct err_list errors = {0};
     struct settings *new;
     if (handed_load(s->options->handed, s->options->config, environ, &new, &errors) < 0) {
-        for (size_t i = 0; i < errors.count; i++)
+        if (s->options->handed->not_kept)
+            log_event(LOG_config_not_kept, LOG_WHY(&errors.at[0]));
+        for (size_t i = 0; i < errors.count && !s->options->handed->not_kept; i++)
             log_event(LOG_config_refused, LOG_WHY(&errors.at[i]));
         return;
     }
