@@ -30,6 +30,7 @@ struct core_config configure_core(const struct settings *s, uint64_t seed) {
     k.replies_max = u32(s->broker.replies_max);
     k.sweeps_max = u32(s->broker.sweeps_max);
     k.flows_max = u32(s->broker.flows_max);
+    k.dead_groups_max = u32(s->broker.dead_groups_max);
     k.flow_jobs_max = u32(s->broker.flow_jobs_max);
     k.schedules_max = u32(s->broker.schedules_max);
     k.items_max = u32(s->broker.batch_items_max);

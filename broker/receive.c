@@ -98,6 +98,7 @@ static bool puts_nothing(enum role role, enum verb verb) {
     case VERB_heartbeat:
     case VERB_get_job:
     case VERB_list_jobs:
+    case VERB_list_dead:
     case VERB_get_why:
     case VERB_watch_job:
     case VERB_watch_flow:
@@ -130,6 +131,7 @@ static bool is_question(enum verb verb) {
     switch (verb) {
     case VERB_get_job:
     case VERB_list_jobs:
+    case VERB_list_dead:
     case VERB_get_why:
     case VERB_watch_job:
     case VERB_attach:

@@ -1,6 +1,7 @@
 #include "cli/job_text.h"
 
 #include "cli/family.h"
+#include "cli/history.h"
 #include "cli/out.h"
 #include "common/os/clock.h"
 
@@ -130,6 +131,8 @@ void job_put(struct buf *out, const json_t *job) {
     line(out, "priority", buf_str(&priority));
     attempts_line(out, job);
     error_line(out, job);
+    history_print(out, job);
+    text_line(out, job, "group");
     text_line(out, job, "worker");
     progress_line(out, job);
     time_line(out, job, "submitted", "created_ms");

@@ -1,6 +1,7 @@
 /* quern cancel, retry, pause, resume, purge, limit, scale, drain: what changes something. */
 #include "cli/cli.h"
 #include "cli/out.h"
+#include "cli/run_dead.h"
 #include "common/base/id.h"
 
 #include <inttypes.h>
@@ -81,28 +82,61 @@ int run_cancel(struct cli *c, const struct args_cancel *args) {
     return finish(c, told, true, &e, NULL);
 }
 
+static int retry_message(const struct args_retry *args, struct msg_retry_job *m, struct err *e) {
+    if (args->dead + (args->id != 0) + (args->group != 0) != 1)
+        return err_set(e, ERR_USAGE, "retry: give an ID, --group or --dead");
+    if (args->queue.len && !args->dead)
+        return err_set(e, ERR_USAGE, "retry: --queue stands with --dead");
+    if (args->id)
+        MSG_SET(m, retry_job, id, args->id);
+    if (args->group)
+        MSG_SET(m, retry_job, group, args->group);
+    if (args->dead)
+        MSG_SET(m, retry_job, dead, true);
+    if (args->queue.len)
+        MSG_SET(m, retry_job, queue, args->queue);
+    if (args->dry_run)
+        MSG_SET(m, retry_job, dry_run, true);
+    return 0;
+}
+
+/* Nothing has changed: how many it would be, and some of them. `told` is taken over. */
+static int tell_dry_run(struct cli *c, const struct args_retry *args, json_t *told) {
+    json_auto_t *owned = told;
+    json_auto_t *sample = json_array();
+    struct err e = {0};
+    uint64_t count = count_of(owned);
+    if (!args->id && count && dead_sample(c, args->group, args->queue, sample, &e) < 0)
+        return cli_fail(c, &e);
+    if (c->json) {
+        json_t *answer = json_array_get(owned, 0);
+        if (!args->id)
+            json_object_set(answer, "sample", sample);
+        cli_json(c, answer);
+        return 0;
+    }
+    printf("jobs that would run again: %" PRIu64 "\n", count);
+    if (args->id || !count)
+        return 0;
+    if (args->group || args->queue.len)
+        dead_print_jobs(c, sample);
+    else
+        dead_print_groups(c, sample);
+    return 0;
+}
+
 int run_retry(struct cli *c, const struct args_retry *args) {
     struct err e = {0};
     json_t *told = NULL;
     struct msg_retry_job m = {0};
-    if (args->dead == (args->id != 0)) {
-        err_set(&e, ERR_USAGE, "retry: give an ID or --dead");
+    if (retry_message(args, &m, &e) < 0)
         return cli_fail(c, &e);
-    }
-    if (args->queue.len && !args->dead) {
-        err_set(&e, ERR_USAGE, "retry: --queue stands with --dead");
-        return cli_fail(c, &e);
-    }
-    if (args->dead)
-        MSG_SET(&m, retry_job, dead, true);
-    else
-        MSG_SET(&m, retry_job, id, args->id);
-    if (args->queue.len)
-        MSG_SET(&m, retry_job, queue, args->queue);
     change_one(c, VERB_retry_job, &m, &told, &e);
+    if (args->dry_run && !e.code)
+        return tell_dry_run(c, args, told);
     char said[64];
     snprintf(said, sizeof said, "jobs that run again: %" PRIu64, count_of(told));
-    return finish(c, told, false, &e, args->dead ? said : NULL);
+    return finish(c, told, false, &e, args->id ? NULL : said);
 }
 
 /* ---- queues --------------------------------------------------------------------------------- */

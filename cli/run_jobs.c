@@ -3,6 +3,7 @@
 #include "cli/family.h"
 #include "cli/flow.h"
 #include "cli/follow.h"
+#include "cli/history.h"
 #include "cli/job_text.h"
 #include "cli/out.h"
 #include "common/base/id.h"
@@ -27,6 +28,18 @@ static int check_job(const struct args_job *a, struct err *e) {
     return 0;
 }
 
+/* Who looks at a dead letter wants to see what it was to do. */
+static int add_payload(struct cli *c, uint64_t id, json_t *job, struct err *e) {
+    json_auto_t *jobs = NULL;
+    struct msg_get_job m = {0};
+    MSG_SET(&m, get_job, id, id);
+    MSG_SET(&m, get_job, payload, true);
+    if (cli_ask(c, VERB_get_job, &m, true, &jobs, e) < 0)
+        return -1;
+    json_object_set(job, "payload", json_object_get(json_array_get(jobs, 0), "payload"));
+    return 0;
+}
+
 int run_job(struct cli *c, const struct args_job *args) {
     struct err e = {0};
     json_auto_t *job = NULL;
@@ -40,10 +53,14 @@ int run_job(struct cli *c, const struct args_job *args) {
         return flow_watch(c, args->id);
     if (family_ask(c, args->id, args->payload, &job, &e) < 0)
         return cli_fail(c, &e);
+    history_to_list(job);
     if (c->json) {
         cli_json(c, job);
         return 0;
     }
+    bool is_dead = strcmp(out_text(job, "state"), "dead") == 0;
+    if (is_dead && !args->payload && add_payload(c, args->id, job, &e) < 0)
+        return cli_fail(c, &e);
     AUTO_BUF out = BUF(JOB_TEXT_MAX);
     job_put(&out, job);
     fwrite(out.at, 1, out.len, stdout);

@@ -210,6 +210,7 @@ uint64_t attempt_failed(struct core *c, uint32_t i, enum err_code code, struct s
     if (j->attempts < JOB_ATTEMPT_MAX)
         j->attempts++;
     job_fail_text(c, i, code, text);
+    history_add(c, i, code, text);
     core_tell(c, EVENT_attempt_failed, j->id, text);
     ASSERT(attempt_learned(c, i));
     if (err_code_class(code) == ERR_CLASS_PERM ||

@@ -288,6 +288,7 @@ void core_check(const struct core *c) {
     check_keys(c);
     streams_check(c);
     flows_check(c);
+    dead_check(c);
     check_counted(c);
     check_heap(&c->mono_timers);
     check_heap(&c->wall_timers);

@@ -19,6 +19,7 @@ struct core_config core_config_default(void) {
         .replies_max = 1U << 20,
         .sweeps_max = 1024,
         .flows_max = 4000000,
+        .dead_groups_max = 1000,
         .flow_jobs_max = 10000000,
         .flow_depth_max = 16,
         .group_max = 60U << 20,
@@ -69,6 +70,7 @@ struct core *core_new(const struct core_config *config, const struct effects *ef
     sessions_setup(c);
     streams_setup(c);
     flows_setup(c);
+    dead_setup(c);
     slab_init(&c->loads, sizeof(struct load));
     slab_init(&c->sweeps, sizeof(struct sweep));
     return c;
@@ -83,6 +85,7 @@ void core_destroy(struct core **cp) {
     sessions_teardown(c);
     streams_teardown(c);
     flows_teardown(c);
+    dead_teardown(c);
     keys_teardown(c);
     uniques_teardown(c);
     lanes_teardown(c);
@@ -196,6 +199,7 @@ void core_reconfigure(struct core *c, const struct core_config *config) {
     k->replies_max = config->replies_max;
     k->sweeps_max = config->sweeps_max;
     k->flows_max = config->flows_max;
+    k->dead_groups_max = config->dead_groups_max;
     k->flow_jobs_max = config->flow_jobs_max;
     k->flow_depth_max = config->flow_depth_max;
     k->schedules_max = config->schedules_max;

@@ -139,6 +139,7 @@ struct core_config {
     uint32_t sweeps_max;                    /* requests that are worked on piece by piece */
     uint32_t flows_max;                     /* jobs with children that are held; below 16,777,216 */
     uint32_t flow_jobs_max, flow_depth_max; /* below one root */
+    uint32_t dead_groups_max; /* of dead letters, told apart by their errors; at most 1000 */
     uint32_t group_max;                     /* bytes that the journal can keep together */
     uint32_t schedules_max;
     uint64_t schedules_bytes; /* of their jobs' payloads and texts, all together */
@@ -271,7 +272,7 @@ struct core_stats {
     /* Held now, each within its bound of the configuration. */
     uint32_t queues, kinds, tenants, pools;
     uint32_t keys, interval_keys, unique_keys;
-    uint32_t watches, sweeps, reads, flows, schedules;
+    uint32_t watches, sweeps, reads, flows, schedules, dead_groups;
     uint64_t reply_items;
     uint64_t body_bytes, volatile_bytes;
     uint64_t memory_bytes; /* of the job table and its index */

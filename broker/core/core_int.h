@@ -32,6 +32,12 @@ static inline struct unique *unique_at(const struct core *c, uint32_t i) {
 static inline struct flow *flow_at(const struct core *c, uint32_t i) {
     return slab_at(&c->flows, i);
 }
+static inline struct dead_letter *dead_letter_at(const struct core *c, uint32_t i) {
+    return slab_at(&c->dead_letters, i);
+}
+static inline struct dead_group *dead_group_at(const struct core *c, uint32_t i) {
+    return slab_at(&c->dead_groups, i);
+}
 static inline struct session *session_at(const struct core *c, uint32_t i) {
     return slab_at(&c->sessions, i);
 }
@@ -62,17 +68,19 @@ static inline struct tenant *job_tenant(const struct core *c, const struct job *
 static inline bool job_streams(const struct core *c, const struct job *j) {
     return job_kind(c, j)->info.streams;
 }
-static inline struct extra *job_extra(const struct core *c, const struct job *j) {
-    return j->extra ? extra_at(c, j->extra) : NULL;
-}
-static inline struct body *job_body(const struct core *c, const struct job *j) {
-    return j->extra ? extra_at(c, j->extra)->body : NULL;
-}
-static inline bool job_has_stream(const struct core *c, const struct job *j) {
-    return j->extra && extra_at(c, j->extra)->stream;
-}
 static inline bool job_is(const struct job *j, unsigned flag) {
     return (j->flags & flag) != 0;
+}
+static inline struct extra *job_extra(const struct core *c, const struct job *j) {
+    return j->extra && !job_is(j, JOB_IS_KEPT) ? extra_at(c, j->extra) : NULL;
+}
+static inline struct body *job_body(const struct core *c, const struct job *j) {
+    const struct extra *x = job_extra(c, j);
+    return x ? x->body : NULL;
+}
+static inline bool job_has_stream(const struct core *c, const struct job *j) {
+    const struct extra *x = job_extra(c, j);
+    return x && x->stream;
 }
 static inline void job_mark(struct job *j, unsigned flag) {
     j->flags |= flag & ((1U << JOB_FLAG_BITS) - 1);
@@ -131,12 +139,15 @@ uint32_t job_find(const struct core *c, uint64_t id);
 /* Once for each job; it counts in its line and tenant from then on. */
 void job_belongs(struct core *c, uint32_t i, uint32_t queue, uint32_t kind, uint32_t tenant);
 struct extra *job_need_extra(struct core *c, uint32_t i);
-void job_drop_extra(struct core *c, uint32_t i); /* if nothing in it is needed */
+void job_drop_extra(struct core *c, uint32_t i);  /* if nothing in it is needed */
+void job_clear_extra(struct core *c, uint32_t i); /* nothing in it is, whatever there is */
 void job_set_state(struct core *c, uint32_t i, enum job_state to);
 void list_push(struct core *c, struct list *l, uint32_t i);
 void list_remove(struct core *c, struct list *l, uint32_t i);
 struct failure *failure_new(enum err_code code, struct str text); /* with a copy of the text */
 void job_fail_text(struct core *c, uint32_t i, enum err_code code, struct str text);
+/* At most `max` bytes of it: where it is longer, its beginning and its end. Returns how many. */
+size_t text_clip(struct str text, char *out, size_t max);
 /* Appends the job's whole mutable state; nothing for a volatile one. Returns its position or 0. */
 uint64_t job_record(struct core *c, uint32_t i, struct str result);
 void job_record_whole(struct core *c, uint32_t i, const struct record *old);
@@ -438,6 +449,25 @@ void retain_trim(struct core *c);
 /* At replay: the journal has a record of this time, those before it were of earlier ones. */
 void retain_saw(struct core *c, uint64_t wall_ms);
 
+/* history.c: attempts that went wrong */
+#define HISTORY_MAX 8 /* attempts that are kept of a job, the last ones */
+/* What the attempt that ends now, on the worker that has it, says; before it leaves that. */
+void history_add(struct core *c, uint32_t i, enum err_code code, struct str text);
+void history_set(struct core *c, uint32_t i, struct str text); /* at replay */
+
+/* dead.c: dead letters, in groups */
+void dead_setup(struct core *c);
+void dead_teardown(struct core *c);
+/* The fingerprint of what killed it, for its record. */
+void dead_learn(struct core *c, uint32_t i);
+/* Of a job that is dead and not kept yet: returns its letter, in the list of its group. */
+uint32_t dead_join(struct core *c, uint32_t i);
+void dead_leave(struct core *c, uint32_t letter);
+uint64_t dead_print(const struct core *c, const struct job *j); /* its group's; 0: it is not dead */
+/* How many there are in a group; 0: there is no such group. */
+uint32_t dead_count(const struct core *c, uint64_t print);
+void dead_check(const struct core *c);
+
 /* sweep.c: requests that touch many jobs */
 void sweeps_step(struct core *c);
 void sweep_loaded(struct core *c, const struct load *l, const struct record *r);
@@ -477,6 +507,7 @@ void on_bye(struct core *c, const void *message, struct str payload);
 void on_submit(struct core *c, const void *message, struct str payload);
 void on_get_job(struct core *c, const void *message, struct str payload);
 void on_list_jobs(struct core *c, const void *message, struct str payload);
+void on_list_dead(struct core *c, const void *message, struct str payload);
 void on_get_why(struct core *c, const void *message, struct str payload);
 void on_cancel_job(struct core *c, const void *message, struct str payload);
 void on_retry_job(struct core *c, const void *message, struct str payload);

@@ -69,7 +69,7 @@ struct job {
     uint32_t line;
     uint32_t body_bytes, state_bytes; /* of those records; 0 if one record is both */
     uint32_t version;
-    uint32_t extra;
+    uint32_t extra; /* in retention: its dead letter */
     uint32_t flags : JOB_FLAG_BITS, attempts : 32 - JOB_FLAG_BITS;
     uint32_t state : 8, up : 24; /* up: the flow that it is a child in; 0: none */
     uint32_t ended_s;            /* see retain.c: its end on a clock that does not step */
@@ -93,9 +93,17 @@ struct body {
     char data[];
 };
 
+/* Attempts that went wrong, a line each, as job_info tells them (history.c). */
+struct history {
+    uint32_t len;
+    char text[];
+};
+
 struct extra {
     struct body *body;
     struct failure *failure;
+    struct history *history;
+    uint64_t group; /* dead: its error's fingerprint; 0: not known yet */
     uint64_t progress, progress_total;
     uint64_t started_ms;                             /* wall */
     uint64_t ttl_end_ms;                             /* monotone; 0: none */
@@ -424,6 +432,24 @@ struct worker {
     bool kill_asked;
 };
 
+/* A dead job that is kept, in the list of its group: the one that ended first is the first. */
+struct dead_letter {
+    uint32_t job, group, next, prev;
+};
+
+#define DEAD_TEXT_MAX 160
+
+/* What went wrong in the same way, as far as its fingerprint says. It is there while it has a job.
+ */
+struct dead_group {
+    uint64_t print;
+    uint32_t hash_next;
+    struct list letters;
+    uint32_t error;
+    uint32_t len; /* of the words of the job that came last */
+    char text[DEAD_TEXT_MAX];
+};
+
 enum load_what { LOAD_DISPATCH, LOAD_RETRY, LOAD_INFO_BODY, LOAD_INFO_STATE, LOAD_FINISHED };
 
 /* A read of the journal that is under way, and what it is for. */
@@ -444,7 +470,8 @@ struct sweep {
     uint8_t instance[16]; /* of who asked */
     uint64_t sequence;
     uint32_t queue, tenant, next;
-    uint32_t at; /* slab index */
+    uint64_t group; /* SWEEP_RETRY: only what is in it; 0: of any */
+    uint32_t at;    /* slab index */
     uint64_t id_max, count, after;
     uint32_t loading;
     bool walked;
@@ -540,9 +567,9 @@ struct core {
     uint64_t retry_next_ms;
 
     struct slab jobs, extras, lines, lanes, quotas, keys, uniques, sessions, watches, workers,
-        loads, sweeps, streams, attaches, flows;
+        loads, sweeps, streams, attaches, flows, dead_letters, dead_groups;
     struct lhash by_id, line_index, lane_index, quota_index, key_index, unique_index,
-        instance_index, link_index, flow_index;
+        instance_index, link_index, flow_index, dead_index;
     struct names queues, tenants, kinds, pools, schedules;
     struct timers mono_timers, wall_timers;
 

@@ -34,6 +34,8 @@ uint64_t job_end(struct core *c, uint32_t i, enum job_state state, struct str re
     unique_job_ended(c, i);
     job_set_state(c, i, state);
     j->since_ms = c->wall.ms;
+    if (state == JOB_dead)
+        dead_learn(c, i);
     uint64_t pos = job_record(c, i, result);
     if (flows) {
         uint64_t last = flow_job_ended(c, i, state);
@@ -49,12 +51,6 @@ uint64_t job_end(struct core *c, uint32_t i, enum job_state state, struct str re
     if (job_is(j, JOB_IS_VOLATILE)) {
         job_free(c, i);
         return 0;
-    }
-    struct extra *x = job_extra(c, j);
-    if (x) {
-        MEM_FREE(x->failure);
-        *x = (struct extra){0};
-        job_drop_extra(c, i);
     }
     if (!result.len)
         retain_unwanted(c, i);

@@ -3,6 +3,8 @@
 #include "common/base/id.h"
 #include "common/base/mem.h"
 
+#define FAIL_TEXT_MAX 512
+
 /* ---- the index by id
  * ----------------------------------------------------------------------------- */
 /* Ids are given in a row, so their low bits fill the buckets one after the other: no mixing, only
@@ -36,6 +38,7 @@ void jobs_teardown(struct core *c) {
         struct extra *x = extra_at(c, i);
         body_free(&x->body);
         mem_free(x->failure);
+        mem_free(x->history);
     }
     lhash_done(&c->by_id);
     slab_done(&c->extras);
@@ -68,12 +71,13 @@ void job_free(struct core *c, uint32_t i) {
     lhash_remove(&c->by_id, i);
     if (job_is(j, JOB_LOADING)) /* what is read will find nobody */
         line_at(c, j->line)->loaded--;
-    if (j->extra) {
-        struct extra *x = extra_at(c, j->extra);
+    struct extra *x = job_extra(c, j);
+    if (x) {
         ASSERT(!x->timer && !x->worker && !x->watchers);
         stream_free(c, i);
         body_drop(c, i);
         mem_free(x->failure);
+        mem_free(x->history);
         slab_give(&c->extras, j->extra);
     }
     flow_forget_job(c, i);
@@ -88,6 +92,7 @@ void job_free(struct core *c, uint32_t i) {
 
 struct extra *job_need_extra(struct core *c, uint32_t i) {
     struct job *j = job_at(c, i);
+    ASSERT(!job_is(j, JOB_IS_KEPT));
     if (!j->extra)
         j->extra = slab_take(&c->extras);
     return extra_at(c, j->extra);
@@ -96,12 +101,22 @@ struct extra *job_need_extra(struct core *c, uint32_t i) {
 void job_drop_extra(struct core *c, uint32_t i) {
     struct job *j = job_at(c, i);
     struct extra *x = job_extra(c, j);
-    if (!x || x->body || x->failure || x->worker || x->key || x->unique || x->watchers ||
-        x->stream || x->timer || x->tries || x->crashes || x->ttl_end_ms || x->run_at_ms ||
-        x->due_ms)
+    if (!x || x->body || x->failure || x->history || x->worker || x->key || x->unique ||
+        x->watchers || x->stream || x->timer || x->tries || x->crashes || x->ttl_end_ms ||
+        x->run_at_ms || x->due_ms)
         return;
     slab_give(&c->extras, j->extra);
     j->extra = 0;
+}
+
+void job_clear_extra(struct core *c, uint32_t i) {
+    struct extra *x = job_extra(c, job_at(c, i));
+    if (!x)
+        return;
+    mem_free(x->failure);
+    mem_free(x->history);
+    *x = (struct extra){0};
+    job_drop_extra(c, i);
 }
 
 /* ---- lists
@@ -168,15 +183,37 @@ void job_set_state(struct core *c, uint32_t i, enum job_state to) {
         c->stats.ended[to]++;
 }
 
+static bool goes_on(char c) {
+    return ((unsigned char)c & 0xC0) == 0x80;
+}
+
+/* What went wrong stands in front, the last words of a process at the end. */
+size_t text_clip(struct str text, char *out, size_t max) {
+    static const char gap[] = " ... ";
+    if (text.len <= max) {
+        if (text.len)
+            memcpy(out, text.at, text.len);
+        return text.len;
+    }
+    size_t head = (max - (sizeof gap - 1)) * 5 / 8, tail = max - (sizeof gap - 1) - head;
+    while (head && goes_on(text.at[head]))
+        head--; /* never in the middle of a character */
+    while (tail && goes_on(text.at[text.len - tail]))
+        tail--;
+    memcpy(out, text.at, head);
+    memcpy(out + head, gap, sizeof gap - 1);
+    memcpy(out + head + sizeof gap - 1, text.at + text.len - tail, tail);
+    return head + sizeof gap - 1 + tail;
+}
+
 struct failure *failure_new(enum err_code code, struct str text) {
-    size_t len = text.len < 512 ? text.len : 512;
-    while (len < text.len && len > 0 && ((unsigned char)text.at[len] & 0xC0) == 0x80)
-        len--; /* never in the middle of a character */
+    char clip[FAIL_TEXT_MAX];
+    size_t len = text_clip(text, clip, sizeof clip);
     struct failure *f = mem_alloc(sizeof *f + len);
     f->code = code;
     f->len = (uint32_t)len;
     if (len)
-        memcpy(f->text, text.at, len);
+        memcpy(f->text, clip, len);
     return f;
 }
 
@@ -242,6 +279,10 @@ void job_state_message(const struct core *c, uint32_t i, struct msg_rec_state *m
         MSG_SET(m, rec_state, error, (uint64_t)x->failure->code);
         MSG_SET(m, rec_state, text, str_make(x->failure->text, x->failure->len));
     }
+    if (x->history)
+        MSG_SET(m, rec_state, history, str_make(x->history->text, x->history->len));
+    if (x->group)
+        MSG_SET(m, rec_state, group, x->group);
     set_wait(c, j, x, m);
 }
 

@@ -52,6 +52,8 @@ static void fill_slot(const struct core *c, const struct job *j, struct msg_job_
         MSG_SET(m, job_info, fence, j->fence);
     if (job_state_terminal(j->state))
         MSG_SET(m, job_info, ended_ms, j->since_ms);
+    if (dead_print(c, j))
+        MSG_SET(m, job_info, group, dead_print(c, j));
     fill_flow(c, j, m);
 }
 
@@ -69,6 +71,8 @@ static void fill_extra(const struct core *c, const struct job *j, const struct e
         MSG_SET(m, job_info, error, (uint64_t)x->failure->code);
         MSG_SET(m, job_info, text, str_make(x->failure->text, x->failure->len));
     }
+    if (x->history)
+        MSG_SET(m, job_info, history, str_make(x->history->text, x->history->len));
     if (j->state != JOB_scheduled)
         return;
     if (job_is(j, JOB_HAS_RUN_AT))
@@ -111,6 +115,8 @@ static void fill_end(const struct msg_rec_state *s, struct msg_job_info *m) {
         MSG_SET(m, job_info, error, s->error);
         MSG_SET(m, job_info, text, s->text);
     }
+    if (s->history.len)
+        MSG_SET(m, job_info, history, s->history);
 }
 
 static void not_found(struct core *c, uint64_t link, uint64_t sequence, uint64_t id,
@@ -315,8 +321,9 @@ static void list_row(struct core *c, uint32_t i) {
     struct msg_job_info m = {0};
     MSG_SET(&m, job_info, code, 0);
     fill_slot(c, j, &m);
-    if (j->extra)
-        fill_extra(c, j, job_extra(c, j), &m);
+    const struct extra *x = job_extra(c, j);
+    if (x)
+        fill_extra(c, j, x, &m);
     send_to(c, c->request.link, VERB_job_info, c->request.sequence, &m, STR(""), 0);
 }
 

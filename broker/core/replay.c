@@ -36,10 +36,30 @@ static void strip(struct core *c, uint32_t i) {
         return;
     key_leave(c, i, JOB_NONE, 0);
     unique_let_go(c, i);
-    MEM_FREE(x->failure);
     stream_free(c, i);
-    *x = (struct extra){0};
-    job_drop_extra(c, i);
+    job_clear_extra(c, i);
+}
+
+/* What it died of stays until it has its place among the dead letters. */
+static void learn_end(struct core *c, uint32_t i, const struct msg_rec_state *m) {
+    struct job *j = job_at(c, i);
+    j->since_ms = m->ended_ms;
+    strip(c, i);
+    if (j->state != JOB_dead || MUTANT(dead_error_forgotten))
+        return;
+    enum err_code code = err_code_known(m->error) ? (enum err_code)m->error : ERR_INTERNAL;
+    job_fail_text(c, i, code, m->text);
+    job_extra(c, j)->group = m->group;
+}
+
+/* Of an older record: it may have run again since. */
+static void forget_failure(struct core *c, uint32_t i) {
+    struct extra *x = job_extra(c, job_at(c, i));
+    if (!x)
+        return;
+    MEM_FREE(x->failure);
+    MEM_FREE(x->history);
+    x->group = 0;
 }
 
 static void apply_wait(struct core *c, uint32_t i, const struct msg_rec_state *m) {
@@ -75,10 +95,10 @@ static void apply_state(struct core *c, uint32_t i, const struct msg_rec_state *
     if (m->isolated)
         job_mark(j, JOB_ISOLATED);
     if (job_state_terminal(j->state)) {
-        j->since_ms = m->ended_ms;
-        strip(c, i);
+        learn_end(c, i, m);
         return;
     }
+    forget_failure(c, i);
     apply_wait(c, i, m);
     stream_set_position(c, i, m->stream_epoch, m->stream_seq);
     if (m->tries || m->crashes || m->error) {
@@ -89,6 +109,8 @@ static void apply_state(struct core *c, uint32_t i, const struct msg_rec_state *
         if (m->error && err_code_known(m->error))
             job_fail_text(c, i, (enum err_code)m->error, m->text);
     }
+    if (m->history.len)
+        history_set(c, i, m->history);
 }
 
 static void release_state(struct core *c, const struct job *j) {

@@ -10,6 +10,7 @@ static const struct handler handlers[VERBS] = {
     [VERB_submit] = {.item = on_submit, .kept = true, .changes = true},
     [VERB_get_job] = {.item = on_get_job},
     [VERB_list_jobs] = {.item = on_list_jobs},
+    [VERB_list_dead] = {.item = on_list_dead},
     [VERB_get_why] = {.item = on_get_why},
     [VERB_cancel_job] = {.item = on_cancel_job, .kept = true, .changes = true},
     [VERB_retry_job] = {.item = on_retry_job, .kept = true, .changes = true},

@@ -64,7 +64,10 @@ void retain_add(struct core *c, uint32_t i) {
     struct job *j = job_at(c, i);
     enum kept_list which = kept_list(j);
     ASSERT(!job_is(j, JOB_IS_KEPT));
+    uint32_t letter = which == KEPT_DEAD ? dead_join(c, i) : 0;
+    job_clear_extra(c, i);
     job_mark(j, JOB_IS_KEPT);
+    j->extra = letter;
     j->ended_s = steady_s(c) - (c->replaying ? age_at_start_s(c, j) : 0);
     list_push(c, &c->kept[which], i);
     c->kept_bytes[which] += retain_bytes(j);
@@ -76,6 +79,9 @@ void retain_remove(struct core *c, uint32_t i) {
     struct job *j = job_at(c, i);
     enum kept_list which = kept_list(j);
     ASSERT(job_is(j, JOB_IS_KEPT));
+    if (which == KEPT_DEAD)
+        dead_leave(c, j->extra);
+    j->extra = 0;
     job_unmark(j, JOB_IS_KEPT);
     list_remove(c, &c->kept[which], i);
     c->kept_bytes[which] -= retain_bytes(j);

@@ -21,6 +21,7 @@ void core_stats(const struct core *c, struct core_stats *out) {
     out->flows = c->flows.used;
     out->sweeps = c->sweeps.used;
     out->reads = c->loads.used;
+    out->dead_groups = c->dead_groups.used;
     out->reply_items = c->reply_items;
     out->memory_bytes = slab_bytes(&c->jobs) + lhash_bytes(&c->by_id);
 }
@@ -38,6 +39,7 @@ static void fill_held(const struct core_stats *s, struct msg_status_info *m) {
     MSG_SET(m, status_info, reply_items, s->reply_items);
     MSG_SET(m, status_info, sweeps, s->sweeps);
     MSG_SET(m, status_info, reads, s->reads);
+    MSG_SET(m, status_info, dead_groups, s->dead_groups);
     MSG_SET(m, status_info, body_bytes, s->body_bytes + s->volatile_bytes);
     MSG_SET(m, status_info, refused, s->refused);
 }

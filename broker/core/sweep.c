@@ -146,6 +146,8 @@ static bool matches(const struct core *c, const struct sweep *s, const struct jo
         return false;
     if (s->tenant && j->tenant != s->tenant)
         return false;
+    if (s->what == SWEEP_RETRY && s->group)
+        return dead_print(c, j) == s->group;
     if (s->what == SWEEP_RETRY)
         return j->state == JOB_dead && job_is(j, JOB_IS_KEPT);
     return j->state == JOB_NONE || j->state == JOB_ready || j->state == JOB_scheduled ||
@@ -212,14 +214,19 @@ void on_purge_queue(struct core *c, const void *message, struct str payload) {
     sweep_of(c, s, queue, tenant);
 }
 
-static int retry_one(struct core *c, uint64_t id, struct err *e) {
-    uint32_t i = job_find(c, id);
-    if (!i)
+static int may_retry(const struct core *c, uint64_t id, uint32_t *i, struct err *e) {
+    *i = job_find(c, id);
+    if (!*i)
         return err_set(e, ERR_NOT_FOUND, "job %s: not known, or past retention", id_show(id).at);
-    if (!job_is(job_at(c, i), JOB_IS_KEPT))
+    if (!job_is(job_at(c, *i), JOB_IS_KEPT))
         return err_set(e, ERR_NOT_FINISHED, "job %s is %s", id_show(id).at,
-                       job_state_name(job_at(c, i)->state));
-    if (sweep_room(c, e) < 0)
+                       job_state_name(job_at(c, *i)->state));
+    return 0;
+}
+
+static int retry_one(struct core *c, uint64_t id, struct err *e) {
+    uint32_t i;
+    if (may_retry(c, id, &i, e) < 0 || sweep_room(c, e) < 0)
         return -1;
     uint32_t sweep = sweep_new(c, SWEEP_RETRY);
     struct sweep *s = slab_at(&c->sweeps, sweep);
@@ -229,23 +236,70 @@ static int retry_one(struct core *c, uint64_t id, struct err *e) {
     return 0;
 }
 
+/* What the request names: a job, a group, a queue's dead letters or all. */
+static int retry_check(struct core *c, const struct msg_retry_job *m, uint32_t *queue,
+                       struct err *e) {
+    int named = (m->id != 0) + (m->group != 0) + m->dead;
+    if (named == 0)
+        return err_set(e, ERR_MISSING_FIELD,
+                       "retry_job: names neither a job nor a group nor all dead ones");
+    if (named > 1 && (m->group || m->dry_run))
+        return err_set(e, ERR_BAD_VALUE, "retry_job: id, group and dead: one of them at a time");
+    if (m->group && m->queue.len)
+        return err_set(e, ERR_BAD_VALUE, "retry_job: queue stands with dead only");
+    if (m->group && !dead_count(c, m->group))
+        return err_set(e, ERR_NOT_FOUND, "group %s: no dead letter is in it", id_show(m->group).at);
+    *queue = m->queue.len ? names_find(&c->queues, m->queue) : 0;
+    if (!m->id && m->queue.len && !*queue)
+        return err_set(e, ERR_UNKNOWN_QUEUE, "queue '" STR_FMT "': not known", STR_ARG(m->queue));
+    return 0;
+}
+
+/* How many it would be, as it is now: nothing is read, so what a job's own record forbids (its
+ * unique key is taken) is not seen. */
+static int retry_count(struct core *c, const struct msg_retry_job *m, uint32_t queue,
+                       uint64_t *count, struct err *e) {
+    uint32_t i;
+    if (m->id) {
+        *count = 1;
+        return may_retry(c, m->id, &i, e) < 0 ? -1 : flow_may_revive(c, i, e);
+    }
+    *count = m->group ? dead_count(c, m->group)
+             : queue  ? queue_at(c, queue)->kept_dead
+                      : c->kept[KEPT_DEAD].n;
+    return 0;
+}
+
+static int retry_many(struct core *c, const struct msg_retry_job *m, uint32_t queue,
+                      struct err *e) {
+    if (sweep_room(c, e) < 0)
+        return -1;
+    struct sweep *s = slab_at(&c->sweeps, sweep_new(c, SWEEP_RETRY));
+    sweep_of(c, s, queue, 0);
+    s->group = m->group;
+    return 0;
+}
+
 void on_retry_job(struct core *c, const void *message, struct str payload) {
     const struct msg_retry_job *m = message;
     (void)payload;
     struct err e = {0};
-    uint32_t queue = m->queue.len ? names_find(&c->queues, m->queue) : 0;
-    if (m->id) {
-        retry_one(c, m->id, &e);
-    } else if (!m->dead) {
-        err_set(&e, ERR_MISSING_FIELD, "retry_job: names neither a job nor all dead ones");
-    } else if (m->queue.len && !queue) {
-        err_set(&e, ERR_UNKNOWN_QUEUE, "queue '" STR_FMT "': not known", STR_ARG(m->queue));
-    } else if (sweep_room(c, &e) == 0) {
-        struct sweep *s = slab_at(&c->sweeps, sweep_new(c, SWEEP_RETRY));
-        sweep_of(c, s, queue, 0);
+    uint32_t queue = 0;
+    uint64_t count = 0;
+    if (retry_check(c, m, &queue, &e) == 0) {
+        if (m->dry_run)
+            retry_count(c, m, queue, &count, &e);
+        else if (m->id)
+            retry_one(c, m->id, &e);
+        else
+            retry_many(c, m, queue, &e);
     }
-    if (!e.code)
-        return;
-    c->stats.refused++;
-    answer(c, &(struct reply_item){.code = (uint32_t)e.code, .id = m->id}, &e, 0);
+    if (!e.code && !m->dry_run)
+        return; /* answered when it is done */
+    if (e.code)
+        c->stats.refused++;
+    struct reply_item item = {.code = (uint32_t)e.code, .id = m->id, .count = (uint32_t)count};
+    if (e.code)
+        item.count = 0;
+    answer(c, &item, e.code ? &e : NULL, 0);
 }

@@ -263,6 +263,7 @@ static void suspect(struct core *c, uint32_t i, enum loss how, bool alone, struc
     struct extra *x = job_extra(c, j);
     if (how == LOSS_CRASH && !alone) {
         job_mark(j, JOB_ISOLATED);
+        history_add(c, i, ERR_WORKER_LOST, text);
         attempt_requeue(c, i);
         return;
     }
@@ -275,8 +276,10 @@ static void suspect(struct core *c, uint32_t i, enum loss how, bool alone, struc
         job_mark(j, JOB_ISOLATED);
     if (how == LOSS_CRASH)
         fail_lost(c, i, ERR_WORKER_LOST, text);
-    else
+    else {
+        history_add(c, i, ERR_WORKER_LOST, text);
         attempt_requeue(c, i);
+    }
 }
 
 static void take_back(struct core *c, uint32_t i, enum loss how, bool alone, struct str text) {

@@ -17,7 +17,7 @@ enum request_until {
     UNTIL_COUNT,   /* as many items as the request had */
     UNTIL_MESSAGE, /* one message */
     UNTIL_EMPTY,   /* a message without items */
-    UNTIL_NO_ID,   /* an item of JOB_INFO without an id */
+    UNTIL_NO_ID,   /* an item of JOB_INFO or DEAD_INFO without an id */
 };
 
 struct request_rule {

@@ -12,6 +12,7 @@ static const struct request_rule rules[] = {
     {VERB_list_jobs, VERB_job_info, UNTIL_NO_ID, REQUEST_ASKS},
     {VERB_get_why, VERB_why_info, UNTIL_MESSAGE, REQUEST_ASKS},
     {VERB_cancel_job, VERB_outcome, UNTIL_COUNT, REQUEST_CHANGES},
+    {VERB_list_dead, VERB_dead_info, UNTIL_NO_ID, REQUEST_ASKS},
     {VERB_retry_job, VERB_outcome, UNTIL_COUNT, REQUEST_CHANGES},
     {VERB_get_status, VERB_status_info, UNTIL_MESSAGE, REQUEST_ASKS},
     {VERB_list_queues, VERB_queue_info, UNTIL_EMPTY, REQUEST_ASKS},
@@ -309,6 +310,11 @@ static void take_submitted(struct client *c, const struct pending *p, uint32_t i
         watch_note(c, m->id, p->times > 1);
 }
 
+static bool has_id(enum verb verb, const union msg_any *m) {
+    return verb == VERB_dead_info ? MSG_HAS(&m->dead_info, dead_info, id)
+                                  : MSG_HAS(&m->job_info, job_info, id);
+}
+
 /* True when the answer is whole with this item. */
 static bool deliver(struct client *c, struct pending *p, const union msg_any *m,
                     const struct frame_item *item) {
@@ -326,7 +332,7 @@ static bool deliver(struct client *c, struct pending *p, const union msg_any *m,
     }
     if (p->rule->until == UNTIL_COUNT)
         return p->seen == p->items;
-    return p->rule->until == UNTIL_NO_ID && !MSG_HAS(&m->job_info, job_info, id);
+    return p->rule->until == UNTIL_NO_ID && !has_id(p->rule->answer, m);
 }
 
 void request_answer(struct client *c, struct pending *p, struct frame_in *in) {

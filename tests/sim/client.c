@@ -233,7 +233,10 @@ static void send_request(struct sim *s, uint32_t i) {
         say(s, i, c->request, c->request_sequence, &m, STR(""));
     } else if (c->request == VERB_retry_job) {
         struct msg_retry_job m = {0};
-        MSG_SET(&m, retry_job, id, c->request_id);
+        if (c->request_group)
+            MSG_SET(&m, retry_job, group, c->request_id);
+        else
+            MSG_SET(&m, retry_job, id, c->request_id);
         say(s, i, c->request, c->request_sequence, &m, STR(""));
     } else if (c->request == VERB_purge_queue || c->request == VERB_pause_queue ||
                c->request == VERB_resume_queue) {
@@ -251,6 +254,12 @@ static void send_request(struct sim *s, uint32_t i) {
     }
 }
 
+static uint64_t any_group(const struct sim *s) {
+    const struct core *c = s->broker.core;
+    uint32_t i = c ? slab_next(&c->dead_groups, 1) : 0;
+    return i ? dead_group_at(c, i)->print : 0;
+}
+
 static void start_request(struct sim *s, uint32_t i) {
     struct client_sim *c = &s->clients[i];
     uint32_t dice = rng_below(&s->rng, 100);
@@ -264,6 +273,7 @@ static void start_request(struct sim *s, uint32_t i) {
         o->cancel_asked = true;
     } else if (dice < 60 && o->finished && o->state != JOB_done && !o->duplicate) {
         c->request = VERB_retry_job;
+        c->request_group = false;
         o->revived = true;
     } else if (i == 0 && dice < 75) {
         c->request = VERB_pause_queue;
@@ -272,6 +282,10 @@ static void start_request(struct sim *s, uint32_t i) {
     } else if (i == 0 && dice < 90) {
         c->request = VERB_set_limit;
         c->request_id = 1 + rng_below(&s->rng, 3);
+    } else if (i == 0 && dice < 92 && any_group(s)) {
+        c->request = VERB_retry_job;
+        c->request_group = s->retried_all = true;
+        c->request_id = any_group(s);
     } else {
         return;
     }
@@ -311,6 +325,8 @@ void client_tick(struct sim *s, uint32_t i) {
     watch_some(s, i);
     if (i == 0)
         listen_some(s, i);
+    if (i == 0 && rng_below(&s->rng, 20) == 0)
+        say(s, i, VERB_list_dead, ++c->sequence, &(struct msg_list_dead){0}, STR(""));
     if (c->request && s->now - c->request_at > RESEND_MS)
         send_request(s, i);
     if (!c->request && i == 0 && (s->healing ? !c->schedules_paused : rng_below(&s->rng, 30) == 0))

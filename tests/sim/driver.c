@@ -128,6 +128,7 @@ static struct core_config config_of(const struct sim *s) {
     /* By number alone: the wall clock here jumps over days. */
     k.done_age_ms = k.dead_age_ms = UINT64_MAX;
     k.done_jobs = k.dead_jobs = s->seed % 4 == 0 ? 20 : 1000;
+    k.dead_groups_max = s->seed % 5 == 0 ? 2 : 1000;
     k.seed = s->seed;
     return k;
 }

@@ -50,7 +50,7 @@ static void check_new(struct sim *s, const struct row *r) {
 
 /* Only because somebody asked for it. */
 static void come_back(struct sim *s, struct row *r) {
-    bool asked = false;
+    bool asked = s->retried_all;
     for (uint32_t i = 0; i < SIM_CLIENTS; i++)
         for (uint32_t n = 0; n < s->clients[i].n; n++)
             asked |= s->clients[i].offers[n].id == r->id && s->clients[i].offers[n].revived;
@@ -59,6 +59,7 @@ static void come_back(struct sim *s, struct row *r) {
     r->revived = true;
     r->before_state = r->ended_state;
     r->before_pos = r->ended_pos;
+    r->before_group = r->group;
     r->ended_state = 0;
 }
 
@@ -126,6 +127,7 @@ static void see_end(struct sim *s, struct row *r, const struct msg_rec_state *m,
         sim_fail(s, "a report with a stale fence ended a job");
     r->ended_state = m->state;
     r->ended_pos = pos;
+    r->group = m->group;
     r->ended_at = s->now;
     if (m->state == JOB_done && in_key_order(r) && o->dones_n < ROWS_MAX)
         o->dones[o->dones_n++] = (struct done_row){pos, (uint32_t)(r - o->rows)};
@@ -253,6 +255,9 @@ void observe_letter(struct sim *s, const struct letter *l) {
     case VERB_finished:
         see_finished(s, l);
         return;
+    case VERB_dead_info:
+        see_dead_info(s, l->message);
+        return;
     case VERB_kill_worker:
         supervisor_kill(s,
                         (const uint8_t *)((const struct msg_kill_worker *)l->message)->instance.at);
@@ -328,6 +333,7 @@ static void roll_back(struct sim *s, struct row *r, uint64_t end) {
     if (r->state_pos >= end && !r->ended_state && r->before_state) { /* it did not come back */
         r->ended_state = r->before_state;
         r->ended_pos = r->before_pos;
+        r->group = r->before_group;
     }
     if (r->result_pos >= end)
         r->result_fence = 0;
@@ -338,6 +344,7 @@ static void roll_back(struct sim *s, struct row *r, uint64_t end) {
             sim_fail(s, "an end that a client was told of was lost");
         r->ended_state = r->before_state;
         r->ended_pos = r->before_pos;
+        r->group = r->before_group;
         r->before_state = 0;
     }
 }
@@ -354,6 +361,7 @@ static void learn_again(const struct core *c, struct row *r) {
     if (!job_state_terminal(j->state) && r->ended_state) {
         r->before_state = r->ended_state;
         r->before_pos = r->ended_pos;
+        r->before_group = r->group;
         r->ended_state = 0;
     }
 }

@@ -19,6 +19,7 @@ struct row {
     uint64_t durability;
     uint64_t parent, due_ms;
     char schedule[8];
+    uint64_t group, before_group; /* of its end as dead */
     bool is_then, fail_fast;
     bool delayed, speculative, streams, acked, told, revived, orphan, dispatched;
 };
@@ -55,10 +56,13 @@ struct observer {
     uint64_t whole_job, whole_fence; /* the relay says so just now */
     uint64_t starved;
     uint32_t starved_dispatches;
+    uint32_t dead_told; /* in the listing that is being sent */
 };
 
 /* observe_dispatch.c: a job was given to a worker; was it its turn, and within all bounds? */
 void see_dispatch(struct sim *s, struct row *r, const struct msg_rec_state *m);
+/* observe_dead.c */
+void see_dead_info(struct sim *s, const struct msg_dead_info *m);
 /* flow.c */
 void see_flow_dispatch(struct sim *s, const struct row *r);
 void see_child(struct sim *s, const struct row *r);

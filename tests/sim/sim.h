@@ -164,6 +164,7 @@ struct client_sim {
     /* one request of another kind at a time */
     enum verb request;
     uint64_t request_sequence, request_at, request_id;
+    bool request_group; /* request_id is one of dead letters */
     uint32_t request_offer;
     bool schedules_paused; /* for the end of the world */
 };
@@ -203,6 +204,7 @@ struct sim {
     int64_t wall_step, wall_step_max;
     bool healing, ended;
     bool loud;
+    bool retried_all;              /* somebody has asked for more than one dead job to run again */
     uint32_t loss, twice, slow_ms; /* of a million; and the longest delay */
     struct event_row *events;
     uint32_t events_n, events_size;

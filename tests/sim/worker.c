@@ -63,6 +63,13 @@ static void send_result(struct sim *s, struct worker_sim *w, struct held_job *h)
     MSG_SET(&m, result, job, h->job);
     MSG_SET(&m, result, fence, h->fence);
     MSG_SET(&m, result, outcome, h->outcome);
+    char words[64];
+    if (h->outcome == OUTCOME_FAILED || h->outcome == OUTCOME_REJECTED) {
+        static const char *const why[] = {"no answer from host %llu", "no page 'n%llu'",
+                                          "/tmp/%llu/x: not mine"};
+        snprintf(words, sizeof words, why[h->job % 3], (unsigned long long)h->job);
+        MSG_SET(&m, result, text, str_of(words));
+    }
     if (h->streams && h->job % 4) { /* some write nothing */
         MSG_SET(&m, result, epoch, h->fence + h->job % 3);
         MSG_SET(&m, result, seq, h->job % 50);

@@ -112,7 +112,7 @@ void report_death(struct supervisor *s, const struct process *p, bool crashed, c
     AUTO_BUF text = BUF(TEXT_MAX_LEN);
     buf_printf(&text, "worker %.12s of pool " STR_FMT " %s", p->hex, STR_ARG(p->pool->name), how);
     if (words.len && crashed)
-        buf_printf(&text, "; its last words: " STR_FMT, STR_ARG(words));
+        buf_printf(&text, "; its last words follow\n" STR_FMT, STR_ARG(words));
     struct msg_worker_died m = {0};
     MSG_SET(&m, worker_died, instance, str_make(p->instance, sizeof p->instance));
     MSG_SET(&m, worker_died, crashed, crashed);
