@@ -15,6 +15,10 @@ static void keep_record(struct world *w, const struct record *r, uint64_t pos) {
     if (r->state->text.len)
         memcpy(k->text, r->state->text.at, r->state->text.len);
     k->state.text = str_make(k->text, r->state->text.len);
+    assert_true(r->state->history.len < sizeof k->history);
+    if (r->state->history.len)
+        memcpy(k->history, r->state->history.at, r->state->history.len);
+    k->state.history = str_make(k->history, r->state->history.len);
 }
 
 /* Every turn is durable as a whole here. */
@@ -101,6 +105,17 @@ static void keep_queue(struct world *w, const struct msg_queue_info *m) {
     w->tenant[m->tenant.len] = '\0';
 }
 
+static void keep_dead(struct world *w, struct seen *s, const struct msg_dead_info *m) {
+    s->code = m->code;
+    s->id = m->id;
+    s->next = m->next;
+    assert_true(w->n_dead < 64);
+    memcpy(w->dead_text[w->n_dead], m->text.len ? m->text.at : "", m->text.len);
+    w->dead_text[w->n_dead][m->text.len] = '\0';
+    w->dead[w->n_dead] = *m;
+    w->n_dead += m->id != 0;
+}
+
 static void keep_answer(struct world *w, struct seen *s, const struct letter *l) {
     if (l->verb == VERB_why_info) {
         const struct msg_why_info *m = l->message;
@@ -114,6 +129,8 @@ static void keep_answer(struct world *w, struct seen *s, const struct letter *l)
     } else if (l->verb == VERB_pool_info && l->message) {
         const struct msg_pool_info *m = l->message;
         memcpy(s->reason, m->name.at, m->name.len);
+    } else if (l->verb == VERB_dead_info) {
+        keep_dead(w, s, l->message);
     } else if (l->verb == VERB_queue_info && l->message) {
         keep_queue(w, l->message);
     } else if (l->verb == VERB_error) {
@@ -126,6 +143,9 @@ static void keep_answer(struct world *w, struct seen *s, const struct letter *l)
         keep_text(w, ((const struct msg_outcome *)l->message)->text);
     } else if (l->verb == VERB_job_info && l->message) {
         w->info = *(const struct msg_job_info *)l->message;
+        assert_true(w->info.history.len < sizeof w->history);
+        memcpy(w->history, w->info.history.len ? w->info.history.at : "", w->info.history.len);
+        w->history[w->info.history.len] = '\0';
         s->id = ((const struct msg_job_info *)l->message)->id;
         s->next = ((const struct msg_job_info *)l->message)->next;
         s->code = ((const struct msg_job_info *)l->message)->code;

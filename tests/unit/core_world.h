@@ -32,7 +32,7 @@ struct kept_record {
     struct msg_rec_state state;
     struct msg_rec_spec spec;
     bool has_spec;
-    char text[160];
+    char text[520], history[2200];
 };
 
 struct world {
@@ -66,6 +66,10 @@ struct world {
     struct msg_job_info info;          /* likewise */
     struct msg_schedule_info schedule; /* likewise */
     bool has_flow;                     /* the last FINISHED says that jobs are below */
+    char history[2200];                /* of the last JOB_INFO */
+    struct msg_dead_info dead[64];     /* the last listing; texts are in `dead_text` */
+    char dead_text[64][200];
+    uint32_t n_dead;
 };
 
 /* A core of `config`, or of the usual one, before its start. */
