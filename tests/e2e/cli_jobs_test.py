@@ -212,6 +212,46 @@ class Changing(TreeTest):
         self.quern.fails(1, "retry", waiting)
         self.quern.fails(4, "retry", "--dead", "--queue", "nothing")
 
+    def test_dead_letters(self):
+        """P-96, P-97, P-98: in groups, looked at, counted before they run again, run again."""
+        name = "letters"
+        ids = [self.quern.submit("fail", {"class": "perm", "text": f"no page {n}"}, "--queue", name)
+               for n in range(3)]
+        other = self.quern.submit("fail", {"text": "no answer"}, "--queue", name, "--attempts", 2,
+                                  "--backoff", "10ms")
+        for job in (*ids, other):
+            self.quern.wait_state(job, "dead")
+        told = self.quern.json("job", other)
+        group = self.quern.json("job", ids[0])["group"]
+        self.assertEqual([(row["error"], row["text"]) for row in told["history"]],
+                         [("JOB_FAILED", "no answer")] * 2)
+        text = self.quern("job", other)
+        self.assertRegex(text, r"attempts +\d{4}-.* JOB_FAILED on .*: no answer")
+        self.assertRegex(text, r'payload +\{.*"no answer"')
+        groups = self.quern.json("dead")
+        mine = {row["group"]: row for row in groups if row["group"] in (group, told["group"])}
+        self.assertEqual((mine[group]["count"], mine[group]["kind"], mine[group]["error"]),
+                         (3, "fail", "JOB_REJECTED"))
+        self.assertEqual((mine[told["group"]]["count"], mine[told["group"]]["id"]), (1, other))
+        self.assertEqual([row["count"] for row in groups],
+                         sorted((row["count"] for row in groups), reverse=True))
+        self.assertRegex(self.quern("dead"), rf"{group} +fail +JOB_REJECTED +3 .* no page \d")
+        listed = [row["id"] for row in self.quern.json("dead", group)]
+        self.assertEqual(sorted(listed), sorted(ids))
+        first = self.quern.json("dead", group, "--limit", 1)
+        rest = self.quern.json("dead", group, "--before", first[0]["id"])
+        self.assertEqual([row["id"] for row in first + rest], listed)
+        dry = self.quern.json("retry", "--group", group, "--dry-run")
+        self.assertEqual((dry["count"], [row["id"] for row in dry["sample"]]), (3, listed))
+        self.assertIn("jobs that would run again: 4",
+                      self.quern("retry", "--dead", "--queue", name, "--dry-run"))
+        self.assertEqual(self.quern("retry", other, "--dry-run"), "jobs that would run again: 1")
+        self.assertEqual(self.quern.json("dead", group)[0]["id"], listed[0])
+        self.assertEqual(self.quern("retry", "--group", group), "jobs that run again: 3")
+        for job in ids:
+            wait_for("its next end", lambda job=job: self.quern.state(job) == "dead")
+        self.assertEqual(len(self.quern.json("job", ids[0])["history"]), 1)
+
     def test_pause_resume_purge(self):
         """P-65, P-66: what is set at run time, until reset; what waits is cancelled."""
         self.quern("submit", "echo", "--queue", "shut", "--wait")

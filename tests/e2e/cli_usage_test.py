@@ -14,7 +14,7 @@ import quern_tree
 from quern_tree import BIN
 
 SOURCE = pathlib.Path(os.environ["QUERN_TEST_SOURCE"])
-COMMANDS = ("up down reload doctor status submit job why jobs cancel retry queues pause resume purge "
+COMMANDS = ("up down reload doctor status submit job why jobs cancel dead retry queues pause resume purge "
             "limit workers pools scale drain bench help").split()
 
 
@@ -136,8 +136,10 @@ class Wrong(unittest.TestCase):
             ("submit", "echo", "--payload", '{"a":1,"a":2}'): "payload",
             ("job", "17"): "'17' is no id",
             ("jobs", "--state", "runing"): "did you mean 'running'?",
-            ("retry",): "give an ID or --dead",
+            ("retry",): "give an ID, --group or --dead",
             ("retry", "--dead", "--queue"): "--queue needs a value",
+            ("retry", "--group", "0000000000001", "--queue", "q"): "--queue stands with --dead",
+            ("dead", "--limit", "3"): "stand with a GROUP",
             ("scale", "default"): "must be POOL=N",
             ("scale", "default=2000"): "at most 1024",
             ("scale", "default=2", "--reset"): "only its name",

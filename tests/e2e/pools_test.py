@@ -270,6 +270,10 @@ class Dying(TreeTest):
         self.assertEqual(quern.json("job", job)["crashes"], 2)
         self.assertRegex(quern.json("job", job)["text"],
                          r"worker [0-9a-f]{12} of pool default was ended by signal 9 \(SIGKILL\)")
+        history = quern.json("job", job)["history"]
+        self.assertEqual([row["error"] for row in history], ["WORKER_LOST"] * 2)
+        for row in history:
+            self.assertIn("was ended by signal 9", row["text"])
         wait_for("another worker", lambda: quern.pool()["alive"] == 1)
 
 
