@@ -140,7 +140,7 @@ struct core_config {
     uint32_t flows_max;                     /* jobs with children that are held; below 16,777,216 */
     uint32_t flow_jobs_max, flow_depth_max; /* below one root */
     uint32_t dead_groups_max; /* of dead letters, told apart by their errors; at most 1000 */
-    uint32_t group_max;                     /* bytes that the journal can keep together */
+    uint32_t group_max;       /* bytes that the journal can keep together */
     uint32_t schedules_max;
     uint64_t schedules_bytes; /* of their jobs' payloads and texts, all together */
     uint32_t items_max, bytes_max, body_max, result_max, outstanding_max;

@@ -13,6 +13,7 @@
 #pragma once
 
 #include "broker/core/core.h"
+#include "broker/core/dead_types.h"
 #include "common/base/check.h"
 #include "common/base/hash.h"
 #include "common/base/lhash.h"
@@ -91,12 +92,6 @@ struct body {
     uint32_t bytes;
     bool waits; /* it takes a place of its line's window */
     char data[];
-};
-
-/* Attempts that went wrong, a line each, as job_info tells them (history.c). */
-struct history {
-    uint32_t len;
-    char text[];
 };
 
 struct extra {
@@ -430,24 +425,6 @@ struct worker {
     uint32_t reserve; /* the kind for which it is being emptied, plus none */
     enum worker_state state;
     bool kill_asked;
-};
-
-/* A dead job that is kept, in the list of its group: the one that ended first is the first. */
-struct dead_letter {
-    uint32_t job, group, next, prev;
-};
-
-#define DEAD_TEXT_MAX 160
-
-/* What went wrong in the same way, as far as its fingerprint says. It is there while it has a job.
- */
-struct dead_group {
-    uint64_t print;
-    uint32_t hash_next;
-    struct list letters;
-    uint32_t error;
-    uint32_t len; /* of the words of the job that came last */
-    char text[DEAD_TEXT_MAX];
 };
 
 enum load_what { LOAD_DISPATCH, LOAD_RETRY, LOAD_INFO_BODY, LOAD_INFO_STATE, LOAD_FINISHED };

@@ -82,14 +82,13 @@ uint32_t dead_join(struct core *c, uint32_t i) {
     const struct extra *x = job_extra(c, job_at(c, i));
     uint32_t group = group_take(c, x->group), letter = slab_take(&c->dead_letters);
     struct dead_group *g = dead_group_at(c, group);
-    *dead_letter_at(c, letter) =
-        (struct dead_letter){.job = i, .group = group, .prev = g->letters.tail};
-    if (g->letters.tail)
-        dead_letter_at(c, g->letters.tail)->next = letter;
+    *dead_letter_at(c, letter) = (struct dead_letter){.job = i, .group = group, .prev = g->tail};
+    if (g->tail)
+        dead_letter_at(c, g->tail)->next = letter;
     else
-        g->letters.head = letter;
-    g->letters.tail = letter;
-    g->letters.n++;
+        g->head = letter;
+    g->tail = letter;
+    g->n++;
     say(g, x->failure);
     return letter;
 }
@@ -97,18 +96,18 @@ uint32_t dead_join(struct core *c, uint32_t i) {
 void dead_leave(struct core *c, uint32_t letter) {
     struct dead_letter *l = dead_letter_at(c, letter);
     struct dead_group *g = dead_group_at(c, l->group);
-    ASSERT(g->letters.n > 0);
+    ASSERT(g->n > 0);
     if (l->prev)
         dead_letter_at(c, l->prev)->next = l->next;
     else
-        g->letters.head = l->next;
+        g->head = l->next;
     if (l->next)
         dead_letter_at(c, l->next)->prev = l->prev;
     else
-        g->letters.tail = l->prev;
-    if (!MUTANT(dead_count_stays) || g->letters.n == 1)
-        g->letters.n--;
-    if (!g->letters.head) {
+        g->tail = l->prev;
+    if (!MUTANT(dead_count_stays) || g->n == 1)
+        g->n--;
+    if (!g->head) {
         lhash_remove(&c->dead_index, l->group);
         slab_give(&c->dead_groups, l->group);
     }
@@ -122,7 +121,7 @@ uint64_t dead_print(const struct core *c, const struct job *j) {
 
 uint32_t dead_count(const struct core *c, uint64_t print) {
     uint32_t i = group_find(c, print);
-    return i ? dead_group_at(c, i)->letters.n : 0;
+    return i ? dead_group_at(c, i)->n : 0;
 }
 
 /* ---- LIST_DEAD ------------------------------------------------------------------------------ */
@@ -143,8 +142,7 @@ static const struct job *letter_job(const struct core *c, uint32_t letter) {
 }
 
 static void send_group(struct core *c, const struct dead_group *g) {
-    const struct job *first = letter_job(c, g->letters.head),
-                     *last = letter_job(c, g->letters.tail);
+    const struct job *first = letter_job(c, g->head), *last = letter_job(c, g->tail);
     struct msg_dead_info m = {0};
     MSG_SET(&m, dead_info, code, 0);
     MSG_SET(&m, dead_info, group, g->print);
@@ -154,7 +152,7 @@ static void send_group(struct core *c, const struct dead_group *g) {
         MSG_SET(&m, dead_info, error, g->error);
     }
     MSG_SET(&m, dead_info, text, str_make(g->text, g->len));
-    MSG_SET(&m, dead_info, count, g->letters.n);
+    MSG_SET(&m, dead_info, count, g->n);
     MSG_SET(&m, dead_info, first_ms, first->since_ms);
     MSG_SET(&m, dead_info, last_ms, last->since_ms);
     send_info(c, &m);
@@ -177,7 +175,7 @@ static void send_letter(struct core *c, const struct dead_group *g, const struct
 /* Where the page begins: the last end, or what ended before that of `before`. */
 static int page_begin(const struct core *c, const struct msg_list_dead *m, uint32_t group,
                       uint32_t *letter, struct err *e) {
-    *letter = dead_group_at(c, group)->letters.tail;
+    *letter = dead_group_at(c, group)->tail;
     if (!m->before)
         return 0;
     uint32_t i = job_find(c, m->before);
@@ -228,8 +226,8 @@ void on_list_dead(struct core *c, const void *message, struct str payload) {
 static uint32_t check_group(const struct core *c, uint32_t group) {
     const struct dead_group *g = dead_group_at(c, group);
     uint32_t n = 0, prev = 0;
-    ASSERT(group_find(c, g->print) == group && g->letters.head);
-    for (uint32_t i = g->letters.head; i; n++) {
+    ASSERT(group_find(c, g->print) == group && g->head);
+    for (uint32_t i = g->head; i; n++) {
         const struct dead_letter *l = dead_letter_at(c, i);
         const struct job *j = job_at(c, l->job);
         ASSERT(l->group == group && l->prev == prev && j->extra == i);
@@ -237,7 +235,7 @@ static uint32_t check_group(const struct core *c, uint32_t group) {
         prev = i;
         i = l->next;
     }
-    ASSERT(g->letters.tail == prev && n == g->letters.n);
+    ASSERT(g->tail == prev && n == g->n);
     return n;
 }
 

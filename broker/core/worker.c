@@ -274,12 +274,12 @@ static void suspect(struct core *c, uint32_t i, enum loss how, bool alone, struc
     }
     if (x->crashes >= 2)
         job_mark(j, JOB_ISOLATED);
-    if (how == LOSS_CRASH)
+    if (how == LOSS_CRASH) {
         fail_lost(c, i, ERR_WORKER_LOST, text);
-    else {
-        history_add(c, i, ERR_WORKER_LOST, text);
-        attempt_requeue(c, i);
+        return;
     }
+    history_add(c, i, ERR_WORKER_LOST, text);
+    attempt_requeue(c, i);
 }
 
 static void take_back(struct core *c, uint32_t i, enum loss how, bool alone, struct str text) {
