@@ -25,8 +25,8 @@
  * What becomes of an unanswered request when the broker is lost
  *   - the same broker answers again: it is sent again with its sequence, and is done only once;
  *   - the broker was started anew: a question (GET, LIST) is asked again; a SUBMIT whose items all
- *     have `unique` is sent again; anything else that may have reached the old broker ends with
- *     UNKNOWN_OUTCOME: it may have been accepted or not;
+ *     have `unique`, a DECLARE_KIND or a SET_SCHEDULE is sent again; anything else that may have
+ *     reached the old broker ends with UNKNOWN_OUTCOME: it may have been accepted or not;
  *   - nobody answers until its deadline: UNREACHABLE_BROKER if it was never sent, UNKNOWN_OUTCOME
  * if it was sent and changes something, WAIT_TIMEOUT if it only asks. All of these have the exit
  * status of schemas/errors.def: err_code_exit(e.code).
@@ -48,7 +48,7 @@ struct client;
 /* One item of a request: a struct of the verb's message; its `size` is set from the payload. What a
  * SUBMIT has children for goes out in one message with them, or not at all; they are items of
  * SUBMIT without children of their own, and `children` of the parent is set from their number. The
- * answer is for the parent alone. */
+ * answer is for the parent alone. So it is with the job of a SET_SCHEDULE, its one child. */
 struct client_item {
     const void *message;
     struct str payload;
@@ -145,7 +145,8 @@ int client_call(struct client *c, enum verb verb, const struct client_item *item
                 client_reply_fn *fn, void *ctx, struct mono deadline, struct err *e);
 /* A request of one item whose answer's items say by a `code` whether it was done: an error of the
  * first item is the error of the call. `count` (may be NULL) gets OUTCOME's count. For CANCEL_JOB,
- * RETRY_JOB, PAUSE_QUEUE, RESUME_QUEUE, PURGE_QUEUE, SET_LIMIT, SCALE_POOL, DRAIN, DECLARE_KIND. */
+ * RETRY_JOB, PAUSE_QUEUE, RESUME_QUEUE, PURGE_QUEUE, SET_LIMIT, SCALE_POOL, DRAIN, DECLARE_KIND,
+ * REMOVE_SCHEDULE, PAUSE_SCHEDULE. */
 int client_change(struct client *c, enum verb verb, const void *message, uint64_t *count,
                   struct mono deadline, struct err *e);
 

@@ -27,6 +27,11 @@ static const struct request_rule rules[] = {
     {VERB_declare_kind, VERB_outcome, UNTIL_COUNT, REQUEST_HARMLESS},
     {VERB_worker_died, VERB_outcome, UNTIL_COUNT, REQUEST_HARMLESS},
     {VERB_attach, VERB_attached, UNTIL_COUNT, REQUEST_ASKS},
+    {VERB_set_schedule, VERB_outcome, UNTIL_COUNT, REQUEST_HARMLESS},
+    {VERB_remove_schedule, VERB_outcome, UNTIL_COUNT, REQUEST_CHANGES},
+    {VERB_run_schedule, VERB_outcome, UNTIL_COUNT, REQUEST_CHANGES},
+    {VERB_pause_schedule, VERB_outcome, UNTIL_COUNT, REQUEST_CHANGES},
+    {VERB_list_schedules, VERB_schedule_info, UNTIL_EMPTY, REQUEST_ASKS},
 };
 
 const struct request_rule *request_rule(enum verb verb) {
@@ -114,6 +119,12 @@ void request_end(struct client *c, struct pending *p, const struct err *e) {
 }
 
 /* ---- making --------------------------------------------------------------------------------- */
+/* A field that counts what goes with its item; 0 is as good as absent. */
+static void set_number(union msg_any *m, const struct msg_def *def, uint8_t number, uint64_t v) {
+    memcpy((char *)m + msg_field(def, number)->offset, &v, sizeof v);
+    m->has = v ? m->has | 1ULL << number : m->has & ~(1ULL << number);
+}
+
 /* One item as it goes out: `size` says what its payload has, `children` how many it has. -1 with
  * why it cannot be sent. */
 static int fit_item(const struct client *c, const struct msg_def *def,
@@ -123,15 +134,12 @@ static int fit_item(const struct client *c, const struct msg_def *def,
     if (item->payload.len > client_terms(c)->body_max)
         return err_set(e, ERR_TOO_LARGE, "%s: a payload of %zu bytes, at most %llu", def->name,
                        item->payload.len, (unsigned long long)client_terms(c)->body_max);
-    if (def->size_at) {
-        uint64_t size = item->payload.len;
-        memcpy((char *)m + msg_field(def, def->size_at)->offset, &size, sizeof size);
-        m->has = size ? m->has | 1ULL << def->size_at : m->has & ~(1ULL << def->size_at);
-    } else if (item->payload.len) {
+    if (def->size_at)
+        set_number(m, def, def->size_at, item->payload.len);
+    else if (item->payload.len)
         return err_set(e, ERR_BAD_VALUE, "%s: has no payload", def->name);
-    }
-    if (item->n_children)
-        MSG_SET(&m->submit, submit, children, item->n_children);
+    if (def->children_at)
+        set_number(m, def, def->children_at, item->n_children);
     return codec_check(def, m, e);
 }
 
@@ -160,7 +168,7 @@ static enum fit add_children(struct client *c, const struct client_item *parent,
 static enum fit add_item(struct client *c, const struct client_item *item, union msg_any *m,
                          struct err *e) {
     struct frame_mark before = frame_mark(&c->out);
-    ASSERT(!item->n_children || c->out.verb->verb == VERB_submit);
+    ASSERT(!item->n_children || msg_def(c->out.verb->message)->children_at);
     if (fit_item(c, msg_def(c->out.verb->message), item, m, e) < 0)
         return FIT_BAD;
     if (frame_add_payload(&c->out, m, item->payload, STR("")) < 0)

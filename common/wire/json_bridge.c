@@ -34,6 +34,8 @@ static const struct word outcomes[] = {{OUTCOME_DONE, "done"},
                                        {OUTCOME_HOLD, "hold"},
                                        {OUTCOME_CANCELLED, "cancelled"}};
 static const struct word scopes[] = {{1, "queue"}, {2, "tenant"}};
+static const struct word overlaps[] = {{0, "skip"}, {1, "queue"}, {2, "replace"}};
+static const struct word missed[] = {{0, "once"}, {1, "none"}};
 
 #define WORDS(field, rows)                                                                         \
     { field, rows, sizeof(rows) / sizeof(rows)[0] }
@@ -46,7 +48,10 @@ static const struct words vocabularies[] = {WORDS("state", states),
                                             WORDS("scope", scopes),
                                             WORDS("durability", durabilities),
                                             WORDS("parent_state", states),
-                                            WORDS("flow_error", errors)};
+                                            WORDS("flow_error", errors),
+                                            WORDS("last_state", states),
+                                            WORDS("overlap", overlaps),
+                                            WORDS("missed", missed)};
 
 const struct words *json_bridge_words(const struct field_def *f) {
     if (f->type != FIELD_UINT)
