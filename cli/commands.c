@@ -1,6 +1,7 @@
 #include "cli/commands.h"
 
 #include <stdio.h>
+#include <string.h>
 
 /* clang-format off */
 #define FIELD_AT(args, name) offsetof(struct args, name)
@@ -28,10 +29,17 @@ const struct cli_row common_rows[] = {
 const size_t common_rows_n = sizeof common_rows / sizeof common_rows[0];
 
 /* The last row of each command only ends the list. */
-const struct command commands[COMMANDS] = {
-#define COMMAND(name, group, uses, what, more)                                                     \
-    {COMMAND_##name, #name, what, more, GROUP_##group, uses, rows_##name,                          \
+#define ROW(name, text, group, uses, what, more)                                                   \
+    {COMMAND_##name, text, what, more, GROUP_##group, uses, rows_##name,                           \
      sizeof rows_##name / sizeof rows_##name[0] - 1, sizeof(struct args_##name)},
+const struct command commands[COMMANDS] = {
+#define COMMAND(name, ...)      ROW(name, #name, __VA_ARGS__)
+#define PART(family, name, ...) ROW(family##_##name, #family " " #name, __VA_ARGS__)
+#include "cli/commands.def"
+};
+
+const struct family families[FAMILIES] = {
+#define FAMILY(name, group, what) {#name, what},
 #include "cli/commands.def"
 };
 
@@ -52,6 +60,30 @@ const struct command *command_named(struct str name) {
         if (str_eq(name, str_of(commands[i].name)))
             return &commands[i];
     return NULL;
+}
+
+const struct family *family_named(struct str name) {
+    for (size_t i = 0; i < FAMILIES; i++)
+        if (str_eq(name, str_of(families[i].name)))
+            return &families[i];
+    return NULL;
+}
+
+const struct family *command_family(const struct command *c) {
+    const char *blank = strchr(c->name, ' ');
+    return blank ? family_named(str_make(c->name, (size_t)(blank - c->name))) : NULL;
+}
+
+const struct command *family_part(const struct family *f, size_t n) {
+    for (size_t i = 0; i < COMMANDS; i++)
+        if (command_family(&commands[i]) == f && n-- == 0)
+            return &commands[i];
+    return NULL;
+}
+
+const char *command_word_last(const struct command *c) {
+    const char *blank = strchr(c->name, ' ');
+    return blank ? blank + 1 : c->name;
 }
 
 bool cli_row_is(const struct cli_row *row, struct str name) {

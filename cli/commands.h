@@ -91,6 +91,12 @@ enum command_id {
     COMMANDS
 };
 
+enum family_id {
+#define FAMILY(name, ...) FAMILY_##name,
+#include "cli/commands.def"
+    FAMILIES
+};
+
 enum command_group {
 #define GROUP(name, title) GROUP_##name,
 #include "cli/commands.def"
@@ -125,6 +131,11 @@ struct command {
     size_t args_size;
 };
 
+/* Commands whose names begin with the same word and a blank. */
+struct family {
+    const char *name, *what;
+};
+
 struct exit_status {
     int number;
     const char *text;
@@ -132,6 +143,7 @@ struct exit_status {
 
 /* All commands in the order of the table, and what goes with them. */
 extern const struct command commands[COMMANDS];
+extern const struct family families[FAMILIES];
 extern const char *const command_groups[COMMAND_GROUPS];
 extern const struct cli_row common_rows[];
 extern const size_t common_rows_n;
@@ -140,6 +152,13 @@ extern const size_t exit_statuses_n;
 
 /* NULL if there is none of that name. */
 const struct command *command_named(struct str name);
+/* The family whose name that is; the one of a command: NULL if there is none. */
+const struct family *family_named(struct str name);
+const struct family *command_family(const struct command *c);
+/* The n-th command of a family, or NULL. */
+const struct command *family_part(const struct family *f, size_t n);
+/* The last word of a command's name. */
+const char *command_word_last(const struct command *c);
 /* The option of that name (without its dashes) that this command has; NULL if it has none. */
 const struct cli_row *command_option(const struct command *c, struct str name);
 /* The n-th word of a command, or NULL. */

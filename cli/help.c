@@ -79,13 +79,22 @@ static const char *exit_doc(const struct command *c, const struct exit_status *s
 }
 
 /* ---- text ----------------------------------------------------------------------------------- */
+/* A family is listed where its first command stands. */
+static bool begins(size_t command) {
+    const struct family *f = command_family(&commands[command]);
+    return !f || family_part(f, 0) == &commands[command];
+}
+
 void help_overview(struct buf *out) {
     buf_printf(out, "usage: quern COMMAND [WORD ...] [OPTION ...]\n");
     for (size_t group = 0; group < COMMAND_GROUPS; group++) {
         buf_printf(out, "\n%s\n", command_groups[group]);
-        for (size_t i = 0; i < COMMANDS; i++)
-            if (commands[i].group == group)
-                put_entry(out, commands[i].name, commands[i].what, NAME_COLUMN + 2);
+        for (size_t i = 0; i < COMMANDS; i++) {
+            const struct family *f = command_family(&commands[i]);
+            if (commands[i].group == group && begins(i))
+                put_entry(out, f ? f->name : commands[i].name, f ? f->what : commands[i].what,
+                          NAME_COLUMN + 2);
+        }
     }
     buf_printf(out, "\nquern help COMMAND tells more. Exit status:\n");
     for (size_t i = 0; i < exit_statuses_n; i++)
@@ -125,6 +134,18 @@ void help_command(const struct command *c, struct buf *out) {
         if (doc)
             buf_printf(out, "  %d  %s\n", exit_statuses[i].number, doc);
     }
+}
+
+void help_family(const struct family *f, struct buf *out) {
+    const struct command *c;
+    buf_printf(out, "usage: quern %s ", f->name);
+    for (size_t n = 0; (c = family_part(f, n)); n++)
+        buf_printf(out, "%s%s", n ? "|" : "", command_word_last(c));
+    buf_printf(out, " [WORD ...] [OPTION ...]\n\n%c%s.\n\n", f->what[0] & ~0x20, f->what + 1);
+    for (size_t n = 0; (c = family_part(f, n)); n++)
+        put_entry(out, command_word_last(c), c->what, NAME_COLUMN + 2);
+    buf_printf(out, "\nquern help %s %s tells more, and so on.\n", f->name,
+               command_word_last(family_part(f, 0)));
 }
 
 /* ---- Markdown ------------------------------------------------------------------------------- */
@@ -249,12 +270,19 @@ static bool seen_before(size_t command, const struct cli_row *row) {
     return false;
 }
 
+static void bash_commands(struct buf *out) {
+    for (size_t i = 0; i < COMMANDS; i++) {
+        const struct family *f = command_family(&commands[i]);
+        if (begins(i))
+            buf_printf(out, "%s ", f ? f->name : commands[i].name);
+    }
+}
+
 static void bash_command(struct buf *out, const struct command *c) {
-    buf_printf(out, "    %s) words='", c->name);
+    buf_printf(out, "    %s) words='", command_word_last(c));
     const struct cli_row *row = command_word(c, 0);
     if (c->id == COMMAND_help)
-        for (size_t i = 0; i < COMMANDS; i++)
-            buf_printf(out, "%s ", commands[i].name);
+        bash_commands(out);
     else if (row && row->type == CLI_CHOICE)
         for (const char *at = row->shown; *at; at++)
             buf_putc(out, *at == '|' ? ' ' : *at);
@@ -262,6 +290,18 @@ static void bash_command(struct buf *out, const struct command *c) {
     for (size_t n = 0; (row = command_option_at(c, n)); n++)
         buf_printf(out, " --%s", cli_row_name(row).at);
     buf_printf(out, "' ;;\n");
+}
+
+static void bash_family(struct buf *out, const struct family *f) {
+    const struct command *c;
+    buf_printf(out, "    %s)\n    if [ \"$COMP_CWORD\" -eq 2 ]; then\n        words='--help",
+               f->name);
+    for (size_t n = 0; (c = family_part(f, n)); n++)
+        buf_printf(out, " %s", command_word_last(c));
+    buf_printf(out, "'\n    else\n    case ${COMP_WORDS[2]} in\n");
+    for (size_t n = 0; (c = family_part(f, n)); n++)
+        bash_command(out, c);
+    buf_printf(out, "    esac\n    fi ;;\n");
 }
 
 void help_bash(struct buf *out) {
@@ -276,12 +316,14 @@ void help_bash(struct buf *out) {
         for (size_t n = 0; (row = command_option_at(&commands[i], n)); n++)
             if (!seen_before(i, row))
                 bash_value(out, row);
-    buf_printf(out, "    esac\n    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        words='--help");
-    for (size_t i = 0; i < COMMANDS; i++)
-        buf_printf(out, " %s", commands[i].name);
+    buf_printf(out, "    esac\n    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        words='--help ");
+    bash_commands(out);
     buf_printf(out, "'\n    else\n    case ${COMP_WORDS[1]} in\n");
     for (size_t i = 0; i < COMMANDS; i++)
-        bash_command(out, &commands[i]);
+        if (!command_family(&commands[i]))
+            bash_command(out, &commands[i]);
+    for (size_t i = 0; i < FAMILIES; i++)
+        bash_family(out, &families[i]);
     buf_printf(out, "    esac\n"
                     "    fi\n"
                     "    mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$word\")\n"

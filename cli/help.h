@@ -8,6 +8,7 @@
 
 void help_overview(struct buf *out);
 void help_command(const struct command *c, struct buf *out);
+void help_family(const struct family *f, struct buf *out);
 /* "quern submit KIND [OPTION ...]" */
 void help_usage(const struct command *c, struct buf *out);
 void help_markdown(struct buf *out);

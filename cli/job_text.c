@@ -121,6 +121,20 @@ static void flow_lines(struct buf *out, const json_t *job) {
     line(out, "flow", buf_str(&text));
 }
 
+static void schedule_line(struct buf *out, const json_t *job) {
+    AUTO_BUF text = BUF(512);
+    if (!out_text(job, "schedule")[0])
+        return;
+    buf_printf(&text, "%s, ", out_text(job, "schedule"));
+    if (out_field(job, "schedule_due_ms")) {
+        buf_put_str(&text, STR("due "));
+        out_time(&text, out_field(job, "schedule_due_ms"));
+    } else {
+        buf_put_str(&text, STR("by quern schedule run"));
+    }
+    line(out, "schedule", buf_str(&text));
+}
+
 void job_put(struct buf *out, const json_t *job) {
     sentence(out, job);
     text_line(out, job, "kind");
@@ -146,6 +160,7 @@ void job_put(struct buf *out, const json_t *job) {
     duration_line(out, job, "timeout", "timeout_ms");
     text_line(out, job, "durability");
     flow_lines(out, job);
+    schedule_line(out, job);
     json_line(out, job, "payload");
     json_line(out, job, "result");
     family_put(out, job);

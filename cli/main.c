@@ -29,6 +29,13 @@ static int print_command(const struct command *command) {
     return 0;
 }
 
+static int print_family(const struct family *family) {
+    AUTO_BUF text = BUF(HELP_MAX);
+    help_family(family, &text);
+    fwrite(text.at, 1, text.len, stdout);
+    return 0;
+}
+
 int run_help(struct cli *c, const struct args_help *args) {
     if (args->bash)
         return print(help_bash);
@@ -36,11 +43,14 @@ int run_help(struct cli *c, const struct args_help *args) {
         return print(help_markdown);
     if (!ARG_HAS(args, help, command))
         return print(help_overview);
-    const struct command *command = command_named(args->command);
+    bool two = ARG_HAS(args, help, part);
+    struct str name = two ? cli_two_words(c->arena, args->command, args->part) : args->command;
+    const struct command *command = command_named(name);
+    const struct family *family = family_named(name);
     struct err e;
-    if (command)
-        return print_command(command);
-    cli_no_command(args->command, &e);
+    if (command || family)
+        return command ? print_command(command) : print_family(family);
+    cli_no_command(name, &e);
     return cli_fail(c, &e);
 }
 
@@ -133,6 +143,8 @@ int main(int argc, char **argv) {
     c.command = p.command ? p.command->name : NULL;
     if (bad)
         return done(&c, cli_fail(&c, &e));
+    if (p.family)
+        return done(&c, print_family(p.family));
     ASSERT(p.command);
     if (!p.help && set_up(&c, &p, &e) < 0)
         return done(&c, cli_fail(&c, &e));

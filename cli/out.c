@@ -3,6 +3,7 @@
 #include "common/base/mem.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <time.h>
@@ -79,12 +80,30 @@ void out_time(struct buf *out, uint64_t wall_ms) {
     buf_printf(out, "%s.%03u%.3s:%s", day, (unsigned)(wall_ms % 1000), zone, zone + 3);
 }
 
-void out_time_and_age(struct buf *out, uint64_t wall_ms, struct wall now) {
+void out_time_in(struct buf *out, uint64_t wall_ms, const char *zone) {
+    const char *ours = getenv("TZ");
+    char kept[256];
+    snprintf(kept, sizeof kept, "%s", ours ? ours : "");
+    setenv("TZ", zone, 1);
+    tzset();
     out_time(out, wall_ms);
+    if (ours)
+        setenv("TZ", kept, 1);
+    else
+        unsetenv("TZ");
+    tzset();
+}
+
+void out_age(struct buf *out, uint64_t wall_ms, struct wall now) {
     bool ahead = wall_ms > now.ms;
     buf_put_str(out, ahead ? STR(" (in ") : STR(" ("));
     out_duration(out, ahead ? wall_ms - now.ms : now.ms - wall_ms);
     buf_put_str(out, ahead ? STR(")") : STR(" ago)"));
+}
+
+void out_time_and_age(struct buf *out, uint64_t wall_ms, struct wall now) {
+    out_time(out, wall_ms);
+    out_age(out, wall_ms, now);
 }
 
 /* ---- terminals ------------------------------------------------------------------------------ */

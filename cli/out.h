@@ -22,7 +22,10 @@ void out_duration(struct buf *out, uint64_t ms);
 void out_size(struct buf *out, uint64_t bytes);
 /* "2027-01-31T09:00:00.000+01:00", local time */
 void out_time(struct buf *out, uint64_t wall_ms);
+/* As a clock in that zone shows it; UTC where the host does not know the zone. */
+void out_time_in(struct buf *out, uint64_t wall_ms, const char *zone);
 /* The time, and how long that is from now: "(in 5s)", "(3m 2s ago)". */
+void out_age(struct buf *out, uint64_t wall_ms, struct wall now); /* " (in 5s)" alone */
 void out_time_and_age(struct buf *out, uint64_t wall_ms, struct wall now);
 
 /* ---- terminals ------------------------------------------------------------------------------ */

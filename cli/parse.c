@@ -2,6 +2,8 @@
 
 #include "common/config/nearest.h"
 
+#include <stdio.h>
+
 struct parse {
     int argc, at;
     char **argv;
@@ -136,10 +138,44 @@ int cli_no_command(struct str name, struct err *e) {
     struct nearest near = nearest_start(name);
     for (size_t i = 0; i < COMMANDS; i++)
         nearest_offer(&near, str_of(commands[i].name));
+    for (size_t i = 0; i < FAMILIES; i++)
+        nearest_offer(&near, str_of(families[i].name));
     if (near.best.len)
         return err_set(e, ERR_USAGE, "no command '" STR_FMT "'; did you mean '" STR_FMT "'?",
                        STR_ARG(name), STR_ARG(near.best));
     return err_set(e, ERR_USAGE, "no command '" STR_FMT "'; quern help lists them", STR_ARG(name));
+}
+
+struct str cli_two_words(struct arena *arena, struct str first, struct str second) {
+    size_t len = first.len + 1 + second.len;
+    char *at = arena_alloc(arena, len + 1);
+    snprintf(at, len + 1, STR_FMT " " STR_FMT, STR_ARG(first), STR_ARG(second));
+    return str_make(at, len);
+}
+
+static int no_part(struct parse *p, const struct family *f) {
+    char parts[256] = "";
+    size_t at = 0;
+    const struct command *c;
+    for (size_t n = 0; (c = family_part(f, n)) && at < sizeof parts; n++) {
+        const char *between = !n ? "" : family_part(f, n + 1) ? ", " : " or ";
+        at +=
+            (size_t)snprintf(parts + at, sizeof parts - at, "%s%s", between, command_word_last(c));
+    }
+    return err_set(p->e, ERR_USAGE, "%s: what to do is missing: %s", f->name, parts);
+}
+
+/* The second word of a command that has two. */
+static int part(struct parse *p, struct str *name) {
+    bool none = p->at == p->argc || p->argv[p->at][0] == '-';
+    if (none && p->out->help) {
+        p->out->family = family_named(*name);
+        return 0;
+    }
+    if (none)
+        return no_part(p, family_named(*name));
+    *name = cli_two_words(p->arena, *name, str_of(p->argv[p->at++]));
+    return 0;
 }
 
 static int command(struct parse *p) {
@@ -147,6 +183,10 @@ static int command(struct parse *p) {
     if (str_starts(name, STR("-")))
         return err_set(p->e, ERR_USAGE, "'" STR_FMT "': the command comes first, then its options",
                        STR_ARG(name));
+    if (family_named(name) && part(p, &name) < 0)
+        return -1;
+    if (p->out->family)
+        return 0;
     p->out->command = command_named(name);
     if (!p->out->command)
         return cli_no_command(name, p->e);
@@ -181,9 +221,9 @@ int cli_parse(int argc, char **argv, struct arena *arena, struct parsed *out, st
     *out = (struct parsed){0};
     if (argc == 0)
         return err_set(e, ERR_USAGE, "a command is missing; quern help lists them");
+    out->help = asks_help(argc - 1, argv + 1);
     if (command(&p) < 0)
         return -1;
-    out->help = asks_help(argc - 1, argv + 1);
     if (out->help)
         return 0;
     while (p.at < p.argc)

@@ -1,51 +1,10 @@
 /* quern cancel, retry, pause, resume, purge, limit, scale, drain: what changes something. */
-#include "cli/cli.h"
+#include "cli/change.h"
 #include "cli/out.h"
 #include "cli/run_dead.h"
 #include "common/base/id.h"
 
 #include <inttypes.h>
-
-/* One of the errors has been told of as that of the command. */
-static void complain_about_more(const struct cli *c, const json_t *told, const struct err *first) {
-    bool seen = false;
-    for (size_t i = 0; i < json_array_size(told); i++) {
-        struct err found = {0};
-        cli_item_error(json_array_get(told, i), &found);
-        bool same = found.code == first->code && strcmp(found.text, first->text) == 0;
-        if (found.code && (seen || !same))
-            cli_complain(c, &found);
-        seen = seen || same;
-    }
-}
-
-/* Answers are given as in the message table: an object for one thing, a list of what became of each
- * for several. One thing that was refused is the failure of the command. */
-static int finish(struct cli *c, json_t *told, bool many, const struct err *e, const char *said) {
-    json_auto_t *owned = told;
-    if (c->json && json_array_size(told) && (many || !e->code))
-        cli_json(c, many ? owned : json_array_get(owned, 0));
-    else if (!e->code && said)
-        printf("%s\n", said);
-    if (!e->code)
-        return 0;
-    int status = cli_fail(c, e);
-    complain_about_more(c, owned, e);
-    return status;
-}
-
-static uint64_t count_of(const json_t *told) {
-    return told ? out_field(json_array_get(told, 0), "count") : 0;
-}
-
-/* A change of one thing; `told` is the caller's. */
-static int change_one(struct cli *c, enum verb verb, const void *message, json_t **told,
-                      struct err *e) {
-    struct client_item item = {.message = message};
-    if (cli_connect(c, e) < 0)
-        return -1;
-    return cli_change(c, verb, &item, 1, told, e);
-}
 
 /* ---- jobs ----------------------------------------------------------------------------------- */
 /* A flow is more than what was named. */
@@ -79,7 +38,7 @@ int run_cancel(struct cli *c, const struct args_cancel *args) {
         cli_change(c, VERB_cancel_job, items, n, &told, &e);
     if (!c->json)
         print_flows(told);
-    return finish(c, told, true, &e, NULL);
+    return change_finish(c, told, true, &e, NULL);
 }
 
 static int retry_message(const struct args_retry *args, struct msg_retry_job *m, struct err *e) {
@@ -105,7 +64,7 @@ static int tell_dry_run(struct cli *c, const struct args_retry *args, json_t *to
     json_auto_t *owned = told;
     json_auto_t *sample = json_array();
     struct err e = {0};
-    uint64_t count = count_of(owned);
+    uint64_t count = change_count(owned);
     if (!args->id && count && dead_sample(c, args->group, args->queue, sample, &e) < 0)
         return cli_fail(c, &e);
     if (c->json) {
@@ -135,8 +94,8 @@ int run_retry(struct cli *c, const struct args_retry *args) {
     if (args->dry_run && !e.code)
         return tell_dry_run(c, args, told);
     char said[64];
-    snprintf(said, sizeof said, "jobs that run again: %" PRIu64, count_of(told));
-    return finish(c, told, false, &e, args->id ? NULL : said);
+    snprintf(said, sizeof said, "jobs that run again: %" PRIu64, change_count(told));
+    return change_finish(c, told, false, &e, args->id ? NULL : said);
 }
 
 /* ---- queues --------------------------------------------------------------------------------- */
@@ -148,7 +107,7 @@ static int change_queue(struct cli *c, enum verb verb, struct str queue, bool re
     if (reset)
         MSG_SET(&m, queue_ref, reset, true);
     change_one(c, verb, &m, &told, &e);
-    return finish(c, told, false, &e, NULL);
+    return change_finish(c, told, false, &e, NULL);
 }
 
 int run_pause(struct cli *c, const struct args_pause *args) {
@@ -168,8 +127,8 @@ int run_purge(struct cli *c, const struct args_purge *args) {
         MSG_SET(&m, queue_ref, tenant, args->tenant);
     change_one(c, VERB_purge_queue, &m, &told, &e);
     char said[64];
-    snprintf(said, sizeof said, "jobs cancelled: %" PRIu64, count_of(told));
-    return finish(c, told, false, &e, said);
+    snprintf(said, sizeof said, "jobs cancelled: %" PRIu64, change_count(told));
+    return change_finish(c, told, false, &e, said);
 }
 
 /* ---- limits --------------------------------------------------------------------------------- */
@@ -214,7 +173,7 @@ int run_limit(struct cli *c, const struct args_limit *args) {
     if (limit_message(args, &m, &e) < 0)
         return cli_fail(c, &e);
     change_one(c, VERB_set_limit, &m, &told, &e);
-    return finish(c, told, false, &e, NULL);
+    return change_finish(c, told, false, &e, NULL);
 }
 
 /* ---- workers -------------------------------------------------------------------------------- */
@@ -257,7 +216,7 @@ int run_scale(struct cli *c, const struct args_scale *args) {
     }
     if (cli_connect(c, &e) == 0)
         cli_change(c, VERB_scale_pool, items, n, &told, &e);
-    return finish(c, told, true, &e, NULL);
+    return change_finish(c, told, true, &e, NULL);
 }
 
 int run_drain(struct cli *c, const struct args_drain *args) {
@@ -267,6 +226,6 @@ int run_drain(struct cli *c, const struct args_drain *args) {
     MSG_SET(&m, drain, name, args->name);
     change_one(c, VERB_drain, &m, &told, &e);
     char said[96];
-    snprintf(said, sizeof said, "workers that finish and leave: %" PRIu64, count_of(told));
-    return finish(c, told, false, &e, said);
+    snprintf(said, sizeof said, "workers that finish and leave: %" PRIu64, change_count(told));
+    return change_finish(c, told, false, &e, said);
 }

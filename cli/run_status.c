@@ -194,7 +194,8 @@ static void print_streams(struct buf *out, const json_t *s) {
 static void print_broker(const json_t *s) {
     static const char *const now[] = {"ready", "scheduled", "blocked", "running"};
     static const char *const ended[] = {"done", "dead", "cancelled", "expired"};
-    static const char *const held[] = {"queues", "kinds", "tenants", "keys", "watches", "flows"};
+    static const char *const held[] = {"queues",  "kinds", "tenants",  "keys",
+                                       "watches", "flows", "schedules"};
     AUTO_BUF out = BUF(VIEW_MAX);
     buf_printf(&out, "broker   %s, epoch %" PRIu64 ", up ", out_text(s, "version"),
                out_field(s, "epoch"));

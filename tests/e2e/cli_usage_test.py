@@ -16,6 +16,9 @@ from quern_tree import BIN
 SOURCE = pathlib.Path(os.environ["QUERN_TEST_SOURCE"])
 COMMANDS = ("up down reload doctor status submit job why jobs cancel dead retry queues pause resume purge "
             "limit workers pools scale drain bench help").split()
+FAMILIES = {"schedule": "add list run rm pause resume".split()}
+# What may stand first on the command line.
+FIRST = [*COMMANDS, *FAMILIES]
 
 
 def quern(*words, **env):
@@ -33,16 +36,25 @@ class Help(unittest.TestCase):
         self.assertEqual(quern("help").stdout, golden)
         self.assertEqual(quern("-h").stdout, golden)
         listed = re.findall(r"^  ([a-z]+) ", golden, re.MULTILINE)
-        self.assertEqual(sorted(listed), sorted(COMMANDS))
+        self.assertEqual(sorted(listed), sorted(FIRST))
+
+    def check_help(self, *name):
+        done = quern("help", *name)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertTrue(done.stdout.startswith(f"usage: quern {' '.join(name)}"))
+        self.assertEqual(quern(*name, "--help").stdout, done.stdout)
+        self.assertLessEqual(max(map(len, done.stdout.splitlines())), 80)
+        return done.stdout
 
     def test_each_command(self):
         for name in COMMANDS:
-            done = quern("help", name)
-            self.assertEqual(done.returncode, 0)
-            self.assertTrue(done.stdout.startswith(f"usage: quern {name}"))
-            self.assertIn("\nexit status\n  0  ", done.stdout)
-            self.assertEqual(quern(name, "--help").stdout, done.stdout)
-            self.assertLessEqual(max(map(len, done.stdout.splitlines())), 80)
+            self.assertIn("\nexit status\n  0  ", self.check_help(name))
+        for family, parts in FAMILIES.items():
+            said = self.check_help(family)
+            self.assertIn(f"{family} {'|'.join(parts)} ", said)
+            self.assertEqual(re.findall(r"^  ([a-z]+) ", said, re.MULTILINE), parts)
+            for part in parts:
+                self.assertIn("\nexit status\n  0  ", self.check_help(family, part))
 
     def test_page(self):
         """docs/cli.md is what the table says: `quern help --markdown > docs/cli.md`."""
@@ -69,11 +81,16 @@ class Completion(unittest.TestCase):
 
     def test_words(self):
         self.assertEqual(self.complete("st"), ["status"])
-        self.assertEqual(sorted(self.complete("")), sorted([*COMMANDS, "--help"]))
+        self.assertEqual(sorted(self.complete("")), sorted([*FIRST, "--help"]))
         self.assertEqual(self.complete("submit", "--uni"), ["--unique"])
         self.assertEqual(self.complete("submit", "--durability", "a"), ["async"])
         self.assertEqual(self.complete("limit", "q"), ["queue"])
         self.assertEqual(self.complete("help", "dr"), ["drain"])
+        self.assertEqual(self.complete("help", "sche"), ["schedule"])
+        self.assertEqual(sorted(self.complete("schedule", "")),
+                         sorted([*FAMILIES["schedule"], "--help"]))
+        self.assertEqual(self.complete("schedule", "add", "--cr"), ["--cron"])
+        self.assertEqual(self.complete("schedule", "add", "--overlap", "r"), ["replace"])
 
 
 class Wrong(unittest.TestCase):
@@ -85,21 +102,23 @@ class Wrong(unittest.TestCase):
         if words and "--json" not in words and "--" not in words:
             told = quern(*words, "--json", **env)
             self.assertEqual(told.returncode, 2, words)
-            self.check_json(told, words[0])
+            self.check_json(told, words)
         if "--json" in words:
-            self.check_json(done, words[0])
+            self.check_json(done, words)
         else:
             self.assertEqual((done.returncode, done.stdout), (2, ""), words)
         return done.stderr
 
-    def check_json(self, done, command):
+    def check_json(self, done, words):
         self.assertEqual(done.returncode, 2)
         error = json.loads(done.stdout)["error"]
         self.assertEqual(sorted(error), ["class", "code", "context", "text"])
         self.assertEqual(error["class"], "perm")
         self.assertEqual(error["context"]["status"], 2)
-        if command in COMMANDS:
-            self.assertEqual(error["context"]["command"], command)
+        if words[0] in COMMANDS:
+            self.assertEqual(error["context"]["command"], words[0])
+        elif words[0] in FAMILIES and words[1:] and words[1] in FAMILIES[words[0]]:
+            self.assertEqual(error["context"]["command"], " ".join(words[:2]))
 
     def test_named_with_what_was_meant(self):
         for words, says in {
@@ -150,6 +169,28 @@ class Wrong(unittest.TestCase):
             ("limit", "queue", "x", "--weight", "2"): "--weight is for tenants",
             ("limit", "queue", "x", "--reset", "--rate", "1/s"): "--reset stands alone",
             ("bench", "submits"): "did you mean 'submit'?",
+            ("schedule",): "what to do is missing: add, list, run, rm, pause or resume",
+            ("schedule", "--cron", "@daily"): "what to do is missing",
+            ("schedule", "ad"): "no command 'schedule ad'; did you mean 'schedule add'?",
+            ("schedule", "submit"): "no command 'schedule submit'",
+            ("schedul", "add"): "no command 'schedul'; did you mean 'schedule'?",
+            ("schedule", "add"): "schedule add: NAME is missing",
+            ("schedule", "add", "n"): "schedule add: KIND is missing",
+            ("schedule", "add", "n", "k"): "give --cron or --every, which say when",
+            ("schedule", "add", "n", "k", "--cron", "@daily", "--every", "1h"): "not both",
+            ("schedule", "add", "n", "k", "--every", "1h", "--zone", "UTC"): "--zone needs --cron",
+            ("schedule", "add", "n", "k", "--every", "10ms"): "--every: 10ms, at least 1s",
+            ("schedule", "add", "n", "k", "--every", "1h", "--jitter", "25h"): "at most 1d",
+            ("schedule", "add", "n", "k", "--cron", ""): "--cron: it is empty",
+            ("schedule", "add", "n", "k", "--every", "1h", "--overlap", "skp"):
+                "did you mean 'skip'?",
+            ("schedule", "add", "n", "k", "--every", "1h", "--missed", "all"):
+                "'all' is not one of once|none",
+            ("schedule", "add", "n", "k", "--every", "1h", "--payload", "@/nowhere"):
+                "schedule add --payload: cannot open '/nowhere': No such file or directory",
+            ("schedule", "run", "n", "--zone", "UTC"): "schedule run: no option '--zone'",
+            ("schedule", "rm", "a", "b"): "'b' is one word too many",
+            ("schedule", "pause", "a b"): "'a b' is no name",
             ("status", "--data", "a", "--broker", "tcp://h:1"): "not both",
             ("status", "--broker", "http://h"): "must be tcp://HOST:PORT",
             ("status", "--broker", "tcp://h"): "must be tcp://HOST:PORT",
@@ -171,6 +212,7 @@ class Wrong(unittest.TestCase):
             ("jobs", "--queue", ""): "'' is no name",
             ("cancel", ""): "'' is no id; an id has 13 digits and letters",
             ("help", "sumbit"): "did you mean",
+            ("help", "schedule", "ad"): "did you mean 'schedule add'?",
         }.items():
             with self.subTest(words):
                 self.assertIn(says, self.wrong(*words))

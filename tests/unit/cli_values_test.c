@@ -71,6 +71,43 @@ static void test_lists_of_ids(void **state) {
                                 "0000c00000007");
 }
 
+static void test_commands_of_two_words(void **state) {
+    AUTO_ARENA arena = arena_new(1 << 20);
+    struct parsed p;
+    struct err e;
+    (void)state;
+    assert_int_equal(parse(arena, &p, &e, 6, "schedule", "add", "--every", "2m", "nightly", "echo"),
+                     0);
+    const struct args_schedule_add *a = p.args;
+    assert_int_equal(p.command->id, COMMAND_schedule_add);
+    assert_string_equal(p.command->name, "schedule add");
+    assert_true(str_eq(a->name, STR("nightly")));
+    assert_true(str_eq(a->kind, STR("echo")));
+    assert_int_equal(a->every, 120000);
+    assert_int_equal(parse(arena, &p, &e, 3, "schedule", "rm", "--help"), 0);
+    assert_true(p.help && p.command->id == COMMAND_schedule_rm && !p.family);
+    assert_int_equal(parse(arena, &p, &e, 2, "schedule", "--help"), 0);
+    assert_true(p.help && !p.command);
+    assert_string_equal(p.family->name, "schedule");
+    assert_int_equal(parse(arena, &p, &e, 1, "schedule"), -1);
+    assert_null(p.command);
+}
+
+static void test_families(void **state) {
+    (void)state;
+    for (size_t i = 0; i < FAMILIES; i++) {
+        const struct command *c;
+        assert_null(command_named(str_of(families[i].name)));
+        for (size_t n = 0; (c = family_part(&families[i], n)); n++) {
+            assert_ptr_equal(command_family(c), &families[i]);
+            assert_int_equal(c->group, family_part(&families[i], 0)->group);
+        }
+    }
+    assert_string_equal(command_word_last(command_named(STR("schedule rm"))), "rm");
+    assert_string_equal(command_word_last(command_named(STR("submit"))), "submit");
+    assert_null(command_family(command_named(STR("submit"))));
+}
+
 static void test_every_command_can_be_named(void **state) {
     (void)state;
     for (size_t i = 0; i < COMMANDS; i++) {
@@ -79,9 +116,11 @@ static void test_every_command_can_be_named(void **state) {
         const struct cli_row *row;
         for (size_t n = 0; (row = command_option_at(c, n)); n++)
             assert_ptr_equal(command_option(c, str_of(cli_row_name(row).at)), row);
-        /* A word that may be missing or repeated is the last one. */
+        /* Behind a word that may be missing are only such; one that may be repeated is the last. */
+        const struct cli_row *next;
         for (size_t n = 0; (row = command_word(c, n)); n++)
-            assert_true(row->many == ONE || !command_word(c, n + 1));
+            assert_true(row->many == ONE || !(next = command_word(c, n + 1)) ||
+                        (row->many == MAYBE && next->many == MAYBE));
     }
 }
 
@@ -185,6 +224,14 @@ static void test_times_shown(void **state) {
     assert_shown(&b, "2027-01-31T14:30:00.000+05:30 (12ms ago)");
     out_time(&b, UINT64_MAX);
     assert_shown(&b, "18446744073709551615ms");
+    out_time_in(&b, 1801386000250, "Europe/Paris");
+    assert_shown(&b, "2027-01-31T10:00:00.250+01:00");
+    out_time_in(&b, 1816934400000, "Europe/Paris"); /* in summer */
+    assert_shown(&b, "2027-07-30T10:00:00.000+02:00");
+    out_time_in(&b, 1801386000250, "No/Such_Zone");
+    assert_shown(&b, "2027-01-31T09:00:00.250+00:00");
+    out_time(&b, 1801386000250); /* ours is as it was */
+    assert_shown(&b, "2027-01-31T14:30:00.250+05:30");
 }
 
 static void test_nothing_reaches_the_terminal(void **state) {
@@ -202,6 +249,8 @@ int main(void) {
         cmocka_unit_test(test_words_and_options_in_any_order),
         cmocka_unit_test(test_words_behind_dashes),
         cmocka_unit_test(test_lists_of_ids),
+        cmocka_unit_test(test_commands_of_two_words),
+        cmocka_unit_test(test_families),
         cmocka_unit_test(test_every_command_can_be_named),
         cmocka_unit_test(test_times),
         cmocka_unit_test(test_rates),
