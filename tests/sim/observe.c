@@ -133,6 +133,18 @@ static void see_end(struct sim *s, struct row *r, const struct msg_rec_state *m,
         o->dones[o->dones_n++] = (struct done_row){pos, (uint32_t)(r - o->rows)};
 }
 
+static void note_report(struct row *r, uint64_t fence, uint64_t pos) {
+    memmove(r->reports + 1, r->reports, (REPORTS - 1) * sizeof r->reports[0]);
+    r->reports[0] = (struct report){fence, pos};
+}
+
+static bool is_reported(const struct row *r, uint64_t fence) {
+    for (int k = 0; k < REPORTS; k++)
+        if (r->reports[k].pos && r->reports[k].fence == fence)
+            return true;
+    return false;
+}
+
 /* What the attempt reported is taken when its stream is whole, or when it was waited for. */
 static void see_stream_end(struct sim *s, struct row *r, const struct msg_rec_state *m,
                            uint64_t pos) {
@@ -149,8 +161,7 @@ static void see_stream_end(struct sim *s, struct row *r, const struct msg_rec_st
         sim_fail(s, "job %s is done, and nobody said that its stream has arrived",
                  id_show(r->id).at);
     if (whole || late) {
-        r->result_fence = whole ? o->whole_fence : relay->closed_fence;
-        r->result_pos = pos;
+        note_report(r, whole ? o->whole_fence : relay->closed_fence, pos);
     }
 }
 
@@ -177,8 +188,7 @@ static void see_state(struct sim *s, const struct record *rec, uint64_t pos) {
     if (r->streams && m->state != JOB_running && m->state != JOB_cancelling)
         see_stream_end(s, r, m, pos);
     if (o->result && o->result->job == m->id && m->state != JOB_running) {
-        r->result_fence = o->result->fence;
-        r->result_pos = pos;
+        note_report(r, o->result->fence, pos);
     }
     r->state = m->state;
     r->fence = m->fence;
@@ -214,12 +224,10 @@ static void see_ack(struct sim *s, const struct letter *l) {
     const struct row *r = find(s->eye, m->job);
     if (!r)
         return; /* volatile */
-    bool runs = r->state == JOB_running || r->state == JOB_cancelling;
-    bool recorded = !runs && r->fence == m->fence; /* as it is read back after a crash, too */
-    if (r->result_fence != m->fence && !recorded)
-        sim_fail(s, "a result of job %s was acknowledged that was not recorded (%llx, not %llx)",
-                 id_show(m->job).at, (unsigned long long)m->fence,
-                 (unsigned long long)r->result_fence);
+    bool ended = job_state_terminal((enum job_state)r->state) && r->fence == m->fence;
+    if (!is_reported(r, m->fence) && !ended)
+        sim_fail(s, "a result of job %s was acknowledged that was not recorded",
+                 id_show(m->job).at);
     if (!l->after && r->state_pos >= disk_durable_pos(&s->disk))
         sim_fail(s, "a result was acknowledged before it was durable");
 }
@@ -335,8 +343,9 @@ static void roll_back(struct sim *s, struct row *r, uint64_t end) {
         r->ended_pos = r->before_pos;
         r->group = r->before_group;
     }
-    if (r->result_pos >= end)
-        r->result_fence = 0;
+    for (int k = 0; k < REPORTS; k++)
+        if (r->reports[k].pos >= end)
+            r->reports[k] = (struct report){0, 0};
     if (r->state_pos >= end)
         r->state_pos = r->body_pos;
     if (r->ended_state && r->ended_pos >= end) {

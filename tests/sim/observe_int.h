@@ -7,16 +7,19 @@
 #define LEASE_MS 600
 #define CRASHES  3
 #define STREAKS  64
+#define REPORTS  8
 
 struct row {
     uint64_t id;
     struct plan plan;
     char key[16], unique[16], queue[16], tenant[16];
     uint64_t window_ms, interval_ms, epoch, body_pos, made_at, steps;
-    uint64_t orphan_fence, state_pos, fence, result_fence, result_pos, ended_pos, ended_at,
-        before_pos;
+    uint64_t orphan_fence, state_pos, fence, ended_pos, ended_at, before_pos;
     uint64_t state, ended_state, before_state, attempts_max;
     uint64_t durability;
+    struct report {
+        uint64_t fence, pos;
+    } reports[REPORTS]; /* results that are recorded, the newest first */
     uint64_t parent, due_ms;
     char schedule[8];
     uint64_t group, before_group; /* of its end as dead */
