@@ -1,5 +1,6 @@
 #include "broker/gate.h"
 
+#include "broker/inflow.h"
 #include "common/base/check.h"
 #include "common/base/mem.h"
 #include "common/os/wake.h"
@@ -76,6 +77,7 @@ static int admit(int listener, int fd) {
     uint32_t bound = gate.bound - (place == PLACE_OPERATORS ? 0 : GATE_OPERATORS);
     if ((uint32_t)fd >= bound)
         return refuse(fd);
+    inflow_begin(fd);
     bool watched = !gate.watching || place == PLACE_LISTENS || place == PLACE_OPERATORS;
     gate.places[fd] = watched ? PLACE_SILENT : PLACE_FREE;
     if (watched)

@@ -1,6 +1,7 @@
 /* From an empty process to one that serves, and back. */
 #include "broker/dispatcher_int.h"
 #include "broker/gate.h"
+#include "broker/inflow.h"
 #include "broker/journal/file_layer.h"
 #include "broker/records.h"
 #include "common/base/id.h"
@@ -12,6 +13,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#define INFLOW_BYTES      (2ULL * FRAME_BYTES_MAX) /* what is too large is still told so */
 #define STARTING_MS       20      /* how often peers are answered while the journal is read */
 #define STARTING_MESSAGES 256     /* at a time */
 #define LOOK_NS           200000U /* a worker's way with a short job */
@@ -99,6 +101,7 @@ static int open_journal(struct dispatcher *d, struct err *e) {
 static int open_gate(struct dispatcher *d, struct err *e) {
     struct journal_stats s;
     journal_stats(d->journal, &s);
+    inflow_set_bound(INFLOW_BYTES);
     return gate_open(s.files_max + OTHER_FILES, e);
 }
 

@@ -6,10 +6,15 @@
 #include "tests/e2e/raw_peer.h"
 #include "tests/e2e/worker_process.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -182,6 +187,52 @@ static void huge(void **state) {
     assert_int_equal(worker_status(s->c).malformed, before + 3);
 }
 
+static int connect_plainly(const struct scene *s) {
+    static const char greeting[64] = "\xff\0\0\0\0\0\0\0\0\x7f\x03\0NULL";
+    static const char ready[] = "\x04\x1c\5READY\xbSocket-Type\0\0\0\6"
+                                "DEALER";
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    char theirs[sizeof greeting];
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    snprintf(a.sun_path, sizeof a.sun_path, "%.90s/client.sock", s->b.run);
+    assert_int_equal(connect(fd, (const struct sockaddr *)&a, sizeof a), 0);
+    assert_int_equal(send(fd, greeting, sizeof greeting, MSG_NOSIGNAL), sizeof greeting);
+    assert_int_equal(recv(fd, theirs, sizeof theirs, MSG_WAITALL), sizeof theirs);
+    size_t size = sizeof ready - 1;
+    assert_int_equal(send(fd, ready, size, MSG_NOSIGNAL), size);
+    return fd;
+}
+
+/* How much of it was taken until the connection was closed. */
+static size_t send_for_ever(int fd, struct str piece) {
+    struct mono deadline = worker_deadline();
+    size_t sent = 0;
+    for (ssize_t n; (n = send(fd, piece.at, piece.len, MSG_NOSIGNAL)) >= 0; sent += (size_t)n)
+        assert_false(mono_reached(clock_mono(), deadline));
+    assert_true(errno == EPIPE || errno == ECONNRESET);
+    close(fd);
+    return sent;
+}
+
+/* P-8: a message without an end, of large frames, of empty ones, and with commands in between. */
+static void endless(void **state) {
+    struct scene *s = *state;
+    static char large[9 + (1U << 20)] = "\x03\0\0\0\0\0\x10";
+    static char small[65536];
+    size_t room = 4U << 20; /* of the socket, and what is on its way */
+    for (size_t i = 0; i < sizeof small; i += 2)
+        small[i] = 1;
+    assert_in_range(send_for_ever(connect_plainly(s), str_make(large, sizeof large)), 8U << 20,
+                    (8U << 20) + room);
+    goes_on(s);
+    assert_in_range(send_for_ever(connect_plainly(s), str_make(small, sizeof small)), 1, room);
+    for (size_t i = 0; i < sizeof small; i += 4)
+        small[i] = 4;
+    assert_in_range(send_for_ever(connect_plainly(s), str_make(small, sizeof small)), 1, room);
+    broker_await_log(&s->b, "peer.endless");
+}
+
 /* Anything at all, as fast as it goes; answers are not read. */
 static void garbage(void **state) {
     enum { MESSAGES = 20000, EVERY = 2000 };
@@ -216,6 +267,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(twins, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wrong_roles, set_up, tear_down),
         cmocka_unit_test_setup_teardown(huge, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(endless, set_up, tear_down),
         cmocka_unit_test_setup_teardown(garbage, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
