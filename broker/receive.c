@@ -102,6 +102,7 @@ static bool puts_nothing(enum role role, enum verb verb) {
     case VERB_get_why:
     case VERB_watch_job:
     case VERB_watch_flow:
+    case VERB_detach:
     case VERB_get_status:
     case VERB_list_queues:
     case VERB_list_workers:
@@ -126,16 +127,21 @@ static bool has_room(struct receiver *r, const struct parcel *in, const struct f
 }
 
 /* ---- questions that wait -------------------------------------------------------------------- */
-/* Those whose answers may be large; DETACH must not overtake the ATTACH that it undoes. */
-static bool is_question(enum verb verb) {
+/* Those whose answers may be large, and what must not overtake them. */
+static bool is_question(enum verb verb, enum waiting_what *what) {
+    *what = WAITING_ASKS;
     switch (verb) {
+    case VERB_watch_job:
+    case VERB_attach:
+        *what = WAITING_BEGINS;
+        return true;
+    case VERB_detach:
+        *what = WAITING_ENDS;
+        return true;
     case VERB_get_job:
     case VERB_list_jobs:
     case VERB_list_dead:
     case VERB_get_why:
-    case VERB_watch_job:
-    case VERB_attach:
-    case VERB_detach:
     case VERB_get_status:
     case VERB_list_queues:
     case VERB_list_workers:
@@ -146,18 +152,28 @@ static bool is_question(enum verb verb) {
     }
 }
 
+/* What ends something frees, and has no answer that could say that it was dropped. */
+static void has_no_room(struct receiver *r, struct conn *c, const struct parcel *in,
+                        const struct frame_in *frame, enum waiting_what what, const struct err *e) {
+    if (what == WAITING_ENDS)
+        peers_give_up(r->peers, c, "more DETACH wait behind its questions than the bound");
+    else if (frame->sequence)
+        outbox_error(r->outbox, in->link, frame->sequence, e);
+}
+
 /* True: it is not worked on now. What was asked before is answered before. */
 static bool must_wait(struct receiver *r, struct parcel *in, const struct frame_in *frame) {
     struct conn *c = peers_conn(r->peers, in->link);
+    enum waiting_what what;
     if (!c || !(c->waits || conn_is_full(c)))
         return false;
     if (frame->verb->verb == VERB_bye)
         waiting_forget(&r->waiting, c);
-    if (!is_question(frame->verb->verb))
+    if (!is_question(frame->verb->verb, &what) || (what == WAITING_ENDS && !waiting_begins(c)))
         return false;
     struct err e = {0};
-    if (waiting_put(&r->waiting, c, in, &e) < 0 && frame->sequence)
-        outbox_error(r->outbox, in->link, frame->sequence, &e);
+    if (waiting_put(&r->waiting, c, in, what, &e) < 0)
+        has_no_room(r, c, in, frame, what, &e);
     return true;
 }
 

@@ -5,6 +5,7 @@
 struct kept {
     struct kept *next;
     size_t bytes;
+    enum waiting_what what;
     struct parcel parcel;
 };
 
@@ -14,6 +15,7 @@ struct waiting_line {
     struct kept *first, *last;
     uint32_t n;
     size_t bytes;
+    size_t of[WAITING_ENDS + 1]; /* the same by what it is */
 };
 
 void waiting_init(struct waiting *w, uint32_t peer_max) {
@@ -27,6 +29,7 @@ static void pop(struct waiting *w, struct waiting_line *l) {
     l->first = k->next;
     l->n--;
     l->bytes -= k->bytes;
+    l->of[k->what] -= k->bytes;
     w->requests--;
     w->bytes -= k->bytes;
     mem_free(k);
@@ -72,9 +75,8 @@ static struct waiting_line *line_of(struct waiting *w, struct conn *c) {
     return l;
 }
 
-int waiting_put(struct waiting *w, struct conn *c, struct parcel *in, struct err *e) {
-    const struct waiting_line *has = c->waits;
-    size_t bytes = sizeof(struct kept) + parcel_bytes(in);
+static int check_room(const struct waiting *w, const struct waiting_line *has, size_t bytes,
+                      struct err *e) {
     if (has && (has->n >= w->peer_max || has->bytes + bytes > WAITING_PEER_BYTES))
         return err_set(e, ERR_BUSY,
                        "%u requests wait until their answers can be read, at most %u or %u bytes",
@@ -84,20 +86,42 @@ int waiting_put(struct waiting *w, struct conn *c, struct parcel *in, struct err
                        "requests of all peers that wait until answers are read have %zu bytes, at "
                        "most %u",
                        w->bytes, WAITING_BYTES);
-    struct waiting_line *l = line_of(w, c);
-    struct kept *k = MEM_NEW(struct kept);
-    k->bytes = bytes;
-    move(&k->parcel, in);
+    return 0;
+}
+
+static bool may_end(const struct waiting_line *l, size_t bytes, enum waiting_what what) {
+    return l && what == WAITING_ENDS && l->of[WAITING_ENDS] + bytes <= l->of[WAITING_BEGINS];
+}
+
+static void keep(struct waiting_line *l, struct kept *k) {
     if (l->first)
         l->last->next = k;
     else
         l->first = k;
     l->last = k;
     l->n++;
-    l->bytes += bytes;
+    l->bytes += k->bytes;
+    l->of[k->what] += k->bytes;
+}
+
+int waiting_put(struct waiting *w, struct conn *c, struct parcel *in, enum waiting_what what,
+                struct err *e) {
+    size_t bytes = sizeof(struct kept) + parcel_bytes(in);
+    if (!may_end(c->waits, bytes, what) && check_room(w, c->waits, bytes, e) < 0)
+        return -1;
+    struct kept *k = MEM_NEW(struct kept);
+    k->bytes = bytes;
+    k->what = what;
+    move(&k->parcel, in);
+    keep(line_of(w, c), k);
     w->requests++;
     w->bytes += bytes;
     return 0;
+}
+
+bool waiting_begins(const struct conn *c) {
+    const struct waiting_line *l = c->waits;
+    return l && l->of[WAITING_BEGINS] > 0;
 }
 
 static void line_free(struct waiting *w, struct waiting_line *l) {

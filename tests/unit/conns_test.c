@@ -280,14 +280,19 @@ static void reading_wakes_who_wants_it(void **state) {
 }
 
 /* ---- questions that wait -------------------------------------------------------------------- */
-static int ask(struct waiting *w, struct conn *c, char what, size_t size, struct err *e) {
+static int say(struct waiting *w, struct conn *c, char what, size_t size, enum waiting_what kind,
+               struct err *e) {
     struct parcel in = {.link = c->link, .role = ROLE_CLIENT, .count = 1};
     zmq_msg_init(&in.routing);
     zmq_msg_init_size(&in.parts[0], size);
     memset(zmq_msg_data(&in.parts[0]), what, size);
-    int rc = waiting_put(w, c, &in, e);
+    int rc = waiting_put(w, c, &in, kind, e);
     parcel_done(&in);
     return rc;
+}
+
+static int ask(struct waiting *w, struct conn *c, char what, size_t size, struct err *e) {
+    return say(w, c, what, size, WAITING_ASKS, e);
 }
 
 /* The next one that has room; 0: none. */
@@ -362,6 +367,35 @@ static void questions_that_wait_are_bounded(void **state) {
     waiting_done(&w);
 }
 
+/* What ends something has room for as much as what it may end, whatever else waits. */
+static void what_ends_waits_behind_what_begins(void **state) {
+    struct conn *a = conns_note(&table, CLIENT(1), -1);
+    struct waiting w;
+    struct err e = {0};
+    (void)state;
+    waiting_init(&w, 3);
+    conn_reserve(a, CONN_BYTES);
+    assert_false(waiting_begins(a));
+    assert_int_equal(ask(&w, a, 'q', 10, &e), 0);
+    assert_false(waiting_begins(a));
+    assert_int_equal(say(&w, a, 'b', 20, WAITING_BEGINS, &e), 0);
+    assert_int_equal(say(&w, a, 'b', 20, WAITING_BEGINS, &e), 0);
+    assert_true(waiting_begins(a));
+    assert_int_equal(say(&w, a, 'b', 20, WAITING_BEGINS, &e), -1);
+    assert_int_equal(say(&w, a, 'e', 20, WAITING_ENDS, &e), 0);
+    assert_int_equal(say(&w, a, 'e', 20, WAITING_ENDS, &e), 0);
+    assert_int_equal(say(&w, a, 'e', 20, WAITING_ENDS, &e), -1);
+    assert_int_equal(e.code, ERR_BUSY);
+    assert_int_equal(ask(&w, a, 'q', 10, &e), -1);
+    conn_release(a, CONN_BYTES);
+    for (const char *order = "qbbee"; *order; order++) {
+        assert_int_equal(waiting_begins(a), order[0] == 'b' || order[0] == 'q');
+        assert_int_equal(next(&w, a), *order);
+    }
+    assert_int_equal(w.bytes, 0);
+    waiting_done(&w);
+}
+
 int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
@@ -378,6 +412,7 @@ int main(void) {
         TEST(reading_wakes_who_wants_it),
         TEST(questions_wait_in_turns),
         TEST(questions_that_wait_are_bounded),
+        TEST(what_ends_waits_behind_what_begins),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
