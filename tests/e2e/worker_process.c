@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -42,6 +43,8 @@ static void become(const struct worker *w, const struct broker *b, char *argumen
     }
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     dup2(error_fd, 2);
+    if (w->files_max)
+        setrlimit(RLIMIT_NOFILE, &(struct rlimit){w->files_max, w->files_max});
     execv(PROGRAM, argv);
     _exit(127);
 }

@@ -11,6 +11,7 @@
 struct worker {
     pid_t pid; /* 0: does not run */
     uint8_t instance[16];
+    unsigned files_max; /* its limit of open files; 0: as usual */
 };
 
 /* `arguments`: options separated by spaces ("--slots 2"); `setting`: NAME=VALUE for its

@@ -374,6 +374,23 @@ static void test_memory_ceiling_below_rest(void **state) {
     broker_await_log(&s->b, "over its memory ceiling (pools.memory_max)");
 }
 
+/* It says so and ends, with few files as with many slots. */
+static void test_too_few_files(void **state) {
+    static const struct {
+        unsigned files;
+        const char *slots;
+    } cases[] = {{8, "--slots 4"},  {10, "--slots 4"}, {16, "--slots 4"},
+                 {20, "--slots 4"}, {24, "--slots 1"}, {64, "--slots 1000"}};
+    struct scene *s = *state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        s->first.files_max = cases[i].files;
+        worker_start(&s->first, &s->b, cases[i].slots, NULL);
+        assert_int_equal(worker_wait(&s->first), WORKER_EXIT_USAGE);
+    }
+    broker_await_log(&s->b, "the limit of open files is 8, at least ");
+    broker_await_log(&s->b, "the limit of open files is 64, at least 10");
+}
+
 /* P-71: the instance that its supervisor gave it. */
 static void test_instance(void **state) {
     struct scene *s = *state;
@@ -422,6 +439,7 @@ int main(void) {
         SCENE(test_stopped_at_once),
         SCENE(test_memory_ceiling),
         SCENE(test_memory_ceiling_below_rest),
+        SCENE(test_too_few_files),
         SCENE(test_instance),
         SCENE(test_usage),
     };

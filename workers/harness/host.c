@@ -2,6 +2,7 @@
 
 #include "common/base/check.h"
 #include "common/os/clock.h"
+#include "common/os/files.h"
 #include "workers/harness/job_int.h"
 #include "workers/harness/outbox.h"
 #include "workers/harness/rss.h"
@@ -20,6 +21,7 @@
 #define STREAMS_MS     20    /* between two looks at how far streams are */
 #define ARENA_BYTES    (1U << 20)
 #define KINDS_IN_HELLO 256
+#define OWN_FILES      32 /* half of them ZeroMQ's, some for what kinds open */
 
 struct host {
     const struct host_config *config;
@@ -551,6 +553,8 @@ enum worker_exit host_run(const struct host_config *config, bool *clean, struct 
                      .looked = now,
                      .progressed = now,
                      .heard = now};
+    if (files_need(OWN_FILES + config->slots, e) < 0)
+        return WORKER_EXIT_USAGE;
     if (open_all(&h, e) < 0) {
         h.status = WORKER_EXIT_USAGE;
     } else if (check_rest(&h, e) == 0) {
