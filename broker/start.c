@@ -7,6 +7,7 @@
 #include "common/base/id.h"
 #include "common/log/log.h"
 #include "common/os/clock.h"
+#include "common/os/disk.h"
 #include "common/os/signals.h"
 
 #include <signal.h>
@@ -167,6 +168,17 @@ static void write_pid(void) {
         log_event(LOG_broker_pid_file, LOG_WHY(&e));
 }
 
+/* Said here, as DISK_FULL does not say that no room that is made will help. */
+static void tell_disk(const struct dispatcher *d) {
+    const struct settings_journal *j = &d->settings->journal;
+    uint64_t least = journal_disk_least(j->spare_segments, j->segment_size, j->disk_min_free);
+    struct disk disk;
+    struct err e = {0};
+    if (disk_look(d->dir.path, &disk, &e) == 0 && disk.bytes < least)
+        log_event(LOG_journal_disk_small, log_text("data", d->dir.path),
+                  log_u64("bytes", disk.bytes), log_u64("bytes_least", least));
+}
+
 int dispatcher_start(struct dispatcher *d, const struct dispatcher_options *o, struct err *e) {
     *d = (struct dispatcher){.config_path = o->config,
                              .version = o->version,
@@ -195,6 +207,7 @@ int dispatcher_start(struct dispatcher *d, const struct dispatcher_options *o, s
     if (read_journal(d, e) < 0 || open_core(d, e) < 0)
         return -1;
     tell_epochs(d);
+    tell_disk(d);
     tell_ready(d);
     return 0;
 }

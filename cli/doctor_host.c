@@ -1,14 +1,15 @@
 #include "cli/doctor.h"
 #include "cli/out.h"
 #include "cli/tree.h"
+#include "common/base/journal_need.h"
 #include "common/os/clock.h"
+#include "common/os/disk.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <sys/timex.h>
 #include <unistd.h>
 
@@ -16,14 +17,32 @@
 #define YEAR_2024_MS 1704067200000ULL
 
 /* ---- the data folder ------------------------------------------------------------------------ */
+/* However much room is made on it. */
+static void look_at_size(struct doctor *d, const struct disk *disk) {
+    const struct settings_journal *j = &d->settings->journal;
+    uint64_t least = journal_disk_least(j->spare_segments, j->segment_size, j->disk_min_free);
+    if (disk->bytes >= least)
+        return;
+    AUTO_BUF has = BUF(64), needs = BUF(64);
+    out_size(&has, disk->bytes);
+    out_size(&needs, least);
+    finding(d, VERDICT_BAD, "disk",
+            "a larger disk, or lower journal.segment_size, journal.spare_segments or "
+            "journal.disk_min_free",
+            "it has " STR_FMT ", but with these settings no job is accepted on less than " STR_FMT,
+            STR_ARG(buf_str(&has)), STR_ARG(buf_str(&needs)));
+}
+
 static void look_at_space(struct doctor *d) {
-    struct statvfs fs;
-    if (statvfs(d->c->data, &fs) < 0) {
-        finding(d, VERDICT_BAD, "disk", "", "cannot look at the disk of %s: %s", d->c->data,
-                strerrordesc_np(errno));
+    struct disk disk;
+    struct err e = {0};
+    if (disk_look(d->c->data, &disk, &e) < 0) {
+        finding(d, VERDICT_BAD, "disk", "", "%s", e.text);
         return;
     }
-    uint64_t free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+    if (d->settings)
+        look_at_size(d, &disk);
+    uint64_t free_bytes = disk.free_bytes;
     uint64_t least = d->settings ? d->settings->journal.disk_min_free : 256U << 20;
     AUTO_BUF free_text = BUF(64), least_text = BUF(64);
     out_size(&free_text, free_bytes);

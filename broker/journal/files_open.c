@@ -14,18 +14,11 @@
 #define FILL_MAX_MAX          (256U << 20)
 #define LOADS_MAX_MAX         (64U << 10)
 #define RESERVE_MAX           64U
-#define CLEAN_SEGMENTS        1U /* of the spares: for cleaning alone */
 
 /* ---- options --------------------------------------------------------------------------------- */
 
-/* What a turn takes in the log, with heads and padding; and a little that a purge can begin with,
- * whatever the last turn took. */
-static uint64_t turn_bytes(const struct journal_options *o) {
-    return o->turn_bytes_max + o->turn_bytes_max / 8 + o->turn_bytes_max / 32;
-}
-
 static uint32_t turn_segments(const struct journal_options *o) {
-    return (uint32_t)((turn_bytes(o) + o->segment_bytes - 1) / o->segment_bytes);
+    return (uint32_t)journal_turn_segments(o->turn_bytes_max, o->segment_bytes);
 }
 
 static uint32_t or_default(uint32_t value, uint32_t instead) {
@@ -50,7 +43,7 @@ static int check_options(const struct journal_options *given, struct journal_opt
                        FILL_MAX_MAX);
     if (o->spares_reserve > RESERVE_MAX)
         return err_set(e, ERR_BAD_CONFIG, "at most %u segments in reserve", RESERVE_MAX);
-    if (turn_segments(o) > SPARES_MAX - RESERVE_MAX - CLEAN_SEGMENTS - 1)
+    if (turn_segments(o) > SPARES_MAX - RESERVE_MAX - JOURNAL_CLEAN_SEGMENTS - 1)
         return err_set(e, ERR_BAD_CONFIG, "a turn of %llu bytes fills too many segments",
                        (unsigned long long)o->turn_bytes_max);
     if (o->loads_max > LOADS_MAX_MAX)
@@ -127,10 +120,10 @@ static void set_bounds(struct files *f, const struct journal_options *o) {
     uint32_t fits = segment_bytes - FORMAT_BLOCK - FORMAT_BATCH_HEAD - FORMAT_RECORD_HEAD;
     f->body_max = fits < JOURNAL_BODY_MAX ? fits : JOURNAL_BODY_MAX;
     f->fill_max = o->fill_bytes_max;
-    f->turn_bytes = turn_bytes(o);
+    f->turn_bytes = journal_turn_bytes(o->turn_bytes_max);
     f->clean_reserve = o->segment_bytes + o->segment_bytes / 2;
     f->stirred = f->clean_reserve;
-    f->low = o->spares_reserve + CLEAN_SEGMENTS + turn_segments(o) - 1;
+    f->low = (uint32_t)journal_spares_low(o->spares_reserve, o->turn_bytes_max, o->segment_bytes);
     size_t batch_bytes = f->fill_max + o->turn_bytes_max + f->body_max + FORMAT_RECORD_HEAD;
     f->filling = batch_new(batch_bytes, segment_bytes);
     f->handed = batch_new(batch_bytes, segment_bytes);

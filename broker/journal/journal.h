@@ -29,6 +29,7 @@
 #pragma once
 
 #include "common/base/err.h"
+#include "common/base/journal_need.h"
 #include "common/base/str.h"
 
 #include <stdbool.h>
@@ -102,8 +103,8 @@ enum journal_room {
     JOURNAL_READ_ONLY /* a write has failed: journal_error says which */
 };
 /* A few loads from memory: ask before taking each message in. After any answer but NONE and
- * READ_ONLY one turn may put `turn_bytes_max` bytes, so that what was begun can be ended. */
-#define JOURNAL_TURN_MAX (8U << 20)
+ * READ_ONLY one turn may put `turn_bytes_max` bytes (JOURNAL_TURN_MAX), so that what was begun can
+ * be ended. */
 enum journal_room journal_room(const struct journal *j);
 /* Where the answer is NONE: whether a turn may still put JOURNAL_PURGE_MAX bytes to end jobs that
  * nobody wants any more, which is what makes space. Cleaning has what it needs beside that. */

@@ -6,6 +6,7 @@ that cannot be written beside the file that they replace.
 """
 
 import ctypes
+import json
 import os
 import signal
 import time
@@ -39,12 +40,12 @@ def mounts_of_our_own():
 
 
 class Small(Quern):
-    """A data folder on a disk of 32 MiB."""
+    """A data folder on a disk of its own."""
 
-    def __init__(self):
+    def __init__(self, mib=32):
         super().__init__(CONFIG)
         self.data.mkdir(mode=0o700)
-        if LIBC.mount(b"tmpfs", bytes(self.data), b"tmpfs", 0, b"size=32m,mode=0700") != 0:
+        if LIBC.mount(b"tmpfs", bytes(self.data), b"tmpfs", 0, f"size={mib}m,mode=0700".encode()) != 0:
             raise OSError(ctypes.get_errno(), "mount")
 
     def fill(self):
@@ -148,6 +149,33 @@ class FullDisk(unittest.TestCase):
         self.assertIn(APPLIED, quern("reload"))
 
 
+class TooSmall(unittest.TestCase):
+    """Fourteen segments of 1 MiB and a little are the least with these settings."""
+
+    def start(self, mib):
+        quern = Small(mib)
+        self.addCleanup(quern.close)
+        quern.start()
+        told = [row for row in json.loads(quern.run("doctor", "--json").stdout)
+                if row["about"] == "disk" and "no job is accepted" in row["text"]]
+        return quern, told
+
+    def test_one_that_never_accepts_a_job(self):
+        quern, told = self.start(14)
+        self.assertTrue(quern.events("journal.disk_small"))
+        self.assertEqual([row["verdict"] for row in told], ["bad"])
+        self.assertIn("14.2MiB", told[0]["text"])
+        self.assertIn("journal.segment_size", told[0]["advice"])
+        self.assertIn("what space is left", quern.fails(1, "submit", "echo"))
+
+    def test_one_that_does(self):
+        quern, told = self.start(15)
+        self.assertEqual(told, [])
+        self.assertFalse(quern.events("journal.disk_small"))
+        for _ in range(20):
+            quern("submit", "echo", "--wait")
+
+
 class NoRoomForAnother(unittest.TestCase):
     """/dev/full stands where the new copy should be made: the old one's blocks are the room."""
 
@@ -176,5 +204,5 @@ class NoRoomForAnother(unittest.TestCase):
 if __name__ == "__main__":
     if not mounts_of_our_own():
         print("no file system can be mounted here: only copies that cannot be written")
-        del FullDisk
+        del FullDisk, TooSmall
     quern_tree.main()
