@@ -295,6 +295,7 @@ void core_begin(struct core *c, struct mono now, struct wall wall) {
     c->wall = wall;
     c->more = false;
     c->list_lookups = 0;
+    c->schedule_work = 0;
     names_turn(c);
 }
 

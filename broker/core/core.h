@@ -218,7 +218,7 @@ enum core_room { CORE_ROOM, CORE_RESERVE, CORE_TIGHT, CORE_FULL };
 /* RESERVE: new jobs are refused, what is there goes on; what ends without a result is not kept.
  * TIGHT: purges go on, in small steps (CORE_PURGE_STEP), and nothing else writes a record by
  * itself: timers, leases and dispatch wait. FULL: purges wait as well. */
-#define CORE_PURGE_STEP 64U
+#define CORE_PURGE_STEP 16U
 void core_set_room(struct core *c, enum core_room room);
 /* A write failed: nothing further becomes durable in this life. */
 void core_write_failed(struct core *c, const struct err *e);

@@ -286,6 +286,7 @@ void flow_count_add(struct flow_count *to, const struct flow_count *n, int sign)
 void flow_let_go(struct core *c, uint32_t n);
 void flow_leave(struct core *c, uint32_t i);
 void flow_forget_job(struct core *c, uint32_t i);
+void flow_unneeded(struct core *c, uint32_t n); /* nobody watches it any more, perhaps */
 void flow_record(struct core *c, uint32_t n);
 /* The job `i`, made a moment ago, is a child of another. The flow's record is to be written. */
 void flow_add_child(struct core *c, uint32_t parent, uint32_t i);
@@ -303,9 +304,9 @@ void flow_tell_child(const struct core *c, uint32_t i, struct msg_dispatch *m);
 bool flow_stops(struct core *c, uint32_t i);
 void flows_look(struct core *c); /* soon, at all jobs, for those that must not go on */
 void flows_step(struct core *c);
-/* All below the job is cancelled; returns the position to wait for, 0: there is nothing. */
-uint64_t flow_cancel(struct core *c, uint32_t i);
-uint32_t flow_open_jobs(const struct core *c, uint32_t i); /* below a job, that have not ended */
+/* All in the flow is cancelled; returns the position to wait for, 0: there is nothing. */
+uint64_t flow_cancel(struct core *c, uint32_t n);
+uint32_t flow_open_jobs(const struct core *c, uint32_t n); /* that have not ended */
 int flow_may_revive(const struct core *c, uint32_t i, struct err *e);
 void flow_revive(struct core *c, uint32_t i);
 void flows_check(const struct core *c);
@@ -321,12 +322,14 @@ void schedule_record(struct core *c, uint32_t i);
 void schedule_replay(struct core *c, struct schedule *s, const struct record *r);
 void schedule_drop(struct core *c, struct schedule *s); /* what it owns */
 void schedule_timer(struct core *c, uint32_t n);
+bool schedules_had_their_turn(const struct core *c); /* the others wait for the next one */
 void schedules_resume(struct core *c);
 
 /* flow_watch.c */
 void flow_news(struct core *c, uint32_t n);
 void flow_timer(struct core *c, uint32_t n);
 void flow_unlink_watch(struct core *c, uint32_t wi);
+void flow_tell(struct core *c, uint32_t n); /* those who watch it, how it goes */
 
 /* spawn.c: children as they come in */
 size_t children_bytes(const struct core_children *k);

@@ -564,7 +564,8 @@ struct core {
                                                    looked for; 0: nobody looks */
     bool doom_again;                            /* and once more from the beginning */
     uint64_t schedule_bytes;
-    uint32_t groups; /* how deep we are in what is one for the journal */
+    uint64_t schedule_work; /* of this turn, as bytes that it put; see schedule.c */
+    uint32_t groups;        /* how deep we are in what is one for the journal */
     uint32_t sweep_head, hello_mark;
     struct reply *oldest_reply, *newest_reply; /* of those with items */
     uint64_t reply_items;                      /* of all peers */

@@ -29,6 +29,8 @@ uint64_t job_end(struct core *c, uint32_t i, enum job_state state, struct str re
         job_leave_line(c, i);
     job_unmark(j, JOB_BACKOFF | JOB_HAS_RUN_AT);
     bool flows = j->up || job_is(j, JOB_HAS_FLOW);
+    if (job_is(j, JOB_HELD))
+        was = JOB_NONE; /* blocked, but its key was never asked for */
     if (flows)
         group_open(c, result.len);
     unique_job_ended(c, i);
@@ -295,16 +297,18 @@ void on_cancel_job(struct core *c, const void *message, struct str payload) {
     struct reply_item item = {.id = m->id};
     struct err e = {0};
     uint64_t after = 0;
-    uint32_t i = job_find(c, m->id);
-    if (!i) {
+    /* What is below it may go on when it is forgotten itself. */
+    uint32_t i = job_find(c, m->id), flow = flow_find(c, m->id);
+    uint32_t below = flow_open_jobs(c, flow);
+    uint64_t flow_after = flow_cancel(c, flow);
+    if (!i && !flow_after) {
         err_set(&e, ERR_NOT_FOUND, "job %s: not known, or past retention", id_show(m->id).at);
         answer(c, &(struct reply_item){.id = m->id, .code = (uint32_t)e.code}, &e, 0);
         return;
     }
-    uint32_t below = flow_open_jobs(c, i);
-    uint64_t flow_after = flow_cancel(c, i);
-    bool has_ended = job_state_terminal(job_at(c, i)->state);
-    after = has_ended ? job_at(c, i)->state_pos : job_cancel(c, i, m->text);
+    bool has_ended = !i || job_state_terminal(job_at(c, i)->state);
+    if (i)
+        after = has_ended ? job_at(c, i)->state_pos : job_cancel(c, i, m->text);
     after = after > flow_after ? after : flow_after;
     if (has_ended && !flow_after)
         err_set(&e, ERR_ALREADY_DONE, "job %s is %s already", id_show(m->id).at,

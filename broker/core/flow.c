@@ -129,13 +129,17 @@ void flow_leave(struct core *c, uint32_t i) {
     flow_let_go(c, up);
 }
 
+static bool is_written(const struct flow *f) {
+    return f->pos || f->own.total || f->below.total;
+}
+
 /* Its slot goes. */
 void flow_forget_job(struct core *c, uint32_t i) {
     struct job *j = job_at(c, i);
     uint32_t own = job_flow(c, j), up = j->up;
     if (own) {
         if (flow_at(c, own)->settled)
-            flow_timer(c, own); /* while the job can tell when its end is durable */
+            flow_tell(c, own); /* while the job can tell when its end is durable */
         flow_at(c, own)->job = 0;
         job_unmark(j, JOB_HAS_FLOW);
         flow_let_go(c, own);
@@ -143,6 +147,16 @@ void flow_forget_job(struct core *c, uint32_t i) {
     j->up = 0;
     if (up)
         flow_let_go(c, up);
+}
+
+/* It was made for who watched it: without children its job needs none. */
+void flow_unneeded(struct core *c, uint32_t n) {
+    struct flow *f = flow_at(c, n);
+    if (f->watchers || !f->job || f->refs != 1 || is_written(f))
+        return;
+    job_unmark(job_at(c, f->job), JOB_HAS_FLOW);
+    f->job = 0;
+    flow_let_go(c, n);
 }
 
 /* ---- counts --------------------------------------------------------------------------------- */
@@ -183,10 +197,6 @@ uint32_t flow_doomed(const struct core *c, uint32_t n) {
 enum err_code flow_doom_of(const struct core *c, uint32_t n) {
     n = flow_doomed(c, n);
     return n ? flow_at(c, n)->doom : ERR_OK;
-}
-
-static bool is_written(const struct flow *f) {
-    return f->pos || f->own.total || f->below.total;
 }
 
 #define COUNT(m, field, value)                                                                     \
@@ -246,8 +256,12 @@ void flow_replay(struct core *c, uint32_t n, const struct msg_rec_flow *m) {
     f->below = (struct flow_count){(uint32_t)m->below,
                                    {(uint32_t)m->below_done, (uint32_t)m->below_dead,
                                     (uint32_t)m->below_cancelled, (uint32_t)m->below_expired}};
-    if (m->parent && !f->up)
-        set_up(c, n, flow_need(c, m->parent));
+    uint32_t up = m->parent ? flow_need(c, m->parent) : 0;
+    if (up == f->up)
+        return;
+    if (f->up) /* that was before its job ran apart */
+        flow_at(c, f->up)->refs--;
+    set_up(c, n, up);
 }
 
 uint32_t flow_need(struct core *c, uint64_t id) {
@@ -489,8 +503,7 @@ void flow_revive(struct core *c, uint32_t i) {
 }
 
 /* ---- cancelled as a whole ------------------------------------------------------------------- */
-uint64_t flow_cancel(struct core *c, uint32_t i) {
-    uint32_t n = job_flow(c, job_at(c, i));
+uint64_t flow_cancel(struct core *c, uint32_t n) {
     if (!n || flow_at(c, n)->settled)
         return 0;
     doom(c, n, ERR_CANCELLED);
@@ -499,8 +512,7 @@ uint64_t flow_cancel(struct core *c, uint32_t i) {
     return flow_at(c, n)->pos;
 }
 
-uint32_t flow_open_jobs(const struct core *c, uint32_t i) {
-    uint32_t n = job_flow(c, job_at(c, i));
+uint32_t flow_open_jobs(const struct core *c, uint32_t n) {
     return n ? flow_at(c, n)->all.total - ended(&flow_at(c, n)->all) : 0;
 }
 
@@ -524,10 +536,11 @@ bool flow_stops(struct core *c, uint32_t i) {
 
 /* Nobody lists a flow's jobs: all slots are walked for those that must not go on. */
 void flows_step(struct core *c) {
-    if (!c->doom_at || c->read_only || c->room == CORE_FULL)
+    bool tight = c->room == CORE_TIGHT;
+    if (!c->doom_at || c->read_only || c->room == CORE_FULL || (tight && c->sweeps.used))
         return;
-    uint32_t end = slab_end(&c->jobs);
-    for (uint32_t n = 0; n < STEP_SLOTS && c->doom_at < end; n++) {
+    uint32_t end = slab_end(&c->jobs), most = tight ? CORE_PURGE_STEP : STEP_SLOTS;
+    for (uint32_t n = 0; n < most && c->doom_at < end; n++) {
         uint32_t i = c->doom_at++;
         if (!slab_is_used(&c->jobs, i))
             continue;

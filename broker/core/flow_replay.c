@@ -16,16 +16,20 @@ void flow_learn_parent(struct core *c, uint32_t i, const struct msg_rec_spec *s)
     j->up = n & (FLOWS_END - 1);
 }
 
-/* What was forgotten long ago may have left an old record of a child; what runs apart is nobody's.
- */
-static void join_job(struct core *c, uint32_t i) {
+static void find_own(struct core *c, uint32_t i) {
     struct job *j = job_at(c, i);
     uint32_t own = flow_find(c, j->id);
-    if (own && flow_at(c, own)->pos) {
-        flow_at(c, own)->job = i;
-        flow_at(c, own)->refs++;
-        job_mark(j, JOB_HAS_FLOW);
-    }
+    if (!own || !flow_at(c, own)->pos)
+        return;
+    flow_at(c, own)->job = i;
+    flow_at(c, own)->refs++;
+    job_mark(j, JOB_HAS_FLOW);
+}
+
+/* What was forgotten long ago may have left an old record of a child; what runs apart is nobody's.
+ * All have found their own flows: what is let go here, nobody else names. */
+static void join_job(struct core *c, uint32_t i) {
+    struct job *j = job_at(c, i);
     if (!j->up)
         return;
     struct flow *f = flow_at(c, j->up);
@@ -37,7 +41,20 @@ static void join_job(struct core *c, uint32_t i) {
     bool never_ran = live && !j->fence;
     if (job_is(j, JOB_IS_THEN) && never_ran) {
         job_mark(j, JOB_HELD);
+        j->since_ms = c->now.ms; /* its time to live is counted from its turn on */
         f->then = i;
+    }
+}
+
+/* The records of what was forgotten may be found for a while yet, and that of a flow above longer
+ * gone than that of one below. */
+static void leave_forgotten(struct core *c) {
+    SLAB_EACH(n, &c->flows) {
+        struct flow *f = flow_at(c, n);
+        if (!f->up || flow_at(c, f->up)->pos)
+            continue;
+        flow_at(c, f->up)->refs--;
+        f->up = 0;
     }
 }
 
@@ -67,7 +84,10 @@ static void count_all(struct core *c, uint32_t n) {
 /* Before the jobs are put where they belong. */
 void flows_replayed(struct core *c) {
     SLAB_EACH(i, &c->jobs)
+    find_own(c, i);
+    SLAB_EACH(i, &c->jobs)
     join_job(c, i);
+    leave_forgotten(c);
     drop_unnamed(c);
     SLAB_EACH(n, &c->flows)
     count_all(c, n);

@@ -94,13 +94,20 @@ static void watch(struct core *c, uint32_t n, uint32_t session) {
 }
 
 /* ---- news ----------------------------------------------------------------------------------- */
-void flow_timer(struct core *c, uint32_t n) {
+void flow_tell(struct core *c, uint32_t n) {
     struct flow *f = flow_at(c, n);
     f->told_ms = c->now.ms;
     for (uint32_t wi = f->watchers; wi; wi = watch_at(c, wi)->job_next)
         tell(c, n, session_at(c, watch_at(c, wi)->session)->link, 0);
     if (f->settled)
         unwatch(c, n);
+}
+
+void flow_timer(struct core *c, uint32_t n) {
+    bool stays = flow_at(c, n)->job != 0;
+    flow_tell(c, n);
+    if (stays)
+        flow_unneeded(c, n);
 }
 
 /* Soon: what ends together is told together. */
@@ -136,4 +143,5 @@ void on_watch_flow(struct core *c, const void *message, struct str payload) {
     if (goes_on)
         watch(c, n, session);
     tell(c, n, c->request.link, c->request.sequence);
+    flow_unneeded(c, n);
 }

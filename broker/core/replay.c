@@ -154,9 +154,10 @@ static void learn_spec(struct core *c, uint32_t i, const struct msg_rec_spec *s)
 static void learn_needs(struct core *c, uint32_t i, const struct msg_rec_spec *s) {
     struct job *j = job_at(c, i);
     struct wall created = {s->created_ms};
-    if (s->ttl_ms)
+    if (s->ttl_ms) /* of a then it begins with its turn */
         job_need_extra(c, i)->ttl_end_ms =
-            c->now.ms + wall_rest(c->wall, wall_add(created, s->ttl_ms), s->ttl_ms);
+            c->now.ms +
+            (s->then ? s->ttl_ms : wall_rest(c->wall, wall_add(created, s->ttl_ms), s->ttl_ms));
     if (s->grace_ms)
         stream_set_grace(c, i, s->grace_ms);
     if (s->key.len && !(j->extra && job_extra(c, j)->key))

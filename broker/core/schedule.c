@@ -14,6 +14,11 @@
 #define PASS_MAX    1000  /* due times passed over one by one */
 #define PAYLOAD_MAX (64U << 10)
 
+/* In one turn, for thousands may be due at the same time: bytes that are put into the journal, and
+ * a due time looked for counts as so many. */
+#define WORK_MAX    (1U << 20)
+#define WORK_OF_DUE 512
+
 static uint64_t jitter_of(const struct schedule *s, uint64_t due_ms) {
     return s->jitter_ms ? hash_mix(hash_bytes(0, s->row.name), due_ms) % s->jitter_ms : 0;
 }
@@ -27,15 +32,19 @@ static int next_due(const struct core *c, const struct due_rule *r, uint64_t aft
     return 0;
 }
 
-static uint64_t due_after(const struct core *c, const struct schedule *s, uint64_t after_ms) {
+static uint64_t due_after(struct core *c, const struct schedule *s, uint64_t after_ms) {
     struct err e = {0};
     uint64_t due_ms = 0;
+    c->schedule_work += WORK_OF_DUE;
     return next_due(c, &s->rule, after_ms, &due_ms, &e) == 0 ? due_ms : 0;
 }
 
 static void note_failure(struct core *c, struct schedule *s, const struct err *e) {
+    bool again = s->failure && s->failure->code == e->code;
     mem_free(s->failure);
     s->failure = failure_new(e->code, str_of(e->text));
+    if (again)
+        return; /* it was told, and is tried again every second */
     char text[320];
     snprintf(text, sizeof text, STR_FMT ": %s", STR_ARG(s->row.name), e->text);
     core_tell(c, EVENT_schedule_refused, 0, str_of(text));
@@ -199,10 +208,8 @@ static void prune(const struct core *c, struct schedule *s) {
 static void cancel_live(struct core *c, struct schedule *s) {
     for (uint32_t k = 0; k < s->n_live; k++) {
         uint32_t i = job_find(c, s->live[k]);
-        if (!i)
-            continue;
-        flow_cancel(c, i);
-        if (!job_state_terminal(job_at(c, i)->state))
+        flow_cancel(c, flow_find(c, s->live[k]));
+        if (i && !job_state_terminal(job_at(c, i)->state))
             job_cancel(c, i, STR("its schedule has begun the next run"));
     }
 }
@@ -289,7 +296,7 @@ static void run(struct core *c, uint32_t n, uint64_t due_ms) {
 
 /* The last due time that has come, and how many were before it. From `due_ms` on, one by one; where
  * they are too many, from a span before now that has one in it. */
-static uint64_t last_due(const struct core *c, const struct schedule *s, uint64_t due_ms,
+static uint64_t last_due(struct core *c, const struct schedule *s, uint64_t due_ms,
                          uint64_t *passed) {
     static const uint64_t spans_s[] = {60, 3600, 86400, 31 * 86400, 366 * 86400};
     uint64_t next = due_ms;
@@ -314,8 +321,13 @@ static uint64_t last_due(const struct core *c, const struct schedule *s, uint64_
     return due_ms;
 }
 
+bool schedules_had_their_turn(const struct core *c) {
+    return c->schedule_work >= WORK_MAX;
+}
+
 void schedule_timer(struct core *c, uint32_t n) {
     struct schedule *s = schedule_at(c, n);
+    c->schedule_work += 2 * (uint64_t)s->text_bytes + WORK_OF_DUE;
     uint64_t passed, due_ms = last_due(c, s, s->next_ms, &passed);
     if (c->read_only)
         return; /* the next life of the broker will */

@@ -361,8 +361,13 @@ void watch_tell(struct core *c, uint32_t i, struct str result, uint64_t after) {
 void session_end(struct core *c, uint32_t si) {
     struct session *s = session_at(c, si);
     ASSERT(!s->worker);
-    while (s->watches)
+    while (s->watches) {
+        uint32_t flow = ((const struct watch *)slab_at(&c->watches, s->watches))->flow;
+        bool stays = flow && flow_at(c, flow)->job;
         watch_drop(c, s->watches);
+        if (stays)
+            flow_unneeded(c, flow);
+    }
     for (uint32_t n = 0; s->replies && n < c->config.outstanding_max; n++)
         items_free(c, &s->replies[n]);
     mem_free(s->replies);

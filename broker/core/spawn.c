@@ -47,14 +47,30 @@ static int check_kind(const struct core *c, const struct offer *o, struct err *e
                    STR_ARG(k->row.name), STR_ARG(o->m->kind));
 }
 
+/* A name that nobody holds may make room for the next one. */
+static void hold_names(struct core *c, const struct offer *o) {
+    names_hold(&c->queues, o->queue);
+    names_hold(&c->tenants, o->tenant);
+}
+
+static void let_go_names(struct core *c, const struct offer *offers, uint32_t n) {
+    for (uint32_t k = 0; k < n; k++) {
+        names_let_go(&c->queues, offers[k].queue);
+        names_let_go(&c->tenants, offers[k].tenant);
+    }
+}
+
 static int check_each(struct core *c, const struct parent *parent, const struct core_children *k,
                       struct offer *out, struct err *e) {
     for (uint32_t n = 0; n < k->n; n++) {
         struct offer *o = &out[n];
         *o = (struct offer){.m = &k->at[n].m, .payload = k->at[n].payload, .parent = parent};
         if (check_fields(o->m, e) < 0 || check_kind(c, o, e) < 0 || offer_resolve(c, o, e) < 0 ||
-            offer_take_names(c, o, e) < 0)
+            offer_take_names(c, o, e) < 0) {
+            let_go_names(c, out, n);
             return err_add(e, "child %u", n);
+        }
+        hold_names(c, o);
     }
     return 0;
 }
@@ -89,7 +105,10 @@ static int check_room(const struct core *c, const struct core_children *k, struc
     if (live + k->n > c->config.jobs_max)
         return err_set(e, ERR_BUSY, "%u jobs wait or run, at most %u", (unsigned)live,
                        c->config.jobs_max);
-    if (c->uniques.used + k->n > c->config.windows_max)
+    uint32_t uniques = 0;
+    for (uint32_t n = 0; n < k->n; n++)
+        uniques += MSG_HAS(&k->at[n].m, submit, unique);
+    if (uniques && c->uniques.used + uniques > c->config.windows_max)
         return err_set(e, ERR_BUSY, "%u unique keys are held, the bound is %u", c->uniques.used,
                        c->config.windows_max);
     return journal_room_for_jobs(c, e);
@@ -99,9 +118,9 @@ int children_check(struct core *c, const struct parent *parent, const struct cor
                    struct offer *out, struct err *e) {
     if (parent->is_volatile)
         return err_set(e, ERR_BAD_VALUE, "children: not of a job of durability none");
-    if (check_flow(c, parent, k->n, e) < 0 || check_each(c, parent, k, out, e) < 0)
+    if (check_flow(c, parent, k->n, e) < 0 || check_room(c, k, e) < 0)
         return -1;
-    return check_room(c, k, e);
+    return check_each(c, parent, k, out, e);
 }
 
 struct parent parent_of(const struct core *c, uint32_t i) {
@@ -130,6 +149,7 @@ static void accept_child(struct core *c, const struct offer *o) {
 void children_accept(struct core *c, const struct core_children *k, const struct offer *offers) {
     for (uint32_t n = 0; n < k->n; n++)
         accept_child(c, &offers[n]);
+    let_go_names(c, offers, k->n);
 }
 
 /* ---- kept for later ------------------------------------------------------------------------- */

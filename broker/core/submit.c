@@ -322,6 +322,8 @@ static void accept_with_children(struct core *c, const struct offer *o, struct r
                             .priority = o->priority,
                             .is_volatile = o->durability == DURABLE_NONE};
     struct offer *offers = mem_alloc(k->n * sizeof *offers);
+    names_hold(&c->queues, o->queue); /* the children's names must not take its place */
+    names_hold(&c->tenants, o->tenant);
     if (children_check(c, &parent, k, offers, e) == 0) {
         group_open(c, children_bytes(k) + o->payload.len);
         parent.slot = offer_accept(c, o, item, after);
@@ -331,6 +333,8 @@ static void accept_with_children(struct core *c, const struct offer *o, struct r
             flow_record(c, flow);
         group_close(c);
     }
+    names_let_go(&c->queues, o->queue);
+    names_let_go(&c->tenants, o->tenant);
     mem_free(offers);
 }
 

@@ -108,6 +108,21 @@ static int revive(struct core *c, uint32_t i, const struct record *r, struct err
     return 0;
 }
 
+/* That it runs and that its flows wait for it become durable together. */
+static void run_again(struct core *c, struct sweep *s, uint32_t i, const struct record *r,
+                      struct err *e) {
+    const struct msg_rec_spec *m = r->spec;
+    group_open(c, r->payload.len + m->key.len + m->unique.len + m->trace.len);
+    if (revive(c, i, r, e) == 0) {
+        /* Whole: the record of its end made a replay forget its key and its other needs. */
+        job_at(c, i)->version++;
+        job_record_whole(c, i, r);
+        s->after = job_at(c, i)->body_pos;
+        s->count++;
+    }
+    group_close(c);
+}
+
 void sweep_loaded(struct core *c, const struct load *l, const struct record *r) {
     struct sweep *s = slab_at(&c->sweeps, l->sweep);
     uint32_t i = job_find(c, l->job);
@@ -119,13 +134,8 @@ void sweep_loaded(struct core *c, const struct load *l, const struct record *r) 
         give_up(s);
     else if (!i || !job_is(job_at(c, i), JOB_IS_KEPT))
         err_set(&e, ERR_CONFLICT, "job %s changed meanwhile", id_show(l->job).at);
-    else if (revive(c, i, r, &e) == 0) {
-        /* Whole: the record of its end made a replay forget its key and its other needs. */
-        job_at(c, i)->version++;
-        job_record_whole(c, i, r);
-        s->after = job_at(c, i)->body_pos;
-        s->count++;
-    }
+    else
+        run_again(c, s, i, r, &e);
     if (e.code && !s->e.code)
         s->e = e;
 }

@@ -138,6 +138,8 @@ static void fire(struct core *c, enum timer_what what, uint32_t item) {
 static void fire_heap(struct core *c, struct timers *h, uint64_t now) {
     for (uint32_t n = 0; n < FIRE_MAX && h->n && h->at[1].when <= now; n++) {
         struct timer t = h->at[1];
+        if (t.what == TIMER_SCHEDULE && schedules_had_their_turn(c))
+            return;
         timer_clear(c, (enum timer_what)t.what, t.item);
         fire(c, (enum timer_what)t.what, t.item);
     }

@@ -3,6 +3,8 @@
 #include "common/base/mem.h"
 #include "tests/unit/core_world.h"
 
+#include <stdio.h>
+
 enum { OVERLAP_SKIP, OVERLAP_QUEUE, OVERLAP_REPLACE };
 enum { MISSED_ONCE, MISSED_NONE };
 
@@ -315,12 +317,68 @@ static void without_room_it_is_tried_again(void **state) { /* P-93 */
     core_set_room(w->core, CORE_RESERVE);
     pass(w, 62000);
     assert_int_equal(look(w, "s")->runs, 0);
-    assert_true(w->events[EVENT_schedule_refused] > 0);
+    assert_int_equal(w->events[EVENT_schedule_refused], 1); /* told once, tried each second */
     uint64_t due = w->schedule.created_ms + 60000;
     core_set_room(w->core, CORE_ROOM);
     pass(w, 1500);
     assert_int_equal(look(w, "s")->runs, 1);
     assert_int_equal(w->schedule.last_ms, due);
+}
+
+/* Their records would be too much for one turn. */
+static void many_that_are_due_at_once_take_turns(void **state) {
+    struct world *w = *state;
+    static char payload[64 << 10];
+    struct core_child big = job();
+    big.payload = str_make(payload, sizeof payload);
+    for (int k = 0; k < 40; k++) {
+        char name[8];
+        snprintf(name, sizeof name, "s%d", k);
+        assert_int_equal(set_as(w, cron(name, "100000"), big), 0);
+    }
+    uint32_t before = w->appended[REC_JOB], turns = 0;
+    world_turn(w, 100000);
+    assert_in_range(w->appended[REC_JOB] - before, 1, 10);
+    for (; w->appended[REC_JOB] < before + 40; turns++) {
+        uint32_t jobs = w->appended[REC_JOB];
+        assert_true(turns < 40 && core_next(w->core).ms == w->now);
+        world_turn(w, 0);
+        assert_in_range(w->appended[REC_JOB] - jobs, 1, 10);
+    }
+}
+
+/* What was submitted by its run before is past retention, and what that has begun goes on. */
+static void replace_cancels_what_a_forgotten_run_has_begun(void **state) { /* P-93 */
+    struct world *w = *state;
+    struct str kinds[] = {STR("k")};
+    struct core_config config = core_config_default();
+    config.done_jobs = 0;
+    core_reconfigure(w->core, &config);
+    core_set_may_spawn(w->core, STR("k"), &(struct str_list){kinds, 1});
+    world_add_worker(w, WORKER, 8);
+    struct msg_schedule m = every("s", 2000);
+    MSG_SET(&m, schedule, overlap, OVERLAP_REPLACE);
+    set(w, m);
+    pass(w, 2100);
+    struct seen d = world_last(w, VERB_dispatch);
+    struct core_child child = job();
+    struct msg_result result = {0};
+    MSG_SET(&result, result, job, d.job);
+    MSG_SET(&result, result, fence, d.fence);
+    MSG_SET(&result, result, outcome, OUTCOME_DONE);
+    MSG_SET(&result, result, children, 1);
+    world_begin(w, 1);
+    assert_true(core_request(w->core, d.link, ROLE_WORKER, VERB_result, ++w->sequence));
+    core_children(w->core, &child, 1);
+    core_item(w->core, &result, STR(""), NULL);
+    core_request_end(w->core);
+    world_end(w);
+    world_turn(w, 1);
+    struct seen of_child = world_last(w, VERB_dispatch);
+    assert_int_not_equal(of_child.job, d.job);
+    pass(w, 2000);
+    assert_int_equal(look(w, "s")->runs, 2);
+    assert_int_equal(world_last(w, VERB_cancel_attempt).job, of_child.job);
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, world_set_up, world_tear_down)
@@ -341,6 +399,8 @@ int main(void) {
         CASE(what_makes_no_sense_is_refused),
         CASE(schedules_are_bounded),
         CASE(without_room_it_is_tried_again),
+        CASE(many_that_are_due_at_once_take_turns),
+        CASE(replace_cancels_what_a_forgotten_run_has_begun),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -40,6 +40,11 @@ static uint64_t on_append(void *ctx, const struct record *r, uint32_t *bytes) {
     w->pos += 100;
     if (w->journaled && r->state)
         keep_record(w, r, w->pos - 100);
+    if (w->journaled && r->type == REC_FLOW) {
+        assert_true(w->n_flows < 64);
+        w->flow_pos[w->n_flows] = w->pos - 100;
+        w->flows[w->n_flows++] = *(const struct msg_rec_flow *)r->other;
+    }
     return w->pos - 100;
 }
 
@@ -381,7 +386,7 @@ void world_restart(struct world *w) {
     w->now = now;
     w->wall = wall;
     w->n_loads = 0;
-    w->records = 1 + w->n_journal;
+    w->records = 1 + w->n_journal + w->n_flows;
     core_begin(w->core, (struct mono){w->now}, (struct wall){w->wall});
     for (uint32_t k = 0; k < w->n_kinds; k++)
         core_set_kind(w->core, &w->kinds[k]);
@@ -393,6 +398,9 @@ void world_restart(struct world *w) {
                                      .state = &row->state,
                                      .spec = row->has_spec ? &row->spec : NULL});
     }
+    for (uint32_t k = 0; k < w->n_flows; k++)
+        core_replay(w->core, w->flow_pos[k], 100,
+                    &(struct record){.type = REC_FLOW, .other = &w->flows[k]});
     core_start(w->core, (struct mono){w->now}, (struct wall){w->wall});
     world_turn(w, 1);
     assert_true(core_open(w->core));

@@ -51,6 +51,9 @@ struct world {
     uint32_t n_orders;
     struct kept_record journal[256]; /* of jobs, where `journaled` */
     uint32_t n_journal;
+    struct msg_rec_flow flows[64]; /* likewise, of flows */
+    uint64_t flow_pos[64];
+    uint32_t n_flows;
     bool journaled;
     struct msg_kind_info kinds[4]; /* as configured; the first is k */
     uint32_t n_kinds;
