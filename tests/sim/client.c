@@ -260,6 +260,31 @@ static uint64_t any_group(const struct sim *s) {
     return i ? dead_group_at(c, i)->print : 0;
 }
 
+/* Of children, which are nobody's offers. */
+static void start_child_request(struct sim *s, uint32_t i) {
+    struct client_sim *c = &s->clients[i];
+    bool retry = rng_below(&s->rng, 2);
+    uint64_t id = some_child(s, retry);
+    if (!id)
+        return;
+    c->request = retry ? VERB_retry_job : VERB_cancel_job;
+    c->request_id = id;
+    c->request_offer = SIM_JOBS_MAX;
+    c->request_sequence = ++c->sequence;
+    send_request(s, i);
+}
+
+static void watch_flow_some(struct sim *s, uint32_t i) {
+    struct client_sim *c = &s->clients[i];
+    const struct offer_row *o = random_offer(s, i);
+    struct msg_get_job m = {0};
+    uint64_t child = rng_below(&s->rng, 3) ? 0 : some_child(s, false);
+    if (!child && (!o || o->fate != FATE_acked))
+        return;
+    MSG_SET(&m, get_job, id, child ? child : o->id);
+    say(s, i, VERB_watch_flow, ++c->sequence, &m, STR(""));
+}
+
 static void start_request(struct sim *s, uint32_t i) {
     struct client_sim *c = &s->clients[i];
     uint32_t dice = rng_below(&s->rng, 100);
@@ -323,6 +348,8 @@ void client_tick(struct sim *s, uint32_t i) {
         offer_some(s, i);
     ask_again(s, i);
     watch_some(s, i);
+    if (rng_below(&s->rng, 20) == 0)
+        watch_flow_some(s, i);
     if (i == 0)
         listen_some(s, i);
     if (i == 0 && rng_below(&s->rng, 20) == 0)
@@ -332,7 +359,7 @@ void client_tick(struct sim *s, uint32_t i) {
     if (!c->request && i == 0 && (s->healing ? !c->schedules_paused : rng_below(&s->rng, 30) == 0))
         schedule_some(s, i);
     else if (!c->request && !s->healing && rng_below(&s->rng, 30) == 0)
-        start_request(s, i);
+        rng_below(&s->rng, 3) ? start_request(s, i) : start_child_request(s, i);
     else if (!c->request && i == 0 && rng_below(&s->rng, 20) == 0)
         resume(s, i); /* what was paused must go on, in the end for certain */
     if (!s->healing && rng_below(&s->rng, 400) == 0) { /* reconnects */
@@ -386,6 +413,10 @@ static void on_outcome(struct client_sim *c, uint64_t sequence, const struct msg
     if (c->request == VERB_pause_schedule && c->request_offer == SCHEDULES)
         c->schedules_paused = true;
     if (c->request >= VERB_set_schedule) {
+        c->request = VERB_NONE;
+        return;
+    }
+    if (c->request_offer == SIM_JOBS_MAX) {
         c->request = VERB_NONE;
         return;
     }

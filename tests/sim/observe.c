@@ -50,7 +50,7 @@ static void check_new(struct sim *s, const struct row *r) {
 
 /* Only because somebody asked for it. */
 static void come_back(struct sim *s, struct row *r) {
-    bool asked = s->retried_all;
+    bool asked = s->retried_all || r->retry_asked;
     for (uint32_t i = 0; i < SIM_CLIENTS; i++)
         for (uint32_t n = 0; n < s->clients[i].n; n++)
             asked |= s->clients[i].offers[n].id == r->id && s->clients[i].offers[n].revived;
@@ -94,7 +94,7 @@ static void see_job(struct sim *s, const struct record *r, uint64_t pos) {
                       .steps = o->steps,
                       .durability = p->durability,
                       .attempts_max = p->attempts_max ? p->attempts_max : 4};
-    row.delayed = r->state->state == JOB_scheduled || p->run_at_ms;
+    row.delayed = r->state->state == JOB_scheduled || p->run_at_ms || p->then;
     row.state = JOB_ready;
     row.parent = p->parent;
     row.due_ms = p->due_ms;

@@ -23,7 +23,7 @@ struct row {
     uint64_t parent, due_ms;
     char schedule[8];
     uint64_t group, before_group; /* of its end as dead */
-    bool is_then, fail_fast;
+    bool is_then, fail_fast, retry_asked;
     bool delayed, speculative, streams, acked, told, revived, orphan, dispatched;
 };
 

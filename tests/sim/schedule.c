@@ -89,7 +89,7 @@ void see_run(struct sim *s, const struct row *r) {
 
 void observe_schedules(struct sim *s) {
     const struct core *c = s->broker.core;
-    if (!c->open)
+    if (!c->open || schedules_had_their_turn(c))
         return;
     SLAB_EACH(i, &c->schedules.rows) {
         const struct schedule *x = schedule_at(c, i);

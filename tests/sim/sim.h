@@ -268,6 +268,9 @@ void flow_plan(struct rng *rng, struct plan *p, uint32_t levels);
 void brood_of_attempt(struct brood *b, const struct plan *parent, uint64_t job, uint64_t fence);
 void brood_of_offer(struct brood *b, const struct plan *parent);
 void observe_flows_end(struct sim *s);
+/* A child that has durably ended and may be run again now, or one that goes on; 0: there is none.
+ */
+uint64_t some_child(struct sim *s, bool ended);
 
 /* schedule.c: schedules, and what must hold of them */
 void schedule_request(struct sim *s, uint64_t link, enum verb verb, uint64_t sequence,
