@@ -178,8 +178,9 @@ struct schedule {
     enum overlap overlap;
     enum missed missed;
     bool paused, removed;
-    uint64_t last_ms; /* due time up to which all is settled: nothing at or before it is run */
-    uint64_t next_ms; /* the due time that is waited for; 0: there is none */
+    uint64_t settled_ms; /* nothing that is due at or before it is run */
+    uint64_t due_ms;     /* the last due time that came, whether it was run or not; 0: none */
+    uint64_t next_ms;    /* the due time that is waited for; 0: there is none */
     uint64_t live[SCHEDULE_LIVE]; /* jobs of its runs that may go on, the newest last */
     uint32_t n_live;
     uint64_t last_id, runs, skipped, missed_runs, refused;

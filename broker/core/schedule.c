@@ -1,7 +1,7 @@
 /* Schedules: a job is submitted whenever it is due, once for each due time.
  *
- * What has been settled, up to `last_ms`, stands in the record of the schedule, which is written in
- * one row with the job's: a due time at or before it is never run again, whatever crashes and
+ * What has been settled, up to `settled_ms`, stands in the record of the schedule, which is written
+ * in one row with the job's: a due time at or before it is never run again, whatever crashes and
  * however the wall clock is set. */
 #include "broker/core/core_int.h"
 #include "common/base/id.h"
@@ -56,7 +56,7 @@ static void arm(struct core *c, uint32_t i) {
     struct schedule *s = schedule_at(c, i);
     struct err e = {0};
     s->next_ms = 0;
-    if (!s->paused && next_due(c, &s->rule, s->last_ms, &s->next_ms, &e) < 0)
+    if (!s->paused && next_due(c, &s->rule, s->settled_ms, &s->next_ms, &e) < 0)
         note_failure(c, s, &e);
     if (s->next_ms)
         timer_set(c, TIMER_SCHEDULE, i, s->next_ms + jitter_of(s, s->next_ms));
@@ -99,7 +99,8 @@ void schedule_record(struct core *c, uint32_t i) {
     MSG_SET(&m, rec_schedule, jitter_ms, s->jitter_ms);
     MSG_SET(&m, rec_schedule, paused, s->paused);
     MSG_SET(&m, rec_schedule, created_ms, s->created_ms);
-    MSG_SET(&m, rec_schedule, last_ms, s->last_ms);
+    MSG_SET(&m, rec_schedule, settled_ms, s->settled_ms);
+    MSG_SET(&m, rec_schedule, due_ms, s->due_ms);
     MSG_SET(&m, rec_schedule, runs, s->runs);
     MSG_SET(&m, rec_schedule, skipped, s->skipped);
     MSG_SET(&m, rec_schedule, missed_runs, s->missed_runs);
@@ -171,7 +172,8 @@ void schedule_replay(struct core *c, struct schedule *s, const struct record *r)
     s->jitter_ms = m->jitter_ms;
     s->paused = m->paused;
     s->created_ms = m->created_ms;
-    s->last_ms = MUTANT(schedule_forgets) ? m->created_ms : m->last_ms;
+    s->settled_ms = MUTANT(schedule_forgets) ? m->created_ms : m->settled_ms;
+    s->due_ms = m->due_ms;
     s->runs = m->runs;
     s->skipped = m->skipped;
     s->missed_runs = m->missed_runs;
@@ -253,7 +255,7 @@ static int submit(struct core *c, uint32_t n, uint64_t due_ms, uint64_t *id, str
     s->runs++;
     MEM_FREE(s->failure);
     if (due_ms)
-        s->last_ms = due_ms;
+        s->settled_ms = s->due_ms = due_ms;
     schedule_record(c, n);
     if (!MUTANT(schedule_torn))
         group_close(c);
@@ -261,7 +263,7 @@ static int submit(struct core *c, uint32_t n, uint64_t due_ms, uint64_t *id, str
 }
 
 static void settle(struct core *c, uint32_t n, uint64_t due_ms) {
-    schedule_at(c, n)->last_ms = due_ms;
+    schedule_at(c, n)->settled_ms = schedule_at(c, n)->due_ms = due_ms;
     schedule_record(c, n);
     arm(c, n);
 }
@@ -410,7 +412,7 @@ static uint64_t set(struct core *c, const struct msg_schedule *m, struct due_rul
     set_job(c, s, rule, &job->m, job->payload);
     s->created_ms = rule->anchor_ms;
     if (!goes_on || s->paused)
-        s->last_ms = s->last_ms > c->wall.ms && goes_on ? s->last_ms : c->wall.ms;
+        s->settled_ms = s->settled_ms > c->wall.ms && goes_on ? s->settled_ms : c->wall.ms;
     s->overlap = (enum overlap)m->overlap;
     s->missed = (enum missed)m->missed;
     s->jitter_ms = m->jitter_ms;
@@ -486,8 +488,8 @@ void on_pause_schedule(struct core *c, const void *message, struct str payload) 
     uint32_t i = find(c, m->name, &e);
     if (i) {
         struct schedule *s = schedule_at(c, i);
-        if (s->paused && m->resume && s->last_ms < c->wall.ms)
-            s->last_ms = c->wall.ms;
+        if (s->paused && m->resume && s->settled_ms < c->wall.ms)
+            s->settled_ms = c->wall.ms;
         s->paused = !m->resume;
         schedule_record(c, i);
         arm(c, i);
@@ -518,8 +520,8 @@ static void tell(struct core *c, uint32_t i) {
     MSG_SET(&m, schedule_info, created_ms, s->created_ms);
     if (s->next_ms)
         MSG_SET(&m, schedule_info, next_ms, s->next_ms + jitter_of(s, s->next_ms));
-    if (s->last_ms > s->created_ms)
-        MSG_SET(&m, schedule_info, last_ms, s->last_ms);
+    if (s->due_ms)
+        MSG_SET(&m, schedule_info, last_ms, s->due_ms);
     if (s->last_id)
         MSG_SET(&m, schedule_info, last_id, s->last_id);
     uint32_t last = s->last_id ? job_find(c, s->last_id) : 0;

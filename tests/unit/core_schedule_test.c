@@ -267,6 +267,7 @@ static void it_runs_pauses_and_goes_by_hand(void **state) { /* P-94 */
     pass(w, 9000);
     ask(w, VERB_pause_schedule, "s", true);
     assert_int_equal(look(w, "s")->runs, 1);
+    assert_int_equal(w->schedule.last_ms, 0); /* nothing has been due while it went on */
     assert_true(w->schedule.next_ms > w->wall);
     assert_int_equal(ask(w, VERB_remove_schedule, "s", false), 0);
     assert_int_equal(look(w, "s")->created_ms, 0);
