@@ -68,6 +68,7 @@ void attempt_begin(struct core *c, uint32_t i, uint32_t worker, uint64_t fence) 
     job_set_state(c, i, JOB_running);
     x->tries++;
     x->started_ms = c->wall.ms;
+    measure_begin(c, i);
     x->asked_ms = 0;
     x->progress = x->progress_total = 0;
     if (x->stream)
@@ -167,6 +168,7 @@ bool attempt_learned(const struct core *c, uint32_t i) {
 uint64_t attempt_requeue(struct core *c, uint32_t i) {
     struct job *j = job_at(c, i);
     struct extra *x = job_extra(c, j);
+    measure_end(c, i, ATTEMPT_REQUEUED);
     attempt_detach(c, i);
     c->stats.requeued++;
     if (!MUTANT(fence_kept_on_requeue))
@@ -204,6 +206,14 @@ static uint64_t try_later(struct core *c, uint32_t i, uint64_t wait_ms) {
     return MUTANT(retry_not_journaled) ? 0 : job_record(c, i, STR(""));
 }
 
+static enum attempt_end end_of(enum err_code code) {
+    if (code == ERR_TIMEOUT)
+        return ATTEMPT_TIMED_OUT;
+    if (code == ERR_CRASHED)
+        return ATTEMPT_CRASHED;
+    return err_code_class(code) == ERR_CLASS_PERM ? ATTEMPT_REJECTED : ATTEMPT_FAILED;
+}
+
 uint64_t attempt_failed(struct core *c, uint32_t i, enum err_code code, struct str text) {
     struct job *j = job_at(c, i);
     struct extra *x = job_extra(c, j);
@@ -212,6 +222,7 @@ uint64_t attempt_failed(struct core *c, uint32_t i, enum err_code code, struct s
     job_fail_text(c, i, code, text);
     history_add(c, i, code, text);
     core_tell(c, EVENT_attempt_failed, j->id, text);
+    measure_end(c, i, end_of(code));
     ASSERT(attempt_learned(c, i));
     if (err_code_class(code) == ERR_CLASS_PERM ||
         (j->attempts >= x->attempts_max && !MUTANT(attempts_unbounded))) {
@@ -223,6 +234,7 @@ uint64_t attempt_failed(struct core *c, uint32_t i, enum err_code code, struct s
 
 uint64_t attempt_held(struct core *c, uint32_t i, uint64_t wait_ms, struct str text) {
     job_fail_text(c, i, ERR_RATE_LIMITED, text);
+    measure_end(c, i, ATTEMPT_HELD);
     return try_later(c, i, wait_ms);
 }
 

@@ -22,6 +22,7 @@
 #pragma once
 
 #include "common/base/err.h"
+#include "common/base/histogram.h"
 #include "common/base/time_types.h"
 #include "schemas/records.h"
 #include "schemas/states.h"
@@ -278,6 +279,47 @@ struct core_stats {
     uint64_t memory_bytes; /* of the job table and its index */
 };
 void core_stats(const struct core *c, struct core_stats *out);
+
+/* How an attempt was over. */
+enum attempt_end {
+    ATTEMPT_DONE,
+    ATTEMPT_FAILED,    /* and may be tried again */
+    ATTEMPT_REJECTED,  /* for good */
+    ATTEMPT_TIMED_OUT, /* stopped because of its time */
+    ATTEMPT_CRASHED,   /* with its process */
+    ATTEMPT_HELD,      /* put off, which is no failure */
+    ATTEMPT_CANCELLED,
+    ATTEMPT_REQUEUED, /* taken back or given back before its end */
+    ATTEMPT_ENDS
+};
+
+/* Figures for monitoring, by names. What is not among the first so many is added up in the last
+ * row, "other": their number is bounded whatever peers think of. */
+#define CORE_KINDS_SHOWN  32U
+#define CORE_QUEUES_SHOWN 128U
+#define CORE_NAME_MAX     64U
+struct core_kind_times {
+    char kind[CORE_NAME_MAX + 1];
+    /* Ready to given to a worker; that to its end, but for attempts that were REQUEUED. */
+    struct histogram wait, run;
+};
+struct core_queue_figures {
+    char queue[CORE_NAME_MAX + 1];
+    uint64_t by_state[JOB_STATES]; /* as in core_stats */
+    uint64_t kept_dead, oldest_ms;
+};
+struct core_figures {
+    uint64_t attempts[ATTEMPT_ENDS];
+    uint64_t schedule_runs, schedule_skipped, schedule_missed, schedule_refused;
+    uint64_t workers_active, workers_draining, workers_stuck, slots, held;
+    uint32_t n_kinds, n_queues;
+    struct core_kind_times kinds[CORE_KINDS_SHOWN + 1];
+    struct core_queue_figures queues[CORE_QUEUES_SHOWN + 1];
+};
+/* Walks queues, lanes and workers. Counters are those of this life and never fall. */
+void core_figures(const struct core *c, struct core_figures *out);
+/* Why a submission would be refused whoever makes it: too many jobs; OK: it would not. */
+int core_may_submit(const struct core *c, struct err *e);
 /* What the driver knows and status_info shows. */
 struct core_outside {
     uint64_t journal_bytes, journal_live_bytes, commits, rss_bytes;
@@ -285,7 +327,7 @@ struct core_outside {
     uint64_t streams, attached, stream_bytes, stream_events, stream_gaps, stream_refused,
         stream_gone;
     uint64_t connections_refused, connections_silent, connections_max;
-    const char *version;
+    const char *version, *ops; /* ops: where the pages for monitoring are, or empty */
     struct str trouble;
 };
 void core_set_outside(struct core *c, const struct core_outside *o);

@@ -369,6 +369,13 @@ void attempt_refuse_stale(struct core *c, uint64_t job, uint64_t fence);
 /* The next fence; the `width - 1` behind it are never given: epochs of its stream. */
 uint64_t fence_next(struct core *c, uint32_t width);
 
+/* measure.c: what attempts take, and how they end */
+void measure_begin(struct core *c, uint32_t i); /* before since_ms is anything else's */
+void measure_end(struct core *c, uint32_t i, enum attempt_end how);
+
+/* status.c: the longest wait of each queue's heads; a place each of the queues' slab, zeroed */
+void oldest_by_queue(const struct core *c, uint64_t *oldest_ms);
+
 /* stream.c: jobs that write streams */
 #define STREAM_FENCES 256U
 void streams_setup(struct core *c);

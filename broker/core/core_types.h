@@ -101,6 +101,7 @@ struct extra {
     uint64_t group; /* dead: its error's fingerprint; 0: not known yet */
     uint64_t progress, progress_total;
     uint64_t started_ms;                             /* wall */
+    uint64_t began_ms;                               /* monotone; 0: in an earlier life */
     uint64_t ttl_end_ms;                             /* monotone; 0: none */
     uint64_t due_ms;                                 /* monotone, while scheduled */
     uint64_t run_at_ms;                              /* wall */
@@ -234,6 +235,7 @@ struct kind {
     struct list isolated; /* jobs that must run alone */
     uint32_t reserved;    /* the worker that is being emptied for one of them */
     bool closed;          /* no worker was free when one was wanted last */
+    uint8_t times;        /* which of core.times is its own, plus one; 0: none was needed yet */
     /* Its lines that have something to dispatch, by their highest priority, in order of turns; and
      * its place among the kinds with such lines, by the turn of the first of them. */
     uint32_t ring[PRIORITIES], place[PRIORITIES];
@@ -585,5 +587,9 @@ struct core {
     struct epoch_range *epochs;
     uint32_t n_epochs;
     struct core_stats stats;
+    uint64_t attempts[ATTEMPT_ENDS];
+    struct core_kind_times times[CORE_KINDS_SHOWN + 1]; /* they outlive their kinds */
+    uint32_t n_times;
+    uint64_t schedule_runs, schedule_skipped, schedule_missed, schedule_refused;
     struct core_outside outside;
 };

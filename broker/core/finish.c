@@ -27,6 +27,8 @@ uint64_t job_end(struct core *c, uint32_t i, enum job_state state, struct str re
     enum job_state was = (enum job_state)j->state;
     if (was != JOB_running && was != JOB_cancelling)
         job_leave_line(c, i);
+    else if (state == JOB_done || state == JOB_cancelled) /* the others were counted as failures */
+        measure_end(c, i, state == JOB_done ? ATTEMPT_DONE : ATTEMPT_CANCELLED);
     job_unmark(j, JOB_BACKOFF | JOB_HAS_RUN_AT);
     bool flows = j->up || job_is(j, JOB_HAS_FLOW);
     if (job_is(j, JOB_HELD))

@@ -253,6 +253,7 @@ static int submit(struct core *c, uint32_t n, uint64_t due_ms, uint64_t *id, str
     *id = item.id;
     add_live(s, item.id);
     s->runs++;
+    c->schedule_runs++;
     MEM_FREE(s->failure);
     if (due_ms)
         s->settled_ms = s->due_ms = due_ms;
@@ -276,6 +277,7 @@ static void run(struct core *c, uint32_t n, uint64_t due_ms) {
     bool full = s->n_live == SCHEDULE_LIVE && s->overlap == OVERLAP_QUEUE;
     if (full || (s->n_live && s->overlap == OVERLAP_SKIP && !MUTANT(schedule_overlaps))) {
         s->skipped++;
+        c->schedule_skipped++;
         settle(c, n, due_ms);
         return;
     }
@@ -293,6 +295,7 @@ static void run(struct core *c, uint32_t n, uint64_t due_ms) {
         return;
     }
     s->refused++;
+    c->schedule_refused++;
     settle(c, n, due_ms);
 }
 
@@ -334,9 +337,11 @@ void schedule_timer(struct core *c, uint32_t n) {
     if (c->read_only)
         return; /* the next life of the broker will */
     s->missed_runs += passed;
+    c->schedule_missed += passed;
     bool late = c->wall.ms - due_ms > jitter_of(s, due_ms) + LATE_MS;
     if (late && s->missed == MISSED_NONE) {
         s->missed_runs++;
+        c->schedule_missed++;
         settle(c, n, due_ms);
         return;
     }

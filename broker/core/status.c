@@ -96,6 +96,8 @@ void on_get_status(struct core *c, const void *message, struct str payload) {
     MSG_SET(&m, status_info, peers_closed, o->peers_closed);
     fill_streams(o, &m);
     fill_connections(o, &m);
+    if (o->ops && *o->ops)
+        MSG_SET(&m, status_info, ops, str_of(o->ops));
     if (o->trouble.len)
         MSG_SET(&m, status_info, text, o->trouble);
     send_to(c, c->request.link, VERB_status_info, c->request.sequence, &m, STR(""), 0);
@@ -107,18 +109,17 @@ static bool wanted(const struct msg_get_status *m, struct str name) {
 
 /* What is found of a queue in other tables: one walk of each for all queues. */
 struct queue_view {
-    uint64_t oldest_ms; /* the longest wait among the heads of its lanes */
     uint32_t tenants, full;
     uint32_t busiest; /* a quota; 0 if nothing runs */
 };
 
-static void look_at_lanes(const struct core *c, struct queue_view *views) {
+void oldest_by_queue(const struct core *c, uint64_t *oldest_ms) {
     SLAB_EACH(i, &c->lanes) {
         const struct lane *a = lane_at(c, i);
-        struct queue_view *v = &views[line_at(c, a->line)->queue];
+        uint64_t *oldest = &oldest_ms[line_at(c, a->line)->queue];
         uint64_t since = job_at(c, a->head)->since_ms;
-        if (c->now.ms > since && c->now.ms - since > v->oldest_ms)
-            v->oldest_ms = c->now.ms - since;
+        if (c->now.ms > since && c->now.ms - since > *oldest)
+            *oldest = c->now.ms - since;
     }
 }
 
@@ -151,7 +152,8 @@ static void fill_quota(const struct core *c, uint32_t queue, const struct queue_
 void on_list_queues(struct core *c, const void *message, struct str payload) {
     (void)payload;
     struct queue_view *views = mem_zalloc(slab_end(&c->queues.rows) * sizeof *views);
-    look_at_lanes(c, views);
+    uint64_t *oldest_ms = mem_zalloc(slab_end(&c->queues.rows) * sizeof *oldest_ms);
+    oldest_by_queue(c, oldest_ms);
     look_at_quotas(c, views);
     SLAB_EACH(i, &c->queues.rows) {
         if (i == c->nameless || !wanted(message, queue_at(c, i)->row.name))
@@ -163,7 +165,7 @@ void on_list_queues(struct core *c, const void *message, struct str payload) {
         MSG_SET(&m, queue_info, scheduled, q->by_state[JOB_scheduled]);
         MSG_SET(&m, queue_info, blocked, q->by_state[JOB_blocked]);
         MSG_SET(&m, queue_info, running, q->by_state[JOB_running] + q->by_state[JOB_cancelling]);
-        MSG_SET(&m, queue_info, oldest_ms, views[i].oldest_ms);
+        MSG_SET(&m, queue_info, oldest_ms, oldest_ms[i]);
         MSG_SET(&m, queue_info, paused, q->paused);
         MSG_SET(&m, queue_info, concurrency, q->limit.now.concurrency);
         MSG_SET(&m, queue_info, rate_count, q->limit.now.rate_count);
@@ -174,6 +176,7 @@ void on_list_queues(struct core *c, const void *message, struct str payload) {
         send_to(c, c->request.link, VERB_queue_info, c->request.sequence, &m, STR(""), 0);
     }
     mem_free(views);
+    mem_free(oldest_ms);
     send_end(c, VERB_queue_info);
 }
 

@@ -29,6 +29,7 @@
 #pragma once
 
 #include "common/base/err.h"
+#include "common/base/histogram.h"
 #include "common/base/journal_need.h"
 #include "common/base/str.h"
 
@@ -186,6 +187,7 @@ struct journal_stats {
     uint64_t records_moved; /* shown by cleaning */
     uint64_t loads;
     uint64_t commit_last_us, commit_max_us; /* hand-over to durable */
+    struct histogram commit_us;             /* the same, of all since open */
     enum journal_room room;
     struct err upkeep;     /* last trouble with spares, removal or cleaning; OK if none */
     uint64_t upkeep_count; /* of such troubles since open: what fails is tried again */

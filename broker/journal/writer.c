@@ -36,6 +36,8 @@ static void measure(struct writer *w, const struct batch *b) {
     uint64_t us = (clock_mono_ns() - b->sealed_ns) / 1000;
     atomic_fetch_add_explicit(&w->commits, 1, memory_order_relaxed);
     atomic_store_explicit(&w->last_us, us, memory_order_relaxed);
+    atomic_fetch_add_explicit(&w->commit_counts[histogram_place(us)], 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&w->commit_sum_us, us, memory_order_relaxed);
     if (us > atomic_load_explicit(&w->max_us, memory_order_relaxed))
         atomic_store_explicit(&w->max_us, us, memory_order_relaxed);
 }
@@ -143,4 +145,7 @@ void writer_stats(const struct writer *w, struct journal_stats *out) {
     out->bytes_written = atomic_load_explicit(&w->bytes, memory_order_relaxed);
     out->commit_last_us = atomic_load_explicit(&w->last_us, memory_order_relaxed);
     out->commit_max_us = atomic_load_explicit(&w->max_us, memory_order_relaxed);
+    for (unsigned n = 0; n < HISTOGRAM_PLACES; n++)
+        out->commit_us.counts[n] = atomic_load_explicit(&w->commit_counts[n], memory_order_relaxed);
+    out->commit_us.sum_us = atomic_load_explicit(&w->commit_sum_us, memory_order_relaxed);
 }

@@ -48,6 +48,7 @@ struct writer {
     uint64_t doubt_end;
     atomic_ullong durable;
     atomic_ullong commits, syncs, bytes, last_us, max_us;
+    atomic_ullong commit_counts[HISTOGRAM_PLACES], commit_sum_us; /* a histogram that is shared */
 };
 
 int writer_init(struct writer *w, const struct writer_options *options, struct err *e);
