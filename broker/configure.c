@@ -209,18 +209,7 @@ static void set_pool(struct core *c, struct str name, const struct settings_pool
     core_set_pool(c, name, u32(p->processes_min), u32(p->processes_max));
 }
 
-static void say_ignored(const char *setting, struct str name) {
-    log_event(LOG_config_ignored, log_text("setting", setting), log_str("of", name));
-}
-
-/* Whoever sets something shall not wait in vain for what it does. */
-static void tell_ignored(const struct settings *s) {
-    if (s->broker.ops_listen.len)
-        say_ignored("broker.ops_listen", STR(""));
-}
-
 void configure_names(struct core *c, const struct settings *s) {
-    tell_ignored(s);
     for (size_t i = 0; i < s->kinds.count; i++)
         set_kind(c, s, i);
     set_may_spawn(c, s);

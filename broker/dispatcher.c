@@ -295,6 +295,7 @@ static void turn(struct dispatcher *d) {
     bool drained = take_messages(d);
     clean(d);
     figures_refresh(d, now, drained);
+    figures_tell_ops(d, now, false);
     if (journal_room(d->journal) == JOURNAL_BUSY)
         core_set_room(d->core, CORE_FULL); /* until the next turn, as for messages */
     core_end(d->core, drained);
@@ -336,7 +337,7 @@ void dispatcher_hear_signals(struct dispatcher *d) {
 /* ---- waiting -------------------------------------------------------------------------------- */
 static void wait_for_work(struct dispatcher *d) {
     struct conns *conns = peers_conns(d->peers);
-    zmq_pollitem_t items[5 + PEERS_ROLES] = {
+    zmq_pollitem_t items[6 + PEERS_ROLES] = {
         {.fd = d->signals, .events = ZMQ_POLLIN},
         {.fd = journal_fd(d->journal), .events = ZMQ_POLLIN},
         {.fd = relay_thread_fd(d->relay), .events = ZMQ_POLLIN},
@@ -354,6 +355,8 @@ static void wait_for_work(struct dispatcher *d) {
                 (zmq_pollitem_t){.socket = peers_socket(d->peers, role), .events = ZMQ_POLLIN};
     else if (outbox_held(d->outbox))
         log_event(LOG_turn_held, log_u64("messages", outbox_held(d->outbox)));
+    if (d->ops)
+        items[n++] = (zmq_pollitem_t){.fd = ops_fd(d->ops), .events = ZMQ_POLLIN};
     if (d->room == JOURNAL_NONE)
         items[2].events = 0;
     d->due = d->again ? clock_mono() : core_next(d->core);

@@ -5,6 +5,7 @@
 #include "broker/data_dir.h"
 #include "broker/dispatcher.h"
 #include "broker/effects.h"
+#include "broker/ops.h"
 #include "broker/receive.h"
 #include "common/wire/spin.h"
 
@@ -28,6 +29,7 @@ struct dispatcher {
     struct peers *peers;
     struct outbox *outbox;
     struct relay_thread *relay;
+    struct ops *ops; /* NULL: nowhere */
     struct effects_context effects;
     struct receiver receiver;
     int signals; /* signalfd */
@@ -48,7 +50,9 @@ struct dispatcher {
     uint64_t hold_until_ns; /* a commit was put off until then; 0: none was */
     uint32_t hold_credit, hold_skipped;
 
-    struct mono figures_due;
+    struct mono figures_due, began;
+    struct core_outside outside;
+    struct relay_stats relay_told;
     uint64_t refused, told_refused;         /* connections: seen, and told in the log */
     struct mono refused_due, refused_until; /* the next line; trouble is told */
     struct peers_stats told;                /* of dropped letters */
@@ -62,6 +66,9 @@ void dispatcher_close(struct dispatcher *d);
 /* figures.c. `drained`: nothing that came waits to be read. */
 #define FIGURES_MS 1000
 void figures_refresh(struct dispatcher *d, struct mono now, bool drained);
+/* Answers the pages for monitoring, if they ask. `starting`: the core is not to be looked at yet.
+ */
+void figures_tell_ops(struct dispatcher *d, struct mono now, bool starting);
 /* dispatcher.c: for start.c */
 void dispatcher_hear(struct dispatcher *d);
 void dispatcher_hear_signals(struct dispatcher *d);

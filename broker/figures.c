@@ -120,24 +120,65 @@ void figures_refresh(struct dispatcher *d, struct mono now, bool drained) {
     tell_refused(d, &g, now);
     write_trouble(d, &s, &g, now);
     struct relay_stats r = relay_thread_stats(d->relay);
-    struct core_outside o = {.journal_bytes = s.disk_bytes,
-                             .journal_live_bytes = s.live_bytes,
-                             .commits = s.commits,
-                             .rss_bytes = read_rss(),
-                             .unread_bytes = conns_unread(peers_conns(d->peers)),
-                             .waiting = d->receiver.waiting.requests,
-                             .peers_closed = d->told.closed,
-                             .streams = r.streams,
-                             .attached = r.attached,
-                             .stream_bytes = r.log_bytes,
-                             .stream_events = r.events,
-                             .stream_gaps = r.gaps,
-                             .stream_refused = r.malformed + r.strange,
-                             .stream_gone = r.gone,
-                             .connections_refused = g.refused,
-                             .connections_silent = g.silent,
-                             .connections_max = g.places,
-                             .version = d->version,
-                             .trouble = str_of(d->trouble)};
-    core_set_outside(d->core, &o);
+    d->relay_told = r;
+    d->outside = (struct core_outside){.journal_bytes = s.disk_bytes,
+                                       .journal_live_bytes = s.live_bytes,
+                                       .commits = s.commits,
+                                       .rss_bytes = read_rss(),
+                                       .unread_bytes = conns_unread(peers_conns(d->peers)),
+                                       .waiting = d->receiver.waiting.requests,
+                                       .peers_closed = d->told.closed,
+                                       .streams = r.streams,
+                                       .attached = r.attached,
+                                       .stream_bytes = r.log_bytes,
+                                       .stream_events = r.events,
+                                       .stream_gaps = r.gaps,
+                                       .stream_refused = r.malformed + r.strange,
+                                       .stream_gone = r.gone,
+                                       .connections_refused = g.refused,
+                                       .connections_silent = g.silent,
+                                       .connections_max = g.places,
+                                       .version = d->version,
+                                       .ops = d->ops ? ops_address(d->ops) : NULL,
+                                       .trouble = str_of(d->trouble)};
+    core_set_outside(d->core, &d->outside);
+}
+
+/* Why new jobs are not taken, as whoever submits one is told. */
+static enum ops_state state_of(const struct dispatcher *d, enum journal_room room,
+                               struct err *why) {
+    const struct err *failed = journal_error(d->journal);
+    if (failed) {
+        *why = *failed;
+        return OPS_READ_ONLY;
+    }
+    if (room == JOURNAL_RESERVE || room == JOURNAL_NONE) {
+        err_set(why, ERR_DISK_FULL, "no space is left on disk for new jobs");
+        return OPS_FULL;
+    }
+    return core_may_submit(d->core, why) < 0 ? OPS_FULL : OPS_SERVING;
+}
+
+void figures_tell_ops(struct dispatcher *d, struct mono now, bool starting) {
+    struct ops_snapshot *s = d->ops ? ops_asked(d->ops) : NULL;
+    if (!s)
+        return;
+    *s = (struct ops_snapshot){.state = OPS_STARTING, .version = d->version};
+    struct err why = {0};
+    if (starting) {
+        err_set(&why, ERR_STARTING, "the journal is being read");
+    } else {
+        journal_stats(d->journal, &s->journal);
+        s->state = state_of(d, s->journal.room, &why);
+        core_stats(d->core, &s->core);
+        core_figures(d->core, &s->figures);
+        s->epoch = core_epoch(d->core);
+        s->uptime_ms = mono_until(d->began, now);
+        s->outside = d->outside;
+        s->relay = d->relay_told;
+        s->dropped = d->told.dropped;
+        snprintf(s->trouble, sizeof s->trouble, "%s", d->trouble);
+    }
+    snprintf(s->why, sizeof s->why, "%s", why.text);
+    ops_answer(d->ops, s);
 }

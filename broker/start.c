@@ -40,6 +40,7 @@ static void answer_starting(struct dispatcher *d) {
         }
     }
     outbox_flush(d->outbox);
+    figures_tell_ops(d, clock_mono(), true);
 }
 
 static int replay_record(void *ctx, const struct journal_record *r, struct err *e) {
@@ -118,6 +119,12 @@ static int open_relay(struct dispatcher *d, struct err *e) {
     return 0;
 }
 
+/* Before the journal is read, which may take a while: whoever asks is told so. */
+static int open_ops(struct dispatcher *d, struct err *e) {
+    struct str at = d->settings->broker.ops_listen;
+    return at.len ? ops_new(&d->ops, at, e) : 0;
+}
+
 static void open_parts(struct dispatcher *d) {
     d->outbox = outbox_new(d->peers, d->config.items_max, d->config.bytes_max);
     effects_init(&d->effects, d->journal, d->outbox, d->relay);
@@ -152,7 +159,8 @@ static void tell_ready(struct dispatcher *d) {
               log_text("tcp_client", peers_tcp(d->peers, ROLE_CLIENT)),
               log_text("tcp_worker", peers_tcp(d->peers, ROLE_WORKER)),
               log_text("tcp_gateway", peers_tcp(d->peers, ROLE_GATEWAY)),
-              log_text("tcp_operator", peers_tcp(d->peers, ROLE_OPERATOR)));
+              log_text("tcp_operator", peers_tcp(d->peers, ROLE_OPERATOR)),
+              log_text("ops", d->ops ? ops_address(d->ops) : ""));
     if (d->ready_fd < 0)
         return;
     ssize_t n = write(d->ready_fd, "1", 1);
@@ -185,6 +193,7 @@ int dispatcher_start(struct dispatcher *d, const struct dispatcher_options *o, s
                              .ready_fd = o->ready_fd,
                              .settings = *o->settings,
                              .signals = -1,
+                             .began = clock_mono(),
                              .spin.look_ns = LOOK_NS,
                              .first = ROLE_CLIENT};
     *o->settings = NULL;
@@ -201,7 +210,7 @@ int dispatcher_start(struct dispatcher *d, const struct dispatcher_options *o, s
         return -1;
     gate_watch(peers_file(ROLE_OPERATOR));
     log_event(LOG_broker_starting, log_text("data", d->dir.path));
-    if (open_relay(d, e) < 0 || gate_ready(e) < 0)
+    if (open_relay(d, e) < 0 || open_ops(d, e) < 0 || gate_ready(e) < 0)
         return -1;
     open_parts(d);
     if (read_journal(d, e) < 0 || open_core(d, e) < 0)
@@ -213,6 +222,7 @@ int dispatcher_start(struct dispatcher *d, const struct dispatcher_options *o, s
 }
 
 void dispatcher_close(struct dispatcher *d) {
+    ops_destroy(&d->ops); /* before all that it shows */
     relay_thread_destroy(&d->relay);
     receiver_done(&d->receiver); /* it and the outbox hold messages, which peers count */
     outbox_destroy(&d->outbox);

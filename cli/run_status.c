@@ -224,6 +224,8 @@ static void print_broker(const json_t *s) {
     if (out_field(s, "connections_refused"))
         buf_printf(&out, "turned   %" PRIu64 " connections away, %" PRIu64 " places\n",
                    out_field(s, "connections_refused"), out_field(s, "connections_max"));
+    if (out_text(s, "ops")[0])
+        buf_printf(&out, "ops      http://%s/metrics, /healthz, /health\n", out_text(s, "ops"));
     if (out_text(s, "text")[0]) {
         buf_printf(&out, "TROUBLE  ");
         out_clean(&out, str_of(out_text(s, "text")));

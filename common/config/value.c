@@ -431,11 +431,14 @@ static bool is_host(struct str host) {
 static int read_listen(const struct reading *r) {
     struct str host, port;
     uint64_t number;
+    if (str_eq(r->text, STR("off")))
+        return read_text(&(struct reading){r->row, STR(""), r->arena, r->field, r->e});
     if (r->text.len &&
         (!split_port(r->text, &host, &port) || !is_host(host) || !str_to_u64(port, 65535, &number)))
-        return err_set(r->e, ERR_BAD_CONFIG,
-                       "'%s' is not HOST:PORT (an IPv6 address in brackets, a port of 0 to 65535)",
-                       config_clip(r->text).at);
+        return err_set(
+            r->e, ERR_BAD_CONFIG,
+            "'%s' is neither off nor HOST:PORT (an IPv6 address in brackets, a port of 0 to 65535)",
+            config_clip(r->text).at);
     return read_text(r);
 }
 

@@ -133,11 +133,13 @@ static void addresses_are_checked(void **state) {
           "q.yaml:1: broker.tcp_gateway: 'tcp://[::]:80' can be reached from other hosts, which "
           "needs keys that are not there yet: only 127.0.0.0/8 and [::1]"}},
         {"broker: {ops_listen: '9464'}",
-         {"q.yaml:1: broker.ops_listen: '9464' is not HOST:PORT (an IPv6 address in brackets, a "
+         {"q.yaml:1: broker.ops_listen: '9464' is neither off nor HOST:PORT (an IPv6 address in "
+          "brackets, a "
           "port "
           "of 0 to 65535)"}},
         {"broker: {ops_listen: '::1:9464'}",
-         {"q.yaml:1: broker.ops_listen: '::1:9464' is not HOST:PORT (an IPv6 address in brackets, "
+         {"q.yaml:1: broker.ops_listen: '::1:9464' is neither off nor HOST:PORT (an IPv6 address "
+          "in brackets, "
           "a "
           "port of 0 to 65535)"}},
     };
