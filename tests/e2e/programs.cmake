@@ -6,5 +6,5 @@ foreach(part cli_usage_test cli_refusals_test cli_jobs_test cli_tree_test cli_fu
   set_tests_properties(${part} PROPERTIES LABELS e2e TIMEOUT 300 ENVIRONMENT
     "QUERN_TEST_BIN=${CMAKE_RUNTIME_OUTPUT_DIRECTORY};QUERN_TEST_SOURCE=${CMAKE_SOURCE_DIR}")
 endforeach()
-# A disk that fails, and memory that is measured, are not for a sanitizer's program.
+# A library in front of the broker makes its disk fail.
 set_property(TEST ops_test APPEND PROPERTY ENVIRONMENT "QUERN_FAIL_SYNC=$<TARGET_FILE:fail_sync>")
