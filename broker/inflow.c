@@ -125,3 +125,7 @@ void inflow_set_bound(uint64_t bytes) {
 void inflow_begin(int fd) {
     flows[fd] = (struct inflow){.state = INFLOW_GREETING};
 }
+
+void inflow_leave(int fd) {
+    flows[fd] = (struct inflow){.state = INFLOW_NONE};
+}

@@ -24,6 +24,9 @@
 void inflow_set_bound(uint64_t bytes);
 /* A connection was accepted; what its descriptor was before is forgotten. */
 void inflow_begin(int fd);
+/* No ZMTP is spoken there, and nothing counted: by the thread that has accepted it, before it reads
+ * the first byte. */
+void inflow_leave(int fd);
 
 /* ---- the counting itself, which has no socket ----------------------------------------------- */
 struct inflow {

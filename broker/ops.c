@@ -1,5 +1,6 @@
 #include "broker/ops.h"
 
+#include "broker/inflow.h"
 #include "broker/metrics.h"
 #include "common/base/check.h"
 #include "common/base/mem.h"
@@ -209,6 +210,7 @@ static void on_connection(void *ctx, struct MHD_Connection *c, void **at,
     }
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
+    inflow_leave(info->connect_fd);
     for (size_t i = 0; i < OPS_CONNECTIONS && !*at; i++)
         if (o->lives[i].fd < 0) {
             o->lives[i] = (struct life){info->connect_fd, mono_add(clock_mono(), OPS_LIFE_MS)};
