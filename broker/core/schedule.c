@@ -503,7 +503,8 @@ void on_pause_schedule(struct core *c, const void *message, struct str payload) 
     answer_ref(c, &e, 0, after);
 }
 
-static void tell(struct core *c, uint32_t i) {
+/* All payloads together may be more than an answer should have. */
+static void tell(struct core *c, uint32_t i, bool with_payload) {
     struct schedule *s = schedule_at(c, i);
     struct msg_schedule_info m = {0};
     MSG_SET(&m, schedule_info, name, s->row.name);
@@ -539,9 +540,10 @@ static void tell(struct core *c, uint32_t i) {
     MSG_SET(&m, schedule_info, refused, s->refused);
     if (s->failure)
         MSG_SET(&m, schedule_info, text, str_make(s->failure->text, s->failure->len));
-    if (s->payload.len)
+    if (s->payload.len && with_payload)
         MSG_SET(&m, schedule_info, size, s->payload.len);
-    send_to(c, c->request.link, VERB_schedule_info, c->request.sequence, &m, s->payload, 0);
+    send_to(c, c->request.link, VERB_schedule_info, c->request.sequence, &m,
+            with_payload ? s->payload : STR(""), 0);
 }
 
 void on_list_schedules(struct core *c, const void *message, struct str payload) {
@@ -549,6 +551,6 @@ void on_list_schedules(struct core *c, const void *message, struct str payload) 
     (void)payload;
     SLAB_EACH(i, &c->schedules.rows)
     if (!m->name.len || str_eq(m->name, schedule_at(c, i)->row.name))
-        tell(c, i);
+        tell(c, i, m->name.len > 0);
     send_end(c, VERB_schedule_info);
 }
