@@ -2,6 +2,7 @@
 
 #include "broker/inflow.h"
 #include "broker/metrics.h"
+#include "broker/mhd.h"
 #include "common/base/check.h"
 #include "common/base/mem.h"
 #include "common/base/ring.h"
@@ -9,7 +10,6 @@
 #include "common/os/wake.h"
 
 #include <arpa/inet.h>
-#include <microhttpd.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -19,6 +19,8 @@
 #define BACKLOG   64
 #define IDLE_S    5U /* without a byte in either direction */
 #define NO_ANSWER "the broker has not answered for 2 s\n"
+
+static const struct mhd *mhd; /* set by the first ops_new, before there is a thread */
 
 typedef unsigned page_fn(struct buf *out, const struct ops_snapshot *s);
 
@@ -104,17 +106,17 @@ static const struct page *find_page(const char *path) {
 /* ---- answers --------------------------------------------------------------------------------- */
 static enum MHD_Result respond(struct MHD_Connection *c, unsigned status, const char *type,
                                struct str body) {
-    struct MHD_Response *r = MHD_create_response_from_buffer(body.len, (void *)(uintptr_t)body.at,
-                                                             MHD_RESPMEM_MUST_COPY);
+    struct MHD_Response *r = mhd->MHD_create_response_from_buffer(
+        body.len, (void *)(uintptr_t)body.at, MHD_RESPMEM_MUST_COPY);
     if (!r)
         return MHD_NO;
-    MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, type);
-    MHD_add_response_header(r, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
-    MHD_add_response_header(r, MHD_HTTP_HEADER_CONNECTION, "close");
+    mhd->MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+    mhd->MHD_add_response_header(r, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+    mhd->MHD_add_response_header(r, MHD_HTTP_HEADER_CONNECTION, "close");
     if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
-        MHD_add_response_header(r, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
-    enum MHD_Result done = MHD_queue_response(c, status, r);
-    MHD_destroy_response(r);
+        mhd->MHD_add_response_header(r, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
+    enum MHD_Result done = mhd->MHD_queue_response(c, status, r);
+    mhd->MHD_destroy_response(r);
     return done;
 }
 
@@ -135,9 +137,9 @@ static enum MHD_Result answer_request(struct ops *o, const struct request *r) {
 /* ---- requests -------------------------------------------------------------------------------- */
 static bool has_body(struct MHD_Connection *c) {
     const char *length =
-        MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
+        mhd->MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
     return (length && strcmp(length, "0") != 0) ||
-           MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_TRANSFER_ENCODING);
+           mhd->MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_TRANSFER_ENCODING);
 }
 
 static enum MHD_Result begin(struct ops *o, struct MHD_Connection *c, const char *path,
@@ -156,7 +158,7 @@ static enum MHD_Result begin(struct ops *o, struct MHD_Connection *c, const char
                           .next = o->requests};
     o->requests = r;
     *at = r;
-    MHD_suspend_connection(c);
+    mhd->MHD_suspend_connection(c);
     return MHD_YES;
 }
 
@@ -193,7 +195,7 @@ static void resume(struct ops *o, struct mono now, bool answered, bool all) {
             continue;
         r->stage = answered ? STAGE_ANSWERED : STAGE_LATE;
         o->answered += answered;
-        MHD_resume_connection(r->connection);
+        mhd->MHD_resume_connection(r->connection);
     }
 }
 
@@ -209,7 +211,7 @@ static void on_connection(void *ctx, struct MHD_Connection *c, void **at,
         return;
     }
     const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
+        mhd->MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
     inflow_leave(info->connect_fd);
     for (size_t i = 0; i < OPS_CONNECTIONS && !*at; i++)
         if (o->lives[i].fd < 0) {
@@ -260,7 +262,7 @@ static int until(struct mono now, struct mono due, int ms) {
 static int wait_ms(struct ops *o, struct mono now) {
     MHD_UNSIGNED_LONG_LONG theirs;
     int ms = -1;
-    if (MHD_get_timeout(o->daemon, &theirs) == MHD_YES)
+    if (mhd->MHD_get_timeout(o->daemon, &theirs) == MHD_YES)
         ms = theirs < 1000 ? (int)theirs : 1000;
     for (const struct request *r = o->requests; r; r = r->next)
         if (r->stage == STAGE_ASKED)
@@ -289,7 +291,7 @@ static void *run(void *ctx) {
         resume(o, now, false, false);
         end_lives(o, now);
         o->closed = false;
-        MHD_run(o->daemon);
+        mhd->MHD_run(o->daemon);
         ask(o);
         /* When it was full it does not listen until it is run again. */
         if (!o->closed)
@@ -366,7 +368,7 @@ static int open_listener(struct ops *o, struct str listen_at, struct err *e) {
 
 /* ---- life ------------------------------------------------------------------------------------ */
 static int open_daemon(struct ops *o, struct err *e) {
-    o->daemon = MHD_start_daemon(
+    o->daemon = mhd->MHD_start_daemon(
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, o,
         MHD_OPTION_LISTEN_SOCKET, o->listener, MHD_OPTION_CONNECTION_LIMIT, OPS_CONNECTIONS,
         MHD_OPTION_CONNECTION_TIMEOUT, IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
@@ -375,7 +377,7 @@ static int open_daemon(struct ops *o, struct err *e) {
         o, MHD_OPTION_END);
     if (!o->daemon)
         return err_set(e, ERR_IO, "broker.ops_listen: cannot start the HTTP server");
-    o->epoll = MHD_get_daemon_info(o->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
+    o->epoll = mhd->MHD_get_daemon_info(o->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
     return 0;
 }
 
@@ -387,6 +389,9 @@ int ops_new(struct ops **out, struct str listen_at, struct err *e) {
         o->lives[i].fd = -1;
     ring_init(&o->questions, 1, sizeof(struct ops_snapshot *));
     ring_init(&o->answers, 1, sizeof(struct ops_snapshot *));
+    mhd = mhd_load(e);
+    if (!mhd)
+        return err_add(e, "broker.ops_listen");
     if (open_listener(o, listen_at, e) < 0)
         return -1;
     if (bell_open(&o->bell) < 0 || flag_open(&o->flag) < 0)
@@ -412,7 +417,7 @@ void ops_destroy(struct ops **op) {
     }
     if (o->daemon) {
         resume(o, clock_mono(), false, true); /* it ends only when nobody is suspended */
-        MHD_stop_daemon(o->daemon);           /* closes the listener */
+        mhd->MHD_stop_daemon(o->daemon);      /* closes the listener */
     } else if (o->listener >= 0) {
         close(o->listener);
     }
