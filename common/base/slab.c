@@ -21,6 +21,10 @@ static char *item_of(const struct slab *s, struct slab_chunk *c, uint32_t item) 
     return c->items + (size_t)item * s->item_bytes;
 }
 
+static bool is_full(const struct slab_chunk *c) {
+    return !c->free_head && c->fresh == SLAB_CHUNK;
+}
+
 static void link_open(struct slab *s, uint32_t number) {
     struct slab_chunk *c = s->chunks[number];
     c->prev_open = 0;
@@ -56,13 +60,8 @@ static void add_chunk(struct slab *s) {
     uint32_t number = hole(s);
     ASSERT(number < (UINT32_MAX >> SLAB_CHUNK_BITS));
     struct slab_chunk *c = mem_alloc(sizeof *c + SLAB_CHUNK * s->item_bytes);
-    *c = (struct slab_chunk){.free_head = 0};
+    *c = (struct slab_chunk){.fresh = number == 0}; /* never index 0 of all */
     s->chunks[number] = c;
-    /* Lowest index first, and never index 0 of all. */
-    for (uint32_t item = SLAB_CHUNK; item-- > (number == 0 ? 1U : 0U);) {
-        memcpy(item_of(s, c, item), &c->free_head, sizeof c->free_head);
-        c->free_head = item + 1;
-    }
     link_open(s, number);
 }
 
@@ -71,13 +70,15 @@ uint32_t slab_take(struct slab *s) {
         add_chunk(s);
     uint32_t number = s->open - 1;
     struct slab_chunk *c = s->chunks[number];
-    uint32_t item = c->free_head - 1;
+    bool again = c->free_head != 0;
+    uint32_t item = again ? c->free_head - 1 : c->fresh++;
     char *p = item_of(s, c, item);
-    memcpy(&c->free_head, p, sizeof c->free_head);
+    if (again)
+        memcpy(&c->free_head, p, sizeof c->free_head);
     c->taken[item / 64] |= 1ULL << (item % 64);
     c->used++;
     s->used++;
-    if (!c->free_head)
+    if (is_full(c))
         unlink_open(s, number);
     memset(p, 0, s->item_bytes);
     return (number << SLAB_CHUNK_BITS) | item;
@@ -87,7 +88,7 @@ void slab_give(struct slab *s, uint32_t index) {
     uint32_t number = index >> SLAB_CHUNK_BITS, item = index & (SLAB_CHUNK - 1);
     ASSERT(slab_is_used(s, index));
     struct slab_chunk *c = s->chunks[number];
-    if (!c->free_head)
+    if (is_full(c))
         link_open(s, number);
     memcpy(item_of(s, c, item), &c->free_head, sizeof c->free_head);
     c->free_head = item + 1;

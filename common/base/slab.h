@@ -36,7 +36,8 @@ uint32_t slab_next(const struct slab *s, uint32_t index);
 size_t slab_bytes(const struct slab *s);
 
 struct slab_chunk {
-    uint32_t used, free_head;        /* free_head: item number plus one */
+    uint32_t used, free_head;        /* free_head: of those given back, item number plus one */
+    uint32_t fresh;                  /* from here on none was ever taken, or its memory touched */
     uint32_t next_open, prev_open;   /* chunk numbers plus one */
     uint64_t taken[SLAB_CHUNK / 64]; /* a bit an item */
     _Alignas(16) char items[];
