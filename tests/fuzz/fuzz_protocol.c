@@ -241,7 +241,14 @@ static void make_message(struct fuzz *f, uint64_t link, const struct verb_def *v
             set_field(f, link, d, &m, take(f));
         }
         struct str payload = make_payload(f, def, &r, &m, i ? 0 : f->plan.payload_bytes);
+        bool parent = def->children_at && (def->required >> def->children_at & 1);
+        if (parent)
+            message_set_children(def, 1, &m);
         if (frame_add_payload(&f->frame, &m, payload, STR("")) < 0)
+            return;
+        struct msg_submit child = {0};
+        MSG_SET(&child, submit, kind, STR("plain"));
+        if (parent && frame_add_child(&f->frame, &child, STR("")) < 0)
             return;
     }
 }
