@@ -189,9 +189,12 @@ static void answer_spawn(struct core *c, const struct msg_submit *m, const struc
                          uint64_t after) {
     struct msg_spawned a = {0};
     MSG_SET(&a, spawned, code, (uint64_t)e->code);
-    MSG_SET(&a, spawned, job, m->parent);
-    MSG_SET(&a, spawned, fence, m->fence);
-    MSG_SET(&a, spawned, index, m->index);
+    if (MSG_HAS(m, submit, parent))
+        MSG_SET(&a, spawned, job, m->parent);
+    if (MSG_HAS(m, submit, fence))
+        MSG_SET(&a, spawned, fence, m->fence);
+    if (MSG_HAS(m, submit, index))
+        MSG_SET(&a, spawned, index, m->index);
     if (e->code) {
         MSG_SET(&a, spawned, text, str_of(e->text));
         c->stats.refused++;

@@ -166,6 +166,10 @@ static void spawn_counts_its_children(void **state) { /* P-83 */
     assert_int_equal(info(w, id)->spawned, 2);
     assert_int_equal(spawn(w, id, fence + 1, 2, child()).verb, VERB_lost);
     assert_int_equal(spawn(w, id + 1000, fence, 0, child()).verb, VERB_lost);
+    /* What it does not name is not named in the answer. */
+    world_ask(w, WORKER, ROLE_WORKER, VERB_spawn, &(struct msg_submit){0});
+    assert_int_equal(world_last(w, VERB_spawned).code, ERR_MISSING_FIELD);
+    assert_int_equal(world_last(w, VERB_spawned).job, 0);
 }
 
 /* What a failed attempt has spawned stays; the next one counts anew. */
