@@ -1,48 +1,6 @@
 /* Flows where something goes that others still name: jobs that are forgotten, names that make room,
  * keys that were never asked for, records that a restart finds in another order. */
-#include "common/base/mem.h"
-#include "tests/unit/core_world.h"
-
-#define WORKER 9
-
-static int set_up(void **state) {
-    world_set_up(state);
-    struct str kinds[] = {STR("k")};
-    core_set_may_spawn(((struct world *)*state)->core, STR("k"), &(struct str_list){kinds, 1});
-    return 0;
-}
-
-static struct core_child child(void) {
-    struct core_child c = {.payload = STR("")};
-    MSG_SET(&c.m, submit, kind, STR("k"));
-    return c;
-}
-
-static uint64_t submit_with(struct world *w, const struct core_child *at, uint32_t n) {
-    struct msg_submit m = {0};
-    MSG_SET(&m, submit, kind, STR("k"));
-    MSG_SET(&m, submit, children, n);
-    world_begin(w, 1);
-    assert_true(core_request(w->core, 1, ROLE_OPERATOR, VERB_submit, ++w->sequence));
-    core_children(w->core, at, n);
-    core_item(w->core, &m, STR(""), NULL);
-    core_request_end(w->core);
-    world_end(w);
-    world_turn(w, 1);
-    return world_last(w, VERB_submitted).id;
-}
-
-static void end(struct world *w, uint64_t job, uint64_t outcome) {
-    for (uint32_t k = w->n; k-- > 0;) {
-        struct seen d = w->letters[k];
-        if (d.verb != VERB_dispatch || d.job != job)
-            continue;
-        world_report(w, d.link, job, d.fence, outcome);
-        world_turn(w, 1);
-        return;
-    }
-    fail_msg("it was not dispatched");
-}
+#include "tests/unit/core_flows.h"
 
 static void ask(struct world *w, enum verb verb, uint64_t job) {
     struct msg_get_job m = {0};
@@ -69,7 +27,7 @@ static void a_then_that_never_ran_leaves_its_key(void **state) { /* P-84 */
     struct msg_submit holder = {0};
     MSG_SET(&holder, submit, key, STR("x"));
     world_submit_many(w, holder, 2);
-    uint64_t id = submit_with(w, two, 2);
+    uint64_t id = submit_with(w, (struct msg_submit){0}, two, 2);
     assert_int_equal(info(w, id + 2)->state, JOB_blocked);
     world_cancel(w, id); /* how many wait for the key is checked at the end of the turn */
     world_turn(w, 1);
@@ -86,9 +44,9 @@ static void children_hold_the_names_that_they_take(void **state) {
         MSG_SET(&three[k].m, submit, queue, str_of(queues[k]));
     w->config.queues_max = 3;
     core_reconfigure(w->core, &w->config);
-    submit_with(w, three, 3);
+    submit_with(w, (struct msg_submit){0}, three, 3);
     assert_int_equal(world_last(w, VERB_submitted).code, ERR_BUSY);
-    uint64_t id = submit_with(w, three, 2);
+    uint64_t id = submit_with(w, (struct msg_submit){0}, three, 2);
     assert_int_equal(world_last(w, VERB_submitted).code, 0);
     struct msg_queue_ref m = {0};
     MSG_SET(&m, queue_ref, queue, STR("a"));
@@ -104,10 +62,10 @@ static void without_unique_keys_their_bound_is_no_bound(void **state) {
     struct core_child one[] = {child()};
     w->config.windows_max = 0;
     core_reconfigure(w->core, &w->config);
-    submit_with(w, one, 1);
+    submit_with(w, (struct msg_submit){0}, one, 1);
     assert_int_equal(world_last(w, VERB_submitted).code, 0);
     MSG_SET(&one[0].m, submit, unique, STR("u"));
-    submit_with(w, one, 1);
+    submit_with(w, (struct msg_submit){0}, one, 1);
     assert_int_equal(world_last(w, VERB_submitted).code, ERR_BUSY);
 }
 
@@ -124,7 +82,7 @@ static void of_a_job_that_is_forgotten_at_once_it_is_told(void **state) { /* P-8
     assert_true(w->flow.settled);
     keep_none(w);
     struct core_child one[] = {child()};
-    id = submit_with(w, one, 1);
+    id = submit_with(w, (struct msg_submit){0}, one, 1);
     ask(w, VERB_watch_flow, id);
     end(w, id, OUTCOME_DONE);
     assert_false(w->flow.settled);
@@ -157,7 +115,7 @@ static void a_flow_is_cancelled_when_its_job_is_forgotten(void **state) { /* P-8
     struct core_child two[] = {child(), child()};
     world_add_worker(w, WORKER, 8);
     keep_none(w);
-    uint64_t id = submit_with(w, two, 2);
+    uint64_t id = submit_with(w, (struct msg_submit){0}, two, 2);
     end(w, id, OUTCOME_DONE);
     assert_int_equal(info(w, id)->code, ERR_NOT_FOUND);
     world_cancel(w, id);
@@ -180,7 +138,7 @@ static void the_time_to_live_of_then_survives(void **state) { /* P-84 */
     struct core_child two[] = {child(), child()};
     MSG_SET(&two[1].m, submit, then, true);
     MSG_SET(&two[1].m, submit, ttl_ms, 200);
-    uint64_t id = submit_with(w, two, 2);
+    uint64_t id = submit_with(w, (struct msg_submit){0}, two, 2);
     world_turn(w, 500);
     world_restart(w);
     world_turn(w, 500);

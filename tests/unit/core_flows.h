@@ -29,7 +29,7 @@ static inline struct core_child then(void) {
     return c;
 }
 
-/* The newest dispatch of somebody else than `not`. */
+/* The newest dispatch of that job. */
 static inline struct seen given(const struct world *w, uint64_t job) {
     for (uint32_t k = w->n; k-- > 0;)
         if (w->letters[k].verb == VERB_dispatch && w->letters[k].job == job)
@@ -37,7 +37,6 @@ static inline struct seen given(const struct world *w, uint64_t job) {
     return (struct seen){0};
 }
 
-/* Every id is the one before plus one. */
 static inline void end(struct world *w, uint64_t job, uint64_t outcome) {
     struct seen d = given(w, job);
     assert_int_equal(d.job, job);
