@@ -138,9 +138,11 @@ static void read_only(void **state) {
     uint64_t later = worker_submit(s->c, "sleep", "{\"ms\": 310}");
     struct msg_job_info before = worker_await_state(s->c, runs, JOB_running);
     worker_await_state(s->c, later, JOB_running);
+    worker_signal(&s->w, SIGSTOP); /* no end of a job is the write that fails */
     struct rlimit little = {1, RLIM_INFINITY};
     assert_int_equal(prlimit(s->b.pid, RLIMIT_FSIZE, &little, NULL), 0);
     assert_int_equal(offered(s->c, 1), ERR_UNKNOWN_OUTCOME); /* some of it may be written */
+    worker_signal(&s->w, SIGCONT);
     assert_true(worker_status(s->c).read_only);
     assert_int_equal(offered(s->c, 1), ERR_READ_ONLY);
     broker_signal(&s->b, SIGTERM);
