@@ -165,10 +165,12 @@ static int pass(int listener, struct sockaddr *address, socklen_t *size, int fla
 }
 
 /* Names and types are the C library's, whose type of addresses is a union of pointers. */
+/* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): the other one is reserved */
 int accept4(int listener, __SOCKADDR_ARG address, socklen_t *size, int flags) {
     return pass(listener, address.__sockaddr__, size, flags);
 }
 
+/* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): the other one is reserved */
 int accept(int listener, __SOCKADDR_ARG address, socklen_t *size) {
     return pass(listener, address.__sockaddr__, size, 0);
 }

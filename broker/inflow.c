@@ -107,6 +107,7 @@ static ssize_t end(int fd, struct inflow *f) {
     return -1;
 }
 
+/* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): the other one is reserved */
 ssize_t recv(int fd, void *bytes, size_t n, int flags) {
     ssize_t got = system_recv(fd, bytes, n, flags);
     if (got <= 0 || (flags & MSG_PEEK) || fd < 0 || (uint32_t)fd >= GATE_FILES_MAX)

@@ -1,7 +1,8 @@
 /* Records of schemas/records.h to bytes and back: what the journal carries for the core.
  *
  * REC_JOB is rec_state, rec_spec, payload, result; REC_STATE is rec_state, result; REC_SCHEDULE is
- * rec_schedule, submit, payload; each other type is its one message. The result's length stands in rec_state.result_size, the payload is the rest.
+ * rec_schedule, submit, payload; each other type is its one message. The result's length stands in
+ * rec_state.result_size, the payload is the rest.
  */
 #pragma once
 

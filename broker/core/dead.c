@@ -46,9 +46,12 @@ static uint32_t group_take(struct core *c, uint64_t print) {
     uint32_t i = group_find(c, print);
     if (i)
         return i;
-    uint32_t others = group_find(c, FINGERPRINT_OTHER) ? 1 : 0;
-    if (print != FINGERPRINT_OTHER && c->dead_groups.used - others >= c->config.dead_groups_max)
-        return group_take(c, FINGERPRINT_OTHER);
+    uint32_t others = group_find(c, FINGERPRINT_OTHER);
+    if (c->dead_groups.used - (others ? 1 : 0) >= c->config.dead_groups_max) {
+        if (others)
+            return others;
+        print = FINGERPRINT_OTHER;
+    }
     i = slab_take(&c->dead_groups);
     dead_group_at(c, i)->print = print;
     lhash_add(&c->dead_index, i);

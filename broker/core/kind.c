@@ -78,8 +78,11 @@ void kind_set_may_spawn(struct kind *k, const struct str_list *names) {
     for (size_t n = 0; n < names->n; n++)
         bytes += names->at[n].len;
     mem_free(k->may_spawn);
-    k->may_spawn = bytes ? mem_alloc(bytes) : NULL;
+    k->may_spawn = NULL;
     k->n_may_spawn = (uint32_t)names->n;
+    if (!bytes)
+        return;
+    k->may_spawn = mem_alloc(bytes);
     char *at = (char *)(k->may_spawn + names->n);
     for (size_t n = 0; n < names->n; n++)
         k->may_spawn[n] = keep_text(&at, names->at[n]);

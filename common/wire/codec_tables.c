@@ -26,7 +26,7 @@ enum sender {
 #define IS_SIZE(name)               PICK(PROBE_##name, 0, 0)
 #define IS_RESULT_SIZE(name)        PICK(RESULT_PROBE_##name, 0, 0)
 
-#define IS_CHILDREN(name)           PICK(CHILDREN_PROBE_##name, 0, 0)
+#define IS_CHILDREN(name) PICK(CHILDREN_PROBE_##name, 0, 0)
 
 /* Places of the fields: AT_submit_kind, ..., COUNT_submit. */
 #define VERB(name, number, message, roles, items_max, doc)

@@ -177,8 +177,10 @@ static void give_loads(struct bench *b) {
     MSG_SET(&spec, rec_spec, queue, STR("echo"));
     MSG_SET(&spec, rec_spec, tenant, STR("default"));
     struct msg_rec_state state = {0};
-    struct record r = {
-        .type = REC_JOB, .state = &state, .spec = &spec, .payload = str_make(payload, sizeof payload)};
+    struct record r = {.type = REC_JOB,
+                       .state = &state,
+                       .spec = &spec,
+                       .payload = str_make(payload, sizeof payload)};
     for (uint32_t k = 0; k < b->n_loads; k++)
         core_loaded(b->core, b->loads[k], &r);
     b->n_loads = 0;

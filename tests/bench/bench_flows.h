@@ -176,7 +176,7 @@ void brood_make(struct brood *b, const struct plan *of, uint64_t fence);
 void peers_hello(struct world *w);
 void peers_letter(struct world *w, const struct letter_kept *l);
 void peers_turn(struct world *w);
-void attempt_forget(struct world *w, uint32_t node);
+void attempt_forget(struct world *w, uint32_t i);
 
 /* bench_flows_big.c: one flow of a million jobs */
 void big_flow(uint32_t jobs);

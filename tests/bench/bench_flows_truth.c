@@ -44,6 +44,7 @@ static void count_node(const struct node *n, struct counts *c) {
         c->ended[n->state - JOB_done]++;
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): a flow is at most 16 deep */
 static void count_below(const struct world *w, uint32_t i, struct counts *c) {
     for (uint32_t k = node_at(w, i)->child; k; k = node_at(w, k)->sibling) {
         count_node(node_at(w, k), c);
@@ -315,12 +316,14 @@ static void check_node(const struct world *w, uint32_t i) {
         flows_broken(w, "job %s has named no then, and one is there", id);
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): a flow is at most 16 deep */
 static void check_tree(const struct world *w, uint32_t i) {
     check_node(w, i);
     for (uint32_t k = node_at(w, i)->child; k; k = node_at(w, k)->sibling)
         check_tree(w, k);
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): a flow is at most 16 deep */
 static void free_tree(struct world *w, uint32_t i) {
     for (uint32_t k = node_at(w, i)->child, next; k; k = next) {
         next = node_at(w, k)->sibling;

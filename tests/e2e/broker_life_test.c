@@ -187,7 +187,7 @@ static void bounds_of_peers(void **state) {
     raw_hello_worker(&workers[1], 1, nothing);
     refused_hello(&workers[2], "2 workers");
     refused_hello(&clients[1], "1 clients");
-    for (uint8_t i = 0; i < OPERATORS; i++)
+    for (int i = 0; i < OPERATORS; i++)
         raw_join(&operators[i], broker.run, ROLE_OPERATOR, (uint8_t)(20 + i));
     assert_int_equal(raw_get_status(&operators[OPERATORS - 1]).workers, 2);
     raw_open(&one_more, broker.run, ROLE_OPERATOR, 19);

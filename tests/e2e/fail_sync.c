@@ -51,15 +51,15 @@ int fdatasync(int fd) {
 
 /* Of all files beside it. */
 static long blocks_used(int fd) {
-    char number[64], path[4096];
+    char number[64], folder[4096];
     snprintf(number, sizeof number, "/proc/self/fd/%d", fd);
-    ssize_t n = readlink(number, path, sizeof path - 1);
-    path[n > 0 ? n : 0] = '\0';
-    char *name = strrchr(path, '/');
+    ssize_t n = readlink(number, folder, sizeof folder - 1);
+    folder[n > 0 ? n : 0] = '\0';
+    char *name = strrchr(folder, '/');
     if (!name)
         return 0;
     *name = '\0';
-    DIR *dir = opendir(path);
+    DIR *dir = opendir(folder);
     long blocks = 0;
     for (struct dirent *entry; dir && (entry = readdir(dir));) {
         struct stat s;

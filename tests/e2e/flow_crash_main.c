@@ -125,10 +125,13 @@ static const struct blow {
     const char *name;
     bool (*strike)(struct crash_scene *s);
 } blows[] = {
-    {"the broker", crash_broker}, {"the broker, twice", crash_broker_starting},
+    {"the broker", crash_broker},
+    {"the broker, twice", crash_broker_starting},
     {"a worker", crash_worker},
-    {"a worker", crash_worker},   {"a worker and the broker", crash_worker_and_broker},
-    {"quern-pools", crash_pools}, {"everything", crash_everything},
+    {"a worker", crash_worker},
+    {"a worker and the broker", crash_worker_and_broker},
+    {"quern-pools", crash_pools},
+    {"everything", crash_everything},
 };
 #define BLOWS (sizeof blows / sizeof *blows)
 

@@ -134,6 +134,7 @@ static int check_then(const struct msg_job_info *then, uint64_t others_ended_ms,
 static int check_node(struct client *c, const struct msg_job_info *j, const struct flow_shape *s,
                       struct flow_found *found, uint64_t *ended_ms, struct err *e);
 
+/* NOLINTNEXTLINE(misc-no-recursion): a tree is as deep as the test makes it */
 static int check_children(struct client *c, const struct children_of *k, const struct flow_shape *s,
                           struct flow_found *found, uint64_t *ended_ms, struct err *e) {
     struct flow_shape below = *s;
@@ -162,6 +163,7 @@ static uint64_t later(uint64_t a, uint64_t b) {
 }
 
 /* `ended_ms` becomes the latest end of it and all below, if that is later. */
+/* NOLINTNEXTLINE(misc-no-recursion): a tree is as deep as the test makes it */
 static int check_node(struct client *c, const struct msg_job_info *j, const struct flow_shape *s,
                       struct flow_found *found, uint64_t *ended_ms, struct err *e) {
     struct children_of k = {0};

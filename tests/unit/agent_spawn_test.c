@@ -385,7 +385,8 @@ static void test_bounds(void **state) {
         add_child(&k, 1000000);
     char *big = mem_zalloc(200000);
     struct str payload = str_make(big, 200000);
-    memcpy(big, "\x81\xa1x\xc6\x00\x03\x0d\x38", 8);
+    static const uint8_t head[8] = {0x81, 0xa1, 'x', 0xc6, 0x00, 0x03, 0x0d, 0x38};
+    memcpy(big, head, sizeof head);
     refuses(&k, &m, payload, "bytes with their heads, at most 3145728");
     assert_int_equal(children_add(&k, &m, STR("\x80"), &e), 0); /* a small one has room */
     children_destroy(&k);

@@ -314,8 +314,8 @@ static void questions_wait_in_turns(void **state) {
     waiting_init(&w, 100);
     conn_reserve(a, CONN_BYTES);
     conn_reserve(b, CONN_BYTES);
-    for (char what = 'a'; what <= 'd'; what++)
-        assert_int_equal(ask(&w, a, what, 100, &e), 0);
+    for (int n = 0; n < 4; n++)
+        assert_int_equal(ask(&w, a, "abcd"[n], 100, &e), 0);
     assert_int_equal(ask(&w, b, 'x', 100, &e), 0);
     assert_int_equal(ask(&w, b, 'y', 100, &e), 0);
     assert_int_equal(w.requests, 6);

@@ -342,8 +342,10 @@ static void last_words_are_kept(void **state) {
     uint64_t id = world_submit(w, (struct msg_submit){0});
     char text[900];
     memset(text, 'x', sizeof text);
-    memcpy(text, "ended by signal 11; its last words follow\n", 42);
-    memcpy(text + sizeof text - 6, "boom!", 6);
+    struct str first = STR("ended by signal 11; its last words follow\n"), last = STR("boom!");
+    memcpy(text, first.at, first.len);
+    memcpy(text + sizeof text - last.len - 1, last.at, last.len);
+    text[sizeof text - 1] = '\0';
     struct msg_worker_died m = {0};
     MSG_SET(&m, worker_died, instance, str_make(instance, 16));
     MSG_SET(&m, worker_died, crashed, true);

@@ -20,7 +20,6 @@ static uint64_t place_of(uint64_t ms, const struct histogram *h) {
 }
 
 static void attempts_are_counted_by_their_end(void **state) {
-    struct world *w = *state;
     static const enum attempt_end ends[] = {[OUTCOME_DONE] = ATTEMPT_DONE,
                                             [OUTCOME_FAILED] = ATTEMPT_FAILED,
                                             [OUTCOME_REJECTED] = ATTEMPT_REJECTED,
@@ -29,7 +28,7 @@ static void attempts_are_counted_by_their_end(void **state) {
     for (uint64_t outcome = OUTCOME_DONE; outcome <= OUTCOME_CANCELLED; outcome++) {
         world_tear_down(state);
         world_set_up(state);
-        w = *state;
+        struct world *w = *state;
         world_add_worker(w, WORKER, 1);
         world_submit(w, (struct msg_submit){0});
         world_turn(w, 1);
