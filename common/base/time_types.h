@@ -28,6 +28,10 @@ static inline uint64_t mono_until(struct mono from, struct mono to) {
     return to.ms > from.ms ? to.ms - from.ms : 0;
 }
 
+static inline struct mono mono_min(struct mono a, struct mono b) {
+    return a.ms < b.ms ? a : b;
+}
+
 static inline bool mono_reached(struct mono now, struct mono t) {
     return now.ms >= t.ms;
 }

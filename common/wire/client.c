@@ -18,7 +18,7 @@ int client_new(struct client **out, const struct client_config *config, struct e
     snprintf(c->endpoint, sizeof c->endpoint, "%s", config->endpoint);
     c->config.endpoint = c->endpoint;
     c->out = FRAME_OUT;
-    c->earliest = MONO_NEVER;
+    c->earliest = c->watch_again = MONO_NEVER;
     c->arena = arena_new(ARENA_BYTES);
     watches_setup(c);
     struct link_config link = {.role = config->role,
@@ -72,7 +72,8 @@ int client_fd(const struct client *c) {
 
 struct mono client_next(const struct client *c) {
     struct mono next = link_next(c->link);
-    return c->earliest.ms < next.ms ? c->earliest : next;
+    next = mono_min(next, c->watch_again);
+    return mono_min(next, c->earliest);
 }
 
 struct link *client_link(struct client *c) {
@@ -96,8 +97,12 @@ static void on_error(struct client *c, struct frame_in *in) {
     struct frame_item item;
     struct err e;
     struct pending *p = request_find(c, in->sequence);
-    if (p && frame_next(in, &m, c->arena, &item, &e) == 1)
+    if (frame_next(in, &m, c->arena, &item, &e) != 1)
+        return;
+    if (p)
         request_error(c, p, &m);
+    else if (in->sequence)
+        watch_error(c, &m);
 }
 
 static void on_notice(struct client *c, struct frame_in *in) {
@@ -158,8 +163,8 @@ uint32_t client_poll(struct client *c, struct mono until) {
         requests_flush(c);
         watches_flush(c);
         requests_expire(c);
-        struct mono wait = c->calls ? MONO_PAST : until;
-        link_poll(c->link, wait.ms < c->earliest.ms ? wait : c->earliest, &news);
+        struct mono wait = c->calls ? MONO_PAST : mono_min(until, c->watch_again);
+        link_poll(c->link, mono_min(wait, c->earliest), &news);
         if (news.what != LINK_NOTHING)
             on_news(c, &news);
         else if (c->calls || mono_reached(c->config.clock(), until))

@@ -90,6 +90,7 @@ struct client {
     bool behind;          /* some could not be said yet */
 
     struct watches jobs, flows;
+    struct mono watch_again; /* watches were refused for now: all are told anew then */
     uint64_t wait_id; /* of client_wait */
     struct client_finished *wait_out;
 };
@@ -122,6 +123,8 @@ void watches_done(struct client *c);
 void watch_note(struct client *c, uint64_t id, bool ask);
 void watches_again(struct client *c);
 void watches_flush(struct client *c);
+/* A message of no request was refused: one that told of watches. */
+void watch_error(struct client *c, const struct msg_error *m);
 /* Tells the end of a job, if somebody waits for it: false if not. */
 bool watch_ended(struct client *c, const struct client_finished *f);
 void watch_on_finished(struct client *c, struct frame_in *in);

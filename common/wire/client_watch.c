@@ -6,6 +6,12 @@
 
 #include <inttypes.h>
 
+#define REFUSED_MS 1000U /* until watches that were refused are told again */
+
+static enum err_code code_of(uint64_t number, enum err_code unknown) {
+    return err_code_known(number) ? (enum err_code)number : unknown;
+}
+
 static struct watch *watch_at(const struct watches *w, uint32_t i) {
     return slab_at(&w->slab, i);
 }
@@ -118,6 +124,7 @@ static void tell_all(struct watches *w) {
 }
 
 void watches_again(struct client *c) {
+    c->watch_again = MONO_NEVER;
     tell_all(&c->jobs);
     tell_all(&c->flows);
 }
@@ -153,8 +160,18 @@ static void flush(struct client *c, struct watches *w) {
 }
 
 void watches_flush(struct client *c) {
+    if (mono_reached(c->config.clock(), c->watch_again))
+        watches_again(c);
     flush(c, &c->jobs);
     flush(c, &c->flows);
+}
+
+/* P-90: which of them it told of is not known any more. What the broker of now will never answer
+ * (NO_HELLO) is told with the next WELCOME anyway. */
+void watch_error(struct client *c, const struct msg_error *m) {
+    uint64_t wait_ms = m->retry_after_ms > REFUSED_MS ? m->retry_after_ms : REFUSED_MS;
+    if (code_of(m->code, ERR_CONFLICT) == ERR_BUSY)
+        c->watch_again = mono_min(c->watch_again, mono_add(c->config.clock(), wait_ms));
 }
 
 bool watch_ended(struct client *c, const struct client_finished *f) {
@@ -179,8 +196,7 @@ bool watch_ended(struct client *c, const struct client_finished *f) {
 static void say_how(const struct msg_finished *m, struct err *e) {
     if (!m->error)
         return;
-    enum err_code code = err_code_known(m->error) ? (enum err_code)m->error : ERR_JOB_REJECTED;
-    err_set(e, code, STR_FMT, STR_ARG(m->text));
+    err_set(e, code_of(m->error, ERR_JOB_REJECTED), STR_FMT, STR_ARG(m->text));
 }
 
 void watch_on_finished(struct client *c, struct frame_in *in) {
@@ -214,17 +230,12 @@ void watch_on_info(struct client *c, struct frame_in *in) {
         if (got < 0 || !m.code || !m.id)
             continue;
         struct client_finished f = {.id = m.id};
-        enum err_code code = err_code_known(m.code) ? (enum err_code)m.code : ERR_NOT_FOUND;
-        err_set(&f.err, code, STR_FMT, STR_ARG(m.text));
+        err_set(&f.err, code_of(m.code, ERR_NOT_FOUND), STR_FMT, STR_ARG(m.text));
         watch_ended(c, &f);
     }
 }
 
 /* ---- flows ---------------------------------------------------------------------------------- */
-static enum err_code code_of(uint64_t number, enum err_code unknown) {
-    return err_code_known(number) ? (enum err_code)number : unknown;
-}
-
 /* The last word of a flow ends its watch; what comes late of one that is not watched is dropped. */
 static void tell_flow(struct client *c, const struct msg_flow_info *m) {
     uint32_t i = find(&c->flows, m->id);

@@ -278,6 +278,27 @@ static void test_watches(void **state) {
     assert_int_equal(s->finished[1].err.code, ERR_NOT_FOUND);
 }
 
+/* P-90: a broker that has no room for a question now is asked again. */
+static void test_refused_watch(void **state) {
+    struct scene *s = *state;
+    welcome(s, 5);
+    assert_int_equal(client_watch(s->c, 4, NULL), 0);
+    hear(s, VERB_watch_job);
+    begin(s, VERB_error, s->in.sequence);
+    add(s, &(struct msg_error){.has = 6, .code = ERR_BUSY, .text = STR("because")}, STR(""));
+    send_out(s);
+    assert_int_equal(submit(s, 0, 1, false, NULL), 0);
+    hear(s, VERB_submit);
+    submitted(s, s->in.sequence, 9, 1); /* what comes behind it was heard: so was the refusal */
+    assert_true(silent(s));
+    now = mono_add(now, 1000);
+    hear(s, VERB_watch_job);
+    assert_int_equal(s->in.items, 1);
+    say_finished(s, 4, 1);
+    now = mono_add(now, 1000);
+    assert_true(silent(s));
+}
+
 /* A job submitted with `watch` whose answer came only with the repetition: its end may have been
  * told to the lost connection. */
 static void test_watched_submission(void **state) {
@@ -331,11 +352,11 @@ static void test_long_path(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        SCENE(test_answers),    SCENE(test_whole_error), SCENE(test_lists),
-        SCENE(test_unreadable), SCENE(test_window),      SCENE(test_sizes),
-        SCENE(test_same_epoch), SCENE(test_new_epoch),   SCENE(test_refused_unread),
-        SCENE(test_deadlines),  SCENE(test_watches),     SCENE(test_watched_submission),
-        SCENE(test_long_path),
+        SCENE(test_answers),    SCENE(test_whole_error),   SCENE(test_lists),
+        SCENE(test_unreadable), SCENE(test_window),        SCENE(test_sizes),
+        SCENE(test_same_epoch), SCENE(test_new_epoch),     SCENE(test_refused_unread),
+        SCENE(test_deadlines),  SCENE(test_watches),       SCENE(test_watched_submission),
+        SCENE(test_long_path),  SCENE(test_refused_watch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
