@@ -133,23 +133,42 @@ static void send(void *ctx, const struct letter *l) {
     outbox_put(x->outbox, l);
 }
 
-static const enum log_id log_ids[] = {
-    [EVENT_job_ended] = LOG_job_ended,
-    [EVENT_attempt_failed] = LOG_attempt_failed,
-    [EVENT_worker_joined] = LOG_worker_joined,
-    [EVENT_worker_lost] = LOG_worker_lost,
-    [EVENT_stale_report] = LOG_stale_report,
-    [EVENT_read_only] = LOG_journal_read_only,
-    [EVENT_load_failed] = LOG_journal_record,
-    [EVENT_bad_record] = LOG_journal_record,
-    [EVENT_stream_incomplete] = LOG_stream_incomplete,
-    [EVENT_schedule_refused] = LOG_schedule_refused,
+static const struct {
+    enum log_id id;
+    const char *key; /* of its text */
+} log_rows[CORE_EVENTS] = {
+    [EVENT_job_ended] = {LOG_job_ended, "what"},
+    [EVENT_attempt_failed] = {LOG_attempt_failed, "what"},
+    [EVENT_worker_joined] = {LOG_worker_joined, "what"},
+    [EVENT_worker_lost] = {LOG_worker_lost, "what"},
+    [EVENT_stale_report] = {LOG_stale_report, "what"},
+    [EVENT_read_only] = {LOG_journal_read_only, "what"},
+    [EVENT_load_failed] = {LOG_journal_record, "what"},
+    [EVENT_bad_record] = {LOG_journal_record, "what"},
+    [EVENT_stream_incomplete] = {LOG_stream_incomplete, "what"},
+    [EVENT_schedule_refused] = {LOG_schedule_refused, "what"},
+    [EVENT_job_accepted] = {LOG_job_accepted, "kind"},
+    [EVENT_attempt_started] = {LOG_attempt_started, "worker"},
+    [EVENT_attempt_held] = {LOG_attempt_held, "what"},
+    [EVENT_attempt_requeued] = {LOG_attempt_requeued, "what"},
 };
+
+static struct log_field maybe(const char *key, struct str text) {
+    return text.len ? log_str(key, text) : (struct log_field){.type = LOG_TYPE_NONE};
+}
 
 static void event(void *ctx, const struct event *e) {
     struct effects_context *x = ctx;
     x->ended += e->what == EVENT_job_ended;
-    log_event(log_ids[e->what], log_id("job", e->job), log_str("what", e->text));
+    enum log_id id = log_rows[e->what].id;
+    if (!log_wanted(id))
+        return;
+    struct trace_id_text trace = {""};
+    if (e->trace)
+        trace = trace_show_id(e->trace);
+    log_event(id, log_id("job", e->job), maybe("tenant", e->tenant),
+              maybe("trace", str_of(trace.at)), log_id("fence", e->fence),
+              maybe(log_rows[e->what].key, e->text));
 }
 
 /* ---- streams -------------------------------------------------------------------------------- */

@@ -94,6 +94,9 @@ static int open_journal(struct dispatcher *d, struct err *e) {
     struct journal_options options = configure_journal(d->settings, d->dir.journal);
     if (journal_open(&d->journal, &options, &file_layer_real, e) < 0)
         return e->code == ERR_LOCKED ? err_add(e, "another broker serves this data folder") : -1;
+    struct journal_stats s;
+    journal_stats(d->journal, &s);
+    d->config.trace_seed = s.id;
     d->config.group_max = journal_together_max(d->journal);
     return configure_check(&d->config, journal_body_max(d->journal), e);
 }

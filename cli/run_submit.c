@@ -7,6 +7,9 @@
 #include "cli/wait.h"
 #include "common/base/id.h"
 #include "common/base/mem.h"
+#include "common/base/trace.h"
+
+#include <stdlib.h>
 
 #define CHUNK_JOBS  8192
 #define CHUNK_BYTES (16U << 20)
@@ -78,6 +81,25 @@ static int check_message(const struct args_submit *a, struct err *e) {
             MSG_SET(m, submit, field, (args)->from);                                               \
     } while (0)
 
+/* What stands in the environment may be meant for others: a text that is none costs no job. */
+static int set_trace(const struct args_submit *a, struct msg_submit *m, struct err *e) {
+    const char *env = getenv("TRACEPARENT");
+    struct trace trace;
+    if (ARG_HAS(a, submit, trace) && trace_parse("submit: --trace", a->trace, &trace, e) < 0) {
+        e->code = ERR_USAGE;
+        return -1;
+    }
+    COPY(m, a, trace, trace);
+    if (ARG_HAS(a, submit, trace) || !env || !*env)
+        return 0;
+    struct err wrong = {0};
+    if (trace_parse("TRACEPARENT of the environment", str_of(env), &trace, &wrong) == 0)
+        MSG_SET(m, submit, trace, str_of(env));
+    else
+        cli_say("%s; the job gets a trace of its own", wrong.text);
+    return 0;
+}
+
 static int make_message(const struct args_submit *a, struct msg_submit *m, struct err *e) {
     *m = (struct msg_submit){0};
     MSG_SET(m, submit, kind, a->kind);
@@ -95,11 +117,10 @@ static int make_message(const struct args_submit *a, struct msg_submit *m, struc
     COPY(m, a, attempts_max, attempts);
     COPY(m, a, backoff_ms, backoff);
     COPY(m, a, durability, durability);
-    COPY(m, a, trace, trace);
     COPY(m, a, grace_ms, grace);
     COPY(m, a, attach, stream);
     COPY(m, a, fail_fast, fail_fast);
-    return check_message(a, e);
+    return set_trace(a, m, e) < 0 ? -1 : check_message(a, e);
 }
 
 /* ---- what came of it ------------------------------------------------------------------------ */

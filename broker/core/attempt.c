@@ -154,6 +154,8 @@ void attempt_learn(struct core *c, uint32_t i) {
     x->timeout_ms = MSG_HAS(s, rec_spec, timeout_ms) ? s->timeout_ms : k->timeout_ms;
     x->attempts_max =
         (uint32_t)(MSG_HAS(s, rec_spec, attempts_max) ? s->attempts_max : k->attempts_max);
+    x->traced = true;
+    x->trace = spec_trace(c, job_at(c, i)->id, s);
     x->backoff_ms = MSG_HAS(s, rec_spec, backoff_ms) ? s->backoff_ms : k->backoff_ms;
     x->backoff_max_ms =
         MSG_HAS(s, rec_spec, backoff_max_ms) ? s->backoff_max_ms : k->backoff_max_ms;
@@ -169,6 +171,7 @@ uint64_t attempt_requeue(struct core *c, uint32_t i) {
     struct job *j = job_at(c, i);
     struct extra *x = job_extra(c, j);
     measure_end(c, i, ATTEMPT_REQUEUED);
+    job_tell(c, EVENT_attempt_requeued, i, STR(""));
     attempt_detach(c, i);
     c->stats.requeued++;
     if (!MUTANT(fence_kept_on_requeue))
@@ -221,7 +224,7 @@ uint64_t attempt_failed(struct core *c, uint32_t i, enum err_code code, struct s
         j->attempts++;
     job_fail_text(c, i, code, text);
     history_add(c, i, code, text);
-    core_tell(c, EVENT_attempt_failed, j->id, text);
+    job_tell(c, EVENT_attempt_failed, i, text);
     measure_end(c, i, end_of(code));
     ASSERT(attempt_learned(c, i));
     if (err_code_class(code) == ERR_CLASS_PERM ||
@@ -235,6 +238,7 @@ uint64_t attempt_failed(struct core *c, uint32_t i, enum err_code code, struct s
 uint64_t attempt_held(struct core *c, uint32_t i, uint64_t wait_ms, struct str text) {
     job_fail_text(c, i, ERR_RATE_LIMITED, text);
     measure_end(c, i, ATTEMPT_HELD);
+    job_tell(c, EVENT_attempt_held, i, text);
     return try_later(c, i, wait_ms);
 }
 

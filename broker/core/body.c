@@ -191,7 +191,7 @@ static void body_lost(struct core *c, uint32_t i, const struct err *e) {
 void core_load_failed(struct core *c, uint64_t token, const struct err *e) {
     struct load l = *(struct load *)slab_at(&c->loads, (uint32_t)token);
     slab_give(&c->loads, (uint32_t)token);
-    core_tell(c, EVENT_load_failed, l.job, str_of(e->text));
+    job_tell_id(c, EVENT_load_failed, l.job, 0, str_of(e->text));
     uint32_t i = job_find(c, l.job);
     switch (l.what) {
     case LOAD_DISPATCH:

@@ -361,7 +361,7 @@ void core_write_failed(struct core *c, const struct err *e) {
     if (c->read_only)
         return;
     c->read_only = true;
-    core_tell(c, EVENT_read_only, 0, str_of(e->text));
+    core_tell(c, EVENT_read_only, str_of(e->text));
     SLAB_EACH(w, &c->workers) {
         for (uint32_t i = worker_at(c, w)->run.head; i; i = job_extra(c, job_at(c, i))->run_next)
             if (job_at(c, i)->body_pos >= c->durable)

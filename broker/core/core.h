@@ -24,6 +24,7 @@
 #include "common/base/err.h"
 #include "common/base/histogram.h"
 #include "common/base/time_types.h"
+#include "common/base/trace.h"
 #include "schemas/records.h"
 #include "schemas/states.h"
 
@@ -56,12 +57,18 @@ enum core_event {
     EVENT_bad_record,
     EVENT_stream_incomplete,
     EVENT_schedule_refused,
+    EVENT_job_accepted,
+    EVENT_attempt_started,
+    EVENT_attempt_held,
+    EVENT_attempt_requeued,
     CORE_EVENTS,
 };
 
 struct event {
     enum core_event what;
-    uint64_t job;
+    uint64_t job, fence;       /* 0: none */
+    struct str tenant;         /* of the job; empty: not known */
+    const struct trace *trace; /* of the job; NULL: not known, or none */
     struct str text;
 };
 
@@ -159,6 +166,7 @@ struct core_config {
     uint32_t priority, attempts_max;
     uint64_t backoff_ms, backoff_max_ms, timeout_ms, ttl_ms; /* ttl_ms 0: it never expires */
     uint64_t seed;                                           /* of jitter and hash tables */
+    uint64_t trace_seed; /* of the traces of jobs that come with none; the log's own */
     /* What WELCOME says of streams. Borrowed. */
     struct core_stream_socket stream_worker, stream_reader;
     uint32_t stream_max; /* bytes of one stream */

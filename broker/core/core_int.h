@@ -152,7 +152,18 @@ size_t text_clip(struct str text, char *out, size_t max);
 uint64_t job_record(struct core *c, uint32_t i, struct str result);
 void job_record_whole(struct core *c, uint32_t i, const struct record *old);
 void job_state_message(const struct core *c, uint32_t i, struct msg_rec_state *m);
-void core_tell(struct core *c, enum core_event what, uint64_t job, struct str text);
+
+/* tell.c: its trace, and what the log is told */
+struct trace spec_trace(const struct core *c, uint64_t id, const struct msg_rec_spec *s);
+/* False: it came with one, which is on disk. One that runs has it here. */
+bool job_trace(const struct core *c, uint32_t i, struct trace *out);
+void core_tell(struct core *c, enum core_event what, struct str text); /* of no job */
+void job_tell(struct core *c, enum core_event what, uint32_t i, struct str text);
+void job_tell_traced(struct core *c, enum core_event what, uint32_t i, const struct trace *t,
+                     struct str text);
+/* Of a job that may not be known; `fence` 0: the one that it has. */
+void job_tell_id(struct core *c, enum core_event what, uint64_t id, uint64_t fence,
+                 struct str text);
 
 /* body.c: the window of payloads */
 void body_put(struct core *c, uint32_t i, const struct msg_rec_spec *spec, struct str payload);

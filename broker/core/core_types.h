@@ -49,8 +49,9 @@ enum job_flag {
     JOB_HELD = 1 << 17,    /* a then whose turn has not come */
     JOB_APART = 1 << 18,   /* runs again outside of the flow that it was in */
     JOB_FAIL_FAST = 1 << 19,
+    JOB_HAS_TRACE = 1 << 20, /* of its own: it came with one */
 };
-#define JOB_FLAG_BITS   20
+#define JOB_FLAG_BITS   21
 #define JOB_ATTEMPT_MAX ((1U << (32 - JOB_FLAG_BITS)) - 1)
 #define FLOWS_END       (1U << 24) /* no index of a flow is as high: a slot has 24 bits for it */
 #define TENANTS_END     (1U << 28) /* and none of a tenant */
@@ -113,6 +114,8 @@ struct extra {
     uint32_t tries, attempts_max;
     uint32_t seen; /* the hello that last named it */
     uint16_t crashes;
+    bool traced; /* the next is its own trace, from the body */
+    struct trace trace;
 };
 
 struct limit {
@@ -198,6 +201,8 @@ struct parent {
     uint8_t priority;
     bool is_volatile;
     bool by_worker; /* its attempt spawns them */
+    bool traced;    /* its trace is known: */
+    struct trace trace;
 };
 
 /* A job that is offered, and what is found out about it. */

@@ -48,16 +48,17 @@ void dispatch_send(struct core *c, uint32_t i) {
         MSG_SET(&m, dispatch, attempts_max, x->attempts_max);
     if (x->timeout_ms)
         MSG_SET(&m, dispatch, timeout_ms, x->timeout_ms);
-    if (b->spec.trace.len)
-        MSG_SET(&m, dispatch, trace, b->spec.trace);
+    struct trace_text trace = trace_show(&x->trace);
+    MSG_SET(&m, dispatch, trace, str_make(trace.at, TRACE_LEN));
     if (job_is(j, JOB_ISOLATED))
         MSG_SET(&m, dispatch, alone, true);
     if (j->up)
         flow_tell_child(c, i, &m);
     if (job_streams(c, j))
         MSG_SET(&m, dispatch, token, stream_open(c, i, false));
-    const struct worker *w = worker_at(c, x->worker);
-    send_to(c, session_at(c, w->session)->link, VERB_dispatch, 0, &m, b->payload, 0);
+    const struct session *s = session_at(c, worker_at(c, x->worker)->session);
+    send_to(c, s->link, VERB_dispatch, 0, &m, b->payload, 0);
+    job_tell(c, EVENT_attempt_started, i, s->name);
     if (job_is(j, JOB_STARTED) && x->timeout_ms)
         timer_set(c, TIMER_JOB_EXTRA, i, c->now.ms + x->timeout_ms);
     body_runs(c, i);

@@ -47,7 +47,7 @@ uint64_t job_end(struct core *c, uint32_t i, enum job_state state, struct str re
         group_close(c);
     }
     key_leave(c, i, was, pos);
-    core_tell(c, EVENT_job_ended, j->id, str_of(job_state_name(state)));
+    job_tell(c, EVENT_job_ended, i, str_of(job_state_name(state)));
     watch_tell(c, i, result, pos);
     if (job_has_stream(c, j))
         stream_free(c, i);
@@ -201,7 +201,7 @@ static bool needs_body(const struct core *c, const struct job *j, const struct m
 
 void attempt_refuse_stale(struct core *c, uint64_t job, uint64_t fence) {
     c->stats.stale_fences++;
-    core_tell(c, EVENT_stale_report, job, STR("refused"));
+    job_tell_id(c, EVENT_stale_report, job, fence, STR("refused"));
     say(c, c->request.link, VERB_lost, job, fence, 0);
 }
 

@@ -329,8 +329,3 @@ void job_record_whole(struct core *c, uint32_t i, const struct record *old) {
     j->state_pos = j->body_pos;
     j->state_bytes = 0;
 }
-
-void core_tell(struct core *c, enum core_event what, uint64_t job, struct str text) {
-    struct event e = {what, job, text};
-    c->fx.event(c->fx.ctx, &e);
-}

@@ -93,8 +93,6 @@ static void fill_spec(const struct core *c, const struct msg_rec_spec *s, struct
         MSG_SET(m, job_info, key, s->key);
     if (s->unique.len)
         MSG_SET(m, job_info, unique, s->unique);
-    if (s->trace.len)
-        MSG_SET(m, job_info, trace, s->trace);
     if (s->ttl_ms)
         MSG_SET(m, job_info, ttl_ms, s->ttl_ms);
     if (timeout_ms)
@@ -152,6 +150,9 @@ static void send_info(struct core *c, const struct load *l, const struct body *b
         MSG_SET(&m, job_info, worker, str_make(where, strnlen(where, 255)));
     }
     fill_spec(c, &b->spec, &m);
+    struct trace trace = spec_trace(c, l->job, &b->spec);
+    struct trace_text trace_text = trace_show(&trace);
+    MSG_SET(&m, job_info, trace, str_make(trace_text.at, TRACE_LEN));
     struct str payload = l->payload ? b->payload : STR(""), result = STR("");
     if (end && end->state) {
         fill_end(end->state, &m);

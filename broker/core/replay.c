@@ -148,6 +148,9 @@ static void learn_spec(struct core *c, uint32_t i, const struct msg_rec_spec *s)
     retain_saw(c, s->created_ms);
     if (s->durability == DURABLE_ASYNC)
         job_mark(j, JOB_IS_ASYNC);
+    struct trace unused;
+    if (s->trace.len && trace_read(s->trace, &unused))
+        job_mark(j, JOB_HAS_TRACE);
 }
 
 /* Only for a job that has not ended as far as the log has told. */

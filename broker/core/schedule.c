@@ -47,7 +47,7 @@ static void note_failure(struct core *c, struct schedule *s, const struct err *e
         return; /* it was told, and is tried again every second */
     char text[320];
     snprintf(text, sizeof text, STR_FMT ": %s", STR_ARG(s->row.name), e->text);
-    core_tell(c, EVENT_schedule_refused, 0, str_of(text));
+    core_tell(c, EVENT_schedule_refused, str_of(text));
 }
 
 /* Waits for the first due time that is not settled. A rule that was understood when it was set may

@@ -5,7 +5,7 @@
 #include "common/base/mem.h"
 
 /* What a child's record has at most beside its payload and what it was told in texts. */
-#define HEAD_BYTES (320 + 3 * NAME_MAX_LEN)
+#define HEAD_BYTES (320 + TRACE_LEN + 3 * NAME_MAX_LEN)
 /* A turn may put 8 MiB into the journal; a row of records that does not fit into what is left of a
  * segment leaves as much unused. */
 #define BYTES_MAX (3U << 20)
@@ -14,7 +14,7 @@ size_t children_bytes(const struct core_children *k) {
     size_t bytes = 0;
     for (uint32_t n = 0; n < k->n; n++) {
         const struct msg_submit *m = &k->at[n].m;
-        bytes += HEAD_BYTES + m->key.len + m->unique.len + m->trace.len + k->at[n].payload.len;
+        bytes += HEAD_BYTES + m->key.len + m->unique.len + k->at[n].payload.len;
     }
     return bytes;
 }
@@ -125,12 +125,14 @@ int children_check(struct core *c, const struct parent *parent, const struct cor
 
 struct parent parent_of(const struct core *c, uint32_t i) {
     const struct job *j = job_at(c, i);
-    return (struct parent){.slot = i,
-                           .kind = line_at(c, j->line)->kind,
-                           .tenant = job_tenant(c, j)->row.name,
-                           .priority = j->priority,
-                           .is_volatile = job_is(j, JOB_IS_VOLATILE),
-                           .by_worker = true};
+    struct parent p = {.slot = i,
+                       .kind = line_at(c, j->line)->kind,
+                       .tenant = job_tenant(c, j)->row.name,
+                       .priority = j->priority,
+                       .is_volatile = job_is(j, JOB_IS_VOLATILE),
+                       .by_worker = true};
+    p.traced = job_trace(c, i, &p.trace);
+    return p;
 }
 
 /* ---- in ------------------------------------------------------------------------------------- */

@@ -349,7 +349,7 @@ void stream_timer(struct core *c, uint32_t stream) {
         set_timer(c, i);
     } else if (s->held) { /* the worker lives and its stream does not come: readers have the result
                            */
-        core_tell(c, EVENT_stream_incomplete, job_at(c, i)->id, STR("its result was taken"));
+        job_tell(c, EVENT_stream_incomplete, i, STR("its result was taken"));
         take_held(c, i);
     } else {
         char text[96];

@@ -102,6 +102,9 @@ int offer_resolve(struct core *c, struct offer *o, struct err *e) {
     if (o->payload.len > c->config.body_max)
         return err_set(e, ERR_TOO_LARGE, "payload: %zu bytes, at most %u", o->payload.len,
                        c->config.body_max);
+    struct trace trace;
+    if (MSG_HAS(m, submit, trace) && trace_parse("submit.trace", m->trace, &trace, e) < 0)
+        return -1;
     if (check_rights(c, o, e) < 0 || check_volatile(o, e) < 0)
         return -1;
     if (MSG_HAS(m, submit, window_ms) && !MSG_HAS(m, submit, unique))
@@ -138,6 +141,16 @@ int offer_take_names(struct core *c, struct offer *o, struct err *e) {
             MSG_SET(spec, rec_spec, field, (m)->field);                                            \
     } while (0)
 
+/* A child has its parent's, unless it comes with one. `text` is where that is written. */
+static void set_trace(const struct offer *o, struct msg_rec_spec *s, struct trace_text *text) {
+    if (MSG_HAS(o->m, submit, trace)) {
+        MSG_SET(s, rec_spec, trace, o->m->trace);
+    } else if (o->parent && o->parent->traced) {
+        *text = trace_show(&o->parent->trace);
+        MSG_SET(s, rec_spec, trace, str_make(text->at, TRACE_LEN));
+    }
+}
+
 static void make_spec(struct core *c, const struct offer *o, struct msg_rec_spec *s) {
     const struct msg_submit *m = o->m;
     const struct msg_kind_info *k = &kind_at(c, o->kind)->info;
@@ -154,7 +167,6 @@ static void make_spec(struct core *c, const struct offer *o, struct msg_rec_spec
     COPY(s, m, unique);
     COPY(s, m, window_ms);
     COPY(s, m, run_at_ms);
-    COPY(s, m, trace);
     PICK(s, m, k, ttl_ms);
     if (!MSG_HAS(s, rec_spec, ttl_ms) && c->config.ttl_ms)
         MSG_SET(s, rec_spec, ttl_ms, c->config.ttl_ms);
@@ -220,6 +232,8 @@ static uint32_t make_job(struct core *c, const struct offer *o, const struct msg
         job_mark(j, JOB_SPECULATIVE);
     if (o->m->fail_fast)
         job_mark(j, JOB_FAIL_FAST);
+    if (s->trace.len)
+        job_mark(j, JOB_HAS_TRACE);
     if (o->m->then)
         job_mark(j, JOB_IS_THEN);
     set_waits(c, i, o->m, s);
@@ -286,7 +300,9 @@ bool offer_duplicate(struct core *c, const struct offer *o, struct reply_item *i
 uint32_t offer_accept(struct core *c, const struct offer *o, struct reply_item *item,
                       uint64_t *after) {
     struct msg_rec_spec s;
+    struct trace_text trace;
     make_spec(c, o, &s);
+    set_trace(o, &s, &trace);
     uint32_t i = make_job(c, o, &s);
     struct job *j = job_at(c, i);
     c->stats.submitted++;
@@ -304,6 +320,8 @@ uint32_t offer_accept(struct core *c, const struct offer *o, struct reply_item *
     attach_offer(c, o, i);
     if (job_is(j, JOB_IS_VOLATILE) || body_may_stay(c, j))
         body_put(c, i, &s, o->payload);
+    struct trace own = spec_trace(c, j->id, &s);
+    job_tell_traced(c, EVENT_job_accepted, i, &own, o->m->kind);
     bool at_once = job_is(j, JOB_IS_VOLATILE | JOB_IS_ASYNC | JOB_SPECULATIVE);
     *after =
         job_is(j, JOB_IS_VOLATILE | JOB_IS_ASYNC) || MUTANT(ack_before_commit) ? 0 : j->body_pos;
@@ -312,6 +330,11 @@ uint32_t offer_accept(struct core *c, const struct offer *o, struct reply_item *
     else
         list_push(c, &c->pending, i);
     return i;
+}
+
+static struct trace offer_trace(const struct core *c, const struct offer *o, uint64_t id) {
+    struct msg_rec_spec s = {.trace = o->m->trace};
+    return spec_trace(c, id, &s);
 }
 
 static void accept_with_children(struct core *c, const struct offer *o, struct reply_item *item,
@@ -327,6 +350,8 @@ static void accept_with_children(struct core *c, const struct offer *o, struct r
     if (children_check(c, &parent, k, offers, e) == 0) {
         group_open(c, children_bytes(k) + o->payload.len);
         parent.slot = offer_accept(c, o, item, after);
+        parent.traced = true;
+        parent.trace = offer_trace(c, o, item->id);
         children_accept(c, k, offers);
         uint32_t flow = job_flow(c, job_at(c, parent.slot));
         if (flow)

@@ -233,7 +233,7 @@ void worker_hello(struct core *c, uint32_t session, const struct msg_hello *m) {
     claim_all(c, wi, m->unacked);
     requeue_unseen(c, wi);
     if (fresh)
-        core_tell(c, EVENT_worker_joined, 0, s->name);
+        core_tell(c, EVENT_worker_joined, s->name);
     if (w->state == WORKER_DRAINING)
         worker_drain(c, wi);
     if (w->pool)
@@ -302,7 +302,7 @@ void worker_lost(struct core *c, uint32_t wi, enum loss how, struct str text) {
     struct worker *w = worker_at(c, wi);
     forget_kinds(c, wi);
     w->state = WORKER_STUCK; /* nothing new for it while its jobs are taken back */
-    core_tell(c, EVENT_worker_lost, 0, text);
+    core_tell(c, EVENT_worker_lost, text);
     bool alone = count_started(c, w) == 1;
     while (w->run.head)
         take_back(c, w->run.head, how, alone, text);

@@ -363,7 +363,8 @@ static void files_set_disk_min_free(struct journal *j, uint64_t bytes) {
 
 static void files_stats(const struct journal *j, struct journal_stats *out) {
     const struct files *f = files_of_const(j);
-    *out = (struct journal_stats){.live_bytes = f->tally.live,
+    *out = (struct journal_stats){.id = f->log.log_id,
+                                  .live_bytes = f->tally.live,
                                   .segments = f->tally.last + 1 - f->tally.first,
                                   .first_segment = f->tally.kept,
                                   .records = f->records,

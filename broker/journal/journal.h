@@ -176,6 +176,7 @@ void journal_set_disk_min_free(struct journal *j, uint64_t bytes);
 /* ---- figures --------------------------------------------------------------------------------- */
 
 struct journal_stats {
+    uint64_t id;            /* of this log as long as it lives: random, not 0 */
     uint64_t disk_bytes;    /* of all segment files, spares too */
     uint64_t live_bytes;    /* of records not released */
     uint64_t segments;      /* that hold the log */

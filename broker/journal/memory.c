@@ -366,7 +366,8 @@ static void memory_set_disk_min_free(struct journal *j, uint64_t bytes) {
 
 static void memory_stats(const struct journal *j, struct journal_stats *out) {
     const struct memory *f = memory_of_const(j);
-    *out = (struct journal_stats){.live_bytes = f->tally.live,
+    *out = (struct journal_stats){.id = (uint64_t)(uintptr_t)f->m,
+                                  .live_bytes = f->tally.live,
                                   .segments = f->m->n,
                                   .first_segment = f->tally.kept,
                                   .records = f->records,

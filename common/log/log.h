@@ -15,6 +15,7 @@
 
 #include "common/base/err.h"
 #include "common/base/str.h"
+#include "common/base/trace.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -76,6 +77,14 @@ static inline struct log_field log_id(const char *key, uint64_t v) {
     return (struct log_field){.type = LOG_TYPE_ID, .key = key, .u64 = v};
 }
 
+/* "trace", the trace id of a traceparent; left out where it is none. */
+static inline struct log_field log_trace(struct str v) {
+    return v.len == TRACE_LEN ? log_str("trace", str_make(v.at + 3, TRACE_ID_LEN))
+                              : (struct log_field){.type = LOG_TYPE_NONE};
+}
+
+/* What every line about a job has: one search for any of the three finds all of them. */
+#define LOG_JOB(job, tenant, trace) log_id("job", job), log_str("tenant", tenant), log_trace(trace)
 /* "error": its words, and "code": its name. */
 #define LOG_WHY(e) log_text("error", (e)->text), log_text("code", err_code_name((e)->code))
 

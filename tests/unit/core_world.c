@@ -4,13 +4,24 @@
 
 /* ---- effects -----------------------------------------------------------------------------------
  */
-/* The texts of specifications are literals of the tests. */
+static void keep_text_of(char *to, size_t room, struct str text) {
+    assert_true(text.len < room);
+    if (text.len)
+        memcpy(to, text.at, text.len);
+    to[text.len] = '\0';
+}
+
+/* The other texts of specifications are literals of the tests. */
 static void keep_record(struct world *w, const struct record *r, uint64_t pos) {
     assert_true(w->n_journal < 256);
     struct kept_record *k = &w->journal[w->n_journal++];
     *k = (struct kept_record){.pos = pos, .state = *r->state, .has_spec = r->spec != NULL};
     if (r->spec)
         k->spec = *r->spec;
+    if (r->spec && r->spec->trace.len) {
+        keep_text_of(k->trace, sizeof k->trace, r->spec->trace);
+        k->spec.trace = str_of(k->trace);
+    }
     assert_true(r->state->text.len < sizeof k->text);
     if (r->state->text.len)
         memcpy(k->text, r->state->text.at, r->state->text.len);
@@ -148,6 +159,7 @@ static void keep_answer(struct world *w, struct seen *s, const struct letter *l)
         keep_text(w, ((const struct msg_outcome *)l->message)->text);
     } else if (l->verb == VERB_job_info && l->message) {
         w->info = *(const struct msg_job_info *)l->message;
+        keep_text_of(w->trace, sizeof w->trace, w->info.trace);
         assert_true(w->info.history.len < sizeof w->history);
         memcpy(w->history, w->info.history.len ? w->info.history.at : "", w->info.history.len);
         w->history[w->info.history.len] = '\0';
@@ -179,6 +191,7 @@ static void on_send(void *ctx, const struct letter *l) {
         s->fence = m->fence;
         s->token = m->token;
         w->dispatch = *m;
+        keep_text_of(w->given, sizeof w->given, m->trace);
     } else if (l->verb == VERB_schedule_info && l->message) {
         w->schedule = *(const struct msg_schedule_info *)l->message;
     } else if (l->verb == VERB_spawned) {
@@ -232,7 +245,12 @@ static void on_send(void *ctx, const struct letter *l) {
 
 static void on_event(void *ctx, const struct event *e) {
     struct world *w = ctx;
+    struct told *t = &w->told[e->what];
     w->events[e->what]++;
+    *t = (struct told){.job = e->job, .fence = e->fence};
+    keep_text_of(t->tenant, sizeof t->tenant, e->tenant);
+    if (e->trace)
+        memcpy(t->trace, trace_show(e->trace).at, sizeof t->trace);
 }
 
 static uint64_t on_token(void *ctx, uint64_t fence) {

@@ -32,7 +32,7 @@ struct kept_record {
     struct msg_rec_state state;
     struct msg_rec_spec spec;
     bool has_spec;
-    char text[520], history[2200];
+    char text[520], history[2200], trace[65];
 };
 
 struct world {
@@ -59,6 +59,11 @@ struct world {
     uint32_t n_kinds;
     char result[64]; /* of the last FINISHED */
     uint32_t events[CORE_EVENTS];
+    struct told {
+        uint64_t job, fence;
+        char tenant[65], trace[TRACE_LEN + 1];
+    } told[CORE_EVENTS];       /* the last event of each */
+    char trace[65], given[65]; /* of the last JOB_INFO, DISPATCH */
     uint32_t appended[REC_TYPES];
     struct msg_rec_kind kind;          /* the last one that was written, without its texts */
     char text[160];                    /* of the last refusal */

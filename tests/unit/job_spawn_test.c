@@ -18,6 +18,9 @@
 static const struct job_limits limits = {
     .result_max = 1000, .together_max = 3000, .children_max = 5, .body_max = 2500};
 
+#define TRACE       "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+#define OTHER_TRACE "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"
+
 struct host {
     struct slots *slots;
     struct attempt a;
@@ -71,7 +74,7 @@ static void run(struct host *h, job_run_fn *fn) {
     h->a.job = 7;
     h->a.fence = 9;
     h->a.kind = STR("k");
-    h->a.trace = STR("00-trace");
+    h->a.trace = STR(TRACE);
     h->slots = slots_new(1);
     slots_start(h->slots, &h->a, fn, clock_mono(), &limits);
     while (!h->ended) {
@@ -102,7 +105,7 @@ static int run_three(struct job *job, struct err *e) {
                               .backoff_ms = 0,
                               .backoff_max_ms = 9,
                               .fail_fast = true,
-                              .trace = STR("00-other")};
+                              .trace = STR(OTHER_TRACE)};
     if (job_spawn(job, &child, e) < 0 ||
         job_spawn(job, &(struct job_child){.kind = STR("page")}, e) < 0)
         return -1;
@@ -127,8 +130,8 @@ static void test_with_result(void **state) {
     assert_true(m[0].interval_ms == 1 && m[0].window_ms == 2 && m[0].delay_ms == 3 &&
                 m[0].run_at_ms == 4 && m[0].ttl_ms == 5 && m[0].timeout_ms == 6 &&
                 m[0].attempts_max == 7 && m[0].backoff_max_ms == 9 && m[0].fail_fast);
-    assert_true(str_eq(m[0].trace, STR("00-other")));
-    assert_true(str_eq(m[1].trace, STR("00-trace"))); /* P-81: its parent's */
+    assert_true(str_eq(m[0].trace, STR(OTHER_TRACE)));
+    assert_true(str_eq(m[1].trace, STR(TRACE))); /* P-81: its parent's */
     assert_int_equal(m[1].has, MSGBIT_submit_kind | MSGBIT_submit_trace);
     assert_true(m[2].then && str_eq(m[2].kind, STR("report")));
     children_destroy(&h.children);
@@ -221,7 +224,7 @@ static void test_now(void **state) {
     assert_int_equal(h.last.index, 3); /* without gaps */
     assert_true(h.last.then);
     assert_string_equal(h.kind, "end");
-    assert_string_equal(h.trace, "00-trace");
+    assert_string_equal(h.trace, TRACE);
 }
 
 /* P-82: no room is no fault of the job's; what it may not have is. */

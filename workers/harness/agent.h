@@ -34,6 +34,7 @@
 #include "common/base/lhash.h"
 #include "common/base/slab.h"
 #include "common/base/time_types.h"
+#include "common/base/trace.h"
 #include "common/wire/stream_frame.h"
 #include "schemas/messages.h"
 #include "schemas/states.h"
@@ -85,10 +86,12 @@ struct attempt {
     uint32_t number, number_max; /* which attempt of how many; 0: any number */
     uint64_t timeout_ms;         /* 0: none */
     struct mono started;
-    struct str kind, tenant, trace, payload; /* in `memory` */
-    bool streams;                            /* the broker wants its stream, */
-    uint64_t token;                          /* under this token */
-    uint64_t parent;                         /* 0: none */
+    struct str kind, tenant, payload; /* in `memory` */
+    struct str trace;                 /* there, or `span` */
+    struct trace_text span;           /* the driver's: its own place in the trace */
+    bool streams;                     /* the broker wants its stream, */
+    uint64_t token;                   /* under this token */
+    uint64_t parent;                  /* 0: none */
     struct siblings siblings;
     void *user;                /* the driver's */
     struct stream_out *stream; /* the driver's, until `release`; NULL: it writes none */

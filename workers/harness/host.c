@@ -7,6 +7,7 @@
 #include "workers/harness/outbox.h"
 #include "workers/harness/rss.h"
 #include "workers/harness/slots.h"
+#include "workers/harness/span.h"
 
 #include <signal.h>
 #include <sys/signalfd.h>
@@ -34,6 +35,7 @@ struct host {
     char stream_endpoint[LINK_ENDPOINT_MAX]; /* empty: none */
     struct arena *arena;
     struct job inline_job;
+    struct rng rng; /* of the ids of spans */
     int signals;
     bool signalled;
     pid_t parent;         /* of our beginning */
@@ -160,12 +162,15 @@ static void fx_start(void *ctx, struct attempt *a) {
                                                                        .token = a->token,
                                                                        .bytes_max = stream_max(h),
                                                                        .mute = !a->streams});
+    span_begin(a, &h->rng);
+    span_tell_running(a);
     if (!a->is_inline) {
         slots_start(h->slots, a, kind->run, a->started, &most);
         return;
     }
     struct ending end;
     job_execute(&h->inline_job, a, kind->run, a->started, &most, &end);
+    span_tell_over(a, a->started, &end);
     agent_ended(h->agent, a->started, a, &end);
 }
 
@@ -173,6 +178,7 @@ static void fx_stop(void *ctx, struct attempt *a) {
     (void)ctx;
     if (a->stream && a->stop == ERR_STALE_FENCE)
         stream_out_mute(a->stream);
+    span_tell_stop(a);
     slots_stop(a, a->stop);
 }
 
@@ -383,7 +389,9 @@ static void on_news(struct host *h, struct link_news *news) {
 /* ---- the loop ------------------------------------------------------------------------------- */
 static void on_ended(void *ctx, struct attempt *a, const struct ending *end) {
     struct host *h = ctx;
-    agent_ended(h->agent, clock_mono(), a, end);
+    struct mono now = clock_mono();
+    span_tell_over(a, now, end);
+    agent_ended(h->agent, now, a, end);
 }
 
 static void on_asks(void *ctx, struct attempt *a, struct children *child, uint32_t index) {
@@ -555,6 +563,9 @@ enum worker_exit host_run(const struct host_config *config, bool *clean, struct 
                      .heard = now};
     if (files_need(OWN_FILES + config->slots, e) < 0)
         return WORKER_EXIT_USAGE;
+    uint64_t seed;
+    random_bytes(&seed, sizeof seed);
+    h.rng = rng_seed(seed);
     if (open_all(&h, e) < 0) {
         h.status = WORKER_EXIT_USAGE;
     } else if (check_rest(&h, e) == 0) {

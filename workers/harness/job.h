@@ -44,6 +44,8 @@ uint64_t job_id(const struct job *job);
 uint64_t job_fence(const struct job *job);
 struct str job_kind(const struct job *job);
 struct str job_tenant(const struct job *job);
+/* The W3C traceparent with which the job's code calls others, such as an HTTP service: the trace is
+ * the job's, the parent this attempt. Children have it by themselves. */
 struct str job_trace(const struct job *job);
 uint32_t job_attempt(const struct job *job);      /* 1 for the first */
 uint32_t job_attempts_max(const struct job *job); /* 0: any number */
@@ -70,9 +72,9 @@ struct mono job_deadline(const struct job *job); /* MONO_NEVER: none */
 /* ---- telling -------------------------------------------------------------------------------- */
 /* How far it is; at most one a second leaves. `total` 0: not known. */
 void job_progress(struct job *job, uint64_t done, uint64_t total);
-/* job_log(job, LOG_id, field, ...): a log event with the job and its tenant. */
+/* job_log(job, LOG_id, field, ...): a log event with the job, its tenant and its trace. */
 #define job_log(job, id, ...)                                                                      \
-    log_event(id, log_id("job", job_id(job)), log_str("tenant", job_tenant(job)), ##__VA_ARGS__)
+    log_event(id, LOG_JOB(job_id(job), job_tenant(job), job_trace(job)), ##__VA_ARGS__)
 
 /* ---- streaming: kinds with `streams` only ---------------------------------------------------- */
 /* Text and data that readers of the job's stream get while it runs, in this order; also after the
@@ -107,7 +109,7 @@ struct job_child {
     uint64_t backoff_ms, backoff_max_ms;
     bool then;        /* waits until this job has ended and all that it spawned has settled */
     bool fail_fast;   /* when it or a job below it fails, the rest below it is cancelled */
-    struct str trace; /* empty: this job's */
+    struct str trace; /* a traceparent; empty: that of job_trace */
 };
 
 /* A child that comes with the result: both are taken, in one step, or neither; if the job is not

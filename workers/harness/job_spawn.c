@@ -60,6 +60,9 @@ static int check(const struct job *job, const struct job_child *c, struct err *e
     if (c->payload.len > job->limits.body_max)
         return err_set(e, ERR_TOO_LARGE, "payload of a child: %zu bytes, at most %" PRIu64,
                        c->payload.len, job->limits.body_max);
+    struct trace trace;
+    if (c->trace.len && trace_parse("submit.trace", c->trace, &trace, e) < 0)
+        return -1;
     if (c->then && (job->has_then || job->children.has_then))
         return err_set(e, ERR_BAD_VALUE, "submit.then: there is one already, a job has one");
     return 0;
