@@ -70,6 +70,12 @@ static uint64_t token(void *ctx, uint64_t fence) {
     return w->effects.token(w->effects.ctx, fence);
 }
 
+static int due(void *ctx, const struct due_rule *rule, uint64_t after_ms, uint64_t *due_ms,
+               struct err *e) {
+    struct world *w = ctx;
+    return w->effects.due(w->effects.ctx, rule, after_ms, due_ms, e);
+}
+
 /* In place of the relay's thread: what comes later to whoever is attached is lost, and all that was
  * written has always arrived by the next turn. */
 static void stream(void *ctx, const struct stream_order *o) {
@@ -225,6 +231,7 @@ static void start(struct world *w) {
                               .send = send,
                               .event = event,
                               .token = token,
+                              .due = due,
                               .stream = stream};
     w->core = core_new(&w->config, &watched);
     set_kind(w, STR("a"), false, false);
