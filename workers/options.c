@@ -36,10 +36,6 @@ static const char help[] =
     "75 to be started again (memory, age or number of jobs), 76 left without hearing the broker,\n"
     "77 over its memory ceiling at rest.\n";
 
-struct given {
-    const char *data, *broker, *config, *pool, *kinds, *slots, *prefetch, *memory_max, *instance;
-};
-
 const char *worker_options_help(void) {
     return help;
 }
@@ -52,19 +48,20 @@ static const char *env(char *const *envp, const char *name) {
     return NULL;
 }
 
-static struct given from_environment(char *const *envp) {
-    return (struct given){.data = env(envp, "QUERN_DATA"),
-                          .broker = env(envp, "QUERN_BROKER"),
-                          .config = env(envp, "QUERN_CONFIG"),
-                          .pool = env(envp, WORKER_ENV_POOL),
-                          .kinds = env(envp, WORKER_ENV_KINDS),
-                          .slots = env(envp, WORKER_ENV_SLOTS),
-                          .prefetch = env(envp, WORKER_ENV_PREFETCH),
-                          .memory_max = env(envp, WORKER_ENV_MEMORY_MAX),
-                          .instance = env(envp, WORKER_ENV_INSTANCE)};
+struct worker_given worker_given_by(char *const *envp) {
+    return (struct worker_given){.data = env(envp, "QUERN_DATA"),
+                                 .broker = env(envp, "QUERN_BROKER"),
+                                 .config = env(envp, "QUERN_CONFIG"),
+                                 .pool = env(envp, WORKER_ENV_POOL),
+                                 .kinds = env(envp, WORKER_ENV_KINDS),
+                                 .slots = env(envp, WORKER_ENV_SLOTS),
+                                 .prefetch = env(envp, WORKER_ENV_PREFETCH),
+                                 .memory_max = env(envp, WORKER_ENV_MEMORY_MAX),
+                                 .instance = env(envp, WORKER_ENV_INSTANCE)};
 }
 
-static int take_option(struct worker_options *o, struct given *g, int letter, const char *value) {
+static int take_option(struct worker_options *o, struct worker_given *g, int letter,
+                       const char *value) {
     const char **to[] = {['b'] = &g->broker, ['c'] = &g->config, ['k'] = &g->kinds,
                          ['n'] = &g->slots,  ['p'] = &g->pool,   ['q'] = &g->prefetch};
     switch (letter) {
@@ -91,8 +88,8 @@ static int take_option(struct worker_options *o, struct given *g, int letter, co
     }
 }
 
-static int from_command_line(struct worker_options *o, struct given *g, int argc, char *const *argv,
-                             struct err *e) {
+static int from_command_line(struct worker_options *o, struct worker_given *g, int argc,
+                             char *const *argv, struct err *e) {
     static const struct option options[] = {
         {"data", required_argument, NULL, 'd'},     {"broker", required_argument, NULL, 'b'},
         {"config", required_argument, NULL, 'c'},   {"pool", required_argument, NULL, 'p'},
@@ -164,7 +161,7 @@ static struct str join(struct arena *arena, struct settings_names names) {
     return (struct str){to, at ? at - 1 : 0};
 }
 
-static int from_settings(struct worker_options *o, const struct given *g, char *const *envp,
+static int from_settings(struct worker_options *o, const struct worker_given *g, char *const *envp,
                          struct err *e) {
     struct err_list errors = {0};
     if (settings_load(g->config, envp, &o->settings, &errors) < 0) {
@@ -186,30 +183,35 @@ static int from_settings(struct worker_options *o, const struct given *g, char *
     o->memory_max = pool->memory_max;
     o->recycle_jobs = pool->recycle_jobs;
     o->recycle_age_ms = pool->recycle_age_ms;
+    o->log_level = (enum log_level)o->settings->log.level;
+    o->log_format = (enum log_format)o->settings->log.format;
     return 0;
+}
+
+int worker_options_resolve(struct worker_options *o, const struct worker_given *g,
+                           char *const *envp, struct err *e) {
+    *o = (struct worker_options){.arena = arena_new(ARENA_BYTES), .pool = str_of(g->pool)};
+    if (g->pool && !str_is_name(o->pool, NAME_MAX_LEN))
+        return err_set(e, ERR_USAGE, "pool: \"%s\" is not a name", g->pool);
+    if (from_settings(o, g, envp, e) < 0)
+        return -1;
+    if (g->kinds)
+        o->kinds = str_of(g->kinds);
+    if (take_count(g->slots, "slots", 1, AGENT_SLOTS_MAX, &o->slots, e) < 0 ||
+        take_count(g->prefetch, "prefetch", 0, AGENT_PREFETCH_MAX, &o->prefetch, e) < 0 ||
+        take_count(g->memory_max, WORKER_ENV_MEMORY_MAX, 0, UINT64_MAX, &o->memory_max, e) < 0 ||
+        take_instance(o, g->instance, e) < 0)
+        return -1;
+    return link_endpoint(o->endpoint, g->data ? g->data : ".quern", g->broker, ROLE_WORKER, e);
 }
 
 int worker_options_read(struct worker_options *o, int argc, char *const *argv, char *const *envp,
                         struct err *e) {
-    *o = (struct worker_options){.arena = arena_new(ARENA_BYTES)};
-    struct given g = from_environment(envp);
+    *o = (struct worker_options){0};
+    struct worker_given g = worker_given_by(envp);
     if (from_command_line(o, &g, argc, argv, e) < 0)
         return -1;
-    if (o->help || o->version)
-        return 0;
-    o->pool = str_of(g.pool);
-    if (g.pool && !str_is_name(o->pool, NAME_MAX_LEN))
-        return err_set(e, ERR_USAGE, "pool: \"%s\" is not a name", g.pool);
-    if (from_settings(o, &g, envp, e) < 0)
-        return -1;
-    if (g.kinds)
-        o->kinds = str_of(g.kinds);
-    if (take_count(g.slots, "slots", 1, AGENT_SLOTS_MAX, &o->slots, e) < 0 ||
-        take_count(g.prefetch, "prefetch", 0, AGENT_PREFETCH_MAX, &o->prefetch, e) < 0 ||
-        take_count(g.memory_max, WORKER_ENV_MEMORY_MAX, 0, UINT64_MAX, &o->memory_max, e) < 0 ||
-        take_instance(o, g.instance, e) < 0)
-        return -1;
-    return link_endpoint(o->endpoint, g.data ? g.data : ".quern", g.broker, ROLE_WORKER, e);
+    return o->help || o->version ? 0 : worker_options_resolve(o, &g, envp, e);
 }
 
 void worker_options_release(struct worker_options *o) {

@@ -94,6 +94,7 @@ struct attempt {
     uint64_t parent;                  /* 0: none */
     struct siblings siblings;
     void *user;                /* the driver's */
+    const void *kind_data;     /* likewise: what its kind has for its code */
     struct stream_out *stream; /* the driver's, until `release`; NULL: it writes none */
     /* the agent's own */
     char *memory;

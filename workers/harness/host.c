@@ -156,6 +156,7 @@ static void fx_start(void *ctx, struct attempt *a) {
     const struct worker_kind *kind = find_kind(h, a->kind);
     const struct job_limits most = limits(h);
     ASSERT(kind);
+    a->kind_data = kind->data;
     if (kind->streams)
         a->stream = stream_out_new(h->streams, &(struct stream_config){.job = a->job,
                                                                        .fence = a->fence,
@@ -509,7 +510,7 @@ static int open_all(struct host *h, struct err *e) {
     ASSERT(h->signals >= 0);
     struct link_config link = {.role = ROLE_WORKER,
                                .endpoint = config->endpoint,
-                               .name = "quern-worker",
+                               .name = config->name,
                                .clock = clock_mono,
                                .ctx = h,
                                .fill_hello = fill_hello,

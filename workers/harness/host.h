@@ -16,6 +16,7 @@
 
 struct host_config {
     const char *endpoint; /* of link_endpoint */
+    const char *name;     /* for people */
     uint8_t instance[LINK_INSTANCE_LEN];
     struct str pool; /* may be empty */
     struct worker_kinds kinds;

@@ -28,6 +28,10 @@ struct str job_kind(const struct job *job) {
     return job->attempt->kind;
 }
 
+const void *job_kind_data(const struct job *job) {
+    return job->attempt->kind_data;
+}
+
 struct str job_tenant(const struct job *job) {
     return job->attempt->tenant;
 }

@@ -43,6 +43,7 @@ typedef int job_run_fn(struct job *job, struct err *e);
 uint64_t job_id(const struct job *job);
 uint64_t job_fence(const struct job *job);
 struct str job_kind(const struct job *job);
+const void *job_kind_data(const struct job *job); /* of the kind's row */
 struct str job_tenant(const struct job *job);
 /* The W3C traceparent with which the job's code calls others, such as an HTTP service: the trace is
  * the job's, the parent this attempt. Children have it by themselves. */

@@ -8,6 +8,7 @@
 struct worker_kind {
     const char *name;
     job_run_fn *run;
+    const void *data; /* for `run`, by job_kind_data */
     /* Runs on the host thread, between two messages, without a slot: for kinds that neither wait
      * nor compute, where the hand-over to a slot would cost more than the job. */
     bool is_inline;
