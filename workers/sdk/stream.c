@@ -6,7 +6,7 @@
 #include "common/os/clock.h"
 #include "workers/sdk/sdk_int.h"
 
-#define KEPT_BYTES (16U << 20)
+#define KEPT_BYTES (4U << 20)
 
 struct kept {
     struct kept *next;
