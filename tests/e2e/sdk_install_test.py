@@ -16,7 +16,6 @@ import unittest
 BUILD = os.environ["QUERN_TEST_BUILD"]
 CMAKE = os.environ["QUERN_TEST_CMAKE"]
 CC = os.environ["QUERN_TEST_CC"]
-SOURCE = pathlib.Path(os.environ["QUERN_TEST_SOURCE"])
 # What the library was built with, where that is a sanitizer; nothing in a release.
 SANITIZER = os.environ["QUERN_TEST_SANITIZER"].split()
 STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Werror"]
@@ -81,6 +80,21 @@ class Installation(unittest.TestCase):
                         ["clang", "-x", "c++", "-std=c++20"]):
             with self.subTest(command=command):
                 call(*command, *STRICT, *flags, "-fsyntax-only", source)
+
+    def test_pages(self):
+        """What the guide and the header's own head show compiles as it stands there."""
+        page = (PREFIX / "share/doc/quern/workers.md").read_text()
+        worker, client = re.findall(r"```c\n(.*?)```", page, re.DOTALL)
+        head = (PREFIX / "include/quern.h").read_text().split("*/")[0]
+        shown = re.search(r"#include <quern.h>.*?\n \*     }\n(?= \*\n \*     cc)", head, re.DOTALL)[0]
+        client = f"#include <quern.h>\n#include <stdio.h>\nint main(void) {{\n{client}}}\n"
+        for name, text in (("worker", worker), ("head", re.sub(r"(?m)^ \* ?", "", shown)),
+                           ("client", client)):
+            with self.subTest(name):
+                source = PREFIX / f"page_{name}.c"
+                source.write_text(text)
+                call(CC, "-std=c11", *STRICT, *SANITIZER, source, *pkg_config("--cflags", "--libs"),
+                     "-o", PREFIX / f"page_{name}")
 
     def test_symbols(self):
         """Each function of the header, and nothing else."""

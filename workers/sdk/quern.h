@@ -7,6 +7,7 @@
  *
  *     static int greet(struct quern_job *job, void *user) {
  *         char name[64];
+ *         (void)user;
  *         if (quern_job_text(job, "name", "world", name, sizeof name) < 0)
  *             return -1;
  *         return quern_job_put_text(job, "greeting", name);
