@@ -338,8 +338,10 @@ QUERN_API uint64_t quern_job_id(const struct quern_job *job);
 QUERN_API uint64_t quern_job_fence(const struct quern_job *job);
 QUERN_API const char *quern_job_kind(struct quern_job *job);
 QUERN_API const char *quern_job_tenant(struct quern_job *job);
-QUERN_API const char *quern_job_trace(struct quern_job *job);      /* W3C traceparent; "": none */
-QUERN_API uint32_t quern_job_attempt(const struct quern_job *job); /* 1 for the first */
+/* The W3C traceparent to call others with, such as an HTTP service: the trace is the job's, the
+ * parent this attempt. Children have it by themselves. "": the broker gave none. */
+QUERN_API const char *quern_job_trace(struct quern_job *job);
+QUERN_API uint32_t quern_job_attempt(const struct quern_job *job);      /* 1 for the first */
 QUERN_API uint32_t quern_job_attempts_max(const struct quern_job *job); /* 0: any number */
 QUERN_API uint64_t quern_job_parent(const struct quern_job *job);       /* 0: no job's child */
 
