@@ -10,6 +10,7 @@ set -euo pipefail
 readonly RELEASE=bookworm
 readonly LOG=build/fresh.log
 readonly TAIL_LINES=40
+readonly TRUSTED=/etc/ssl/certs/of-the-machine.crt
 
 say() {
     echo "fresh: $*"
@@ -42,6 +43,12 @@ apt_carry_over() {
     cp -L /etc/resolv.conf /etc/hosts "$1/etc/"
 }
 
+# trust_carry_over ROOT: where a proxy signs what it lets through, npm must know the certificates that
+# this machine trusts.
+trust_carry_over() {
+    cp -L /etc/ssl/certs/ca-certificates.crt "$1$TRUSTED" || true
+}
+
 make_root() {
     local mirror
     mirror=$(apt_sources | awk -v suite="$RELEASE" '$2 == suite { print $1; exit }')
@@ -51,6 +58,7 @@ make_root() {
     fi
     debootstrap --variant=minbase --include=git,ca-certificates "$RELEASE" "$1" "$mirror"
     apt_carry_over "$1"
+    trust_carry_over "$1"
     mount -t proc proc "$1/proc"
     mount -t tmpfs tmpfs "$1/dev/shm"
     mkdir -p "$1/dev/pts"
@@ -69,7 +77,8 @@ run_dev() {
     shift
     mapfile -t proxies < <(env | grep -iE '^(http|https|ftp|no|all)_proxy=' || true)
     # shellcheck disable=SC2016  # the shell inside expands it
-    env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 CI=true "${proxies[@]}" \
+    env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 CI=true \
+        NODE_EXTRA_CA_CERTS="$TRUSTED" "${proxies[@]}" \
         chroot "$root" sh -c 'cd /quern && exec ./dev "$@"' dev "$@"
 }
 

@@ -16,15 +16,14 @@ packages_of() {
         }' "$PACKAGE_LIST"
 }
 
-# Filters the lines of packages_of down to those that are not installed, with one dpkg-query.
+# Filters the lines of packages_of down to those that are not installed, with one dpkg-query. What an
+# installed package provides is there: nodejs from elsewhere than Debian brings npm along.
 packages_missing() {
     local listed installed name note
     listed=$(packages_of "$@")
     [ -n "$listed" ] || return 0
-    # dpkg-query fails when a name is unknown to it: that is the answer "missing", not an error.
-    # shellcheck disable=SC2046  # names are words
-    installed=$(dpkg-query -W -f='${db:Status-Status} ${Package}\n' \
-        $(cut -f1 <<<"$listed") 2>/dev/null | sed -n 's/^installed //p') || true
+    installed=$(dpkg-query -W -f='${db:Status-Status} ${Package}, ${Provides}\n' |
+        sed -n 's/^installed //p' | tr -s ', ' '\n')
     while IFS=$'\t' read -r name note; do
         grep -qxF "$name" <<<"$installed" || printf '%s\t%s\n' "$name" "$note"
     done <<<"$listed"
