@@ -9,3 +9,11 @@ foreach(part cli_usage_test cli_refusals_test cli_jobs_test cli_tree_test cli_fu
 endforeach()
 # A library in front of the broker makes its disk fail.
 set_property(TEST ops_test APPEND PROPERTY ENVIRONMENT "QUERN_FAIL_SYNC=$<TARGET_FILE:fail_sync>")
+
+# The peers of docs/examples/python. The interpreter is the one that Debian's python3-zmq and
+# python3-msgpack are for, whatever else is first in PATH.
+find_program(QUERN_DEBIAN_PYTHON python3 PATHS /usr/bin NO_DEFAULT_PATH REQUIRED)
+add_test(NAME python_peer_test COMMAND ${QUERN_DEBIAN_PYTHON} -B
+  ${CMAKE_CURRENT_SOURCE_DIR}/python_peer_test.py)
+set_tests_properties(python_peer_test PROPERTIES LABELS e2e TIMEOUT 300 ENVIRONMENT
+  "QUERN_TEST_BIN=${CMAKE_RUNTIME_OUTPUT_DIRECTORY};QUERN_TEST_SOURCE=${CMAKE_SOURCE_DIR}")
