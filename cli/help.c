@@ -226,7 +226,7 @@ static const char markdown_head[] =
     "           \"context\": {\"status\": 4, \"command\": \"queues\"}}}\n"
     "```\n"
     "\n"
-    "`code` and `class` are those of [messages.md](messages.md#words); `context` has the exit\n"
+    "`code` and `class` are those of [messages.md](messages.md#errors); `context` has the exit\n"
     "status, the command and, where there are such, a `hint` and `retry_after_ms`.\n"
     "\n"
     "## Exit status\n"

@@ -204,16 +204,29 @@ static void put_messages(struct buf *out, const char *title, bool on_the_wire) {
 static void put_words(struct buf *out) {
     buf_put_str(out, STR("## Words\n\nJSON has a word where the wire has a number.\n\n"
                          "| fields | words |\n| --- | --- |\n"));
-    static const char *const fields[] = {"role", "state", "durability", "outcome", "scope", "code"};
+    static const char *const fields[] = {"role", "state", "durability", "outcome", "scope"};
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         const struct words *words =
             json_bridge_words(&(struct field_def){.name = fields[i], .type = FIELD_UINT});
-        bool codes = strcmp(fields[i], "code") == 0;
-        buf_printf(out, "| `%s`%s | ", fields[i], codes ? ", `error`" : "");
+        buf_printf(out, "| `%s` | ", fields[i]);
         for (size_t k = 0; k < words->n; k++)
             buf_printf(out, "%s%" PRIu64 " %s", k ? ", " : "", words->at[k].number,
                        words->at[k].name);
         buf_put_str(out, STR(" |\n"));
+    }
+    buf_put_str(out, STR("| `code`, `error` | those of the table of [errors](#errors) |\n\n"));
+}
+
+static void put_errors(struct buf *out) {
+    const struct words *words =
+        json_bridge_words(&(struct field_def){.name = "code", .type = FIELD_UINT});
+    buf_put_str(out, STR("## Errors\n\nWhat a class means for who gets the error is in "
+                         "[protocol.md](protocol.md#11-errors).\n\n"
+                         "| number | error | class | meaning |\n| --- | --- | --- | --- |\n"));
+    for (size_t i = 0; i < words->n; i++) {
+        enum err_code code = (enum err_code)words->at[i].number;
+        buf_printf(out, "| %" PRIu64 " | %s | %s | %s |\n", words->at[i].number, words->at[i].name,
+                   code ? err_class_name(err_code_class(code)) : "", err_code_text(code));
     }
 }
 
@@ -223,5 +236,6 @@ int schema_put_page(struct buf *out) {
     put_messages(out, "Messages on the wire", true);
     put_messages(out, "Records of the journal", false);
     put_words(out);
+    put_errors(out);
     return out->failed ? -1 : 0;
 }

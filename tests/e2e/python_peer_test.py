@@ -23,7 +23,8 @@ import quern_peer  # noqa: E402
 from quern_client import Client, QuernError  # noqa: E402
 from quern_peer import Code  # noqa: E402
 
-ALREADY_DONE, UNKNOWN_KIND, BAD_VALUE = 34, 31, 15
+ALREADY_DONE, UNKNOWN_KIND = 34, 31
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 TEXT = "the quick brown fox jumps over the lazy dog " * 8
 
 
@@ -154,7 +155,8 @@ class Words(PythonTest):
 
     def test_questions(self):
         job = self.client.submit("word_count", {"text": "a b"}, tenant="acme", priority=9,
-                                 unique="once", window_ms=60_000, key="k", trace="t", watch=True)
+                                 unique="once", window_ms=60_000, key="k", trace=TRACE,
+                                 watch=True)
         again = self.client.submit("word_count", {"text": "c"}, tenant="acme", unique="once",
                                    window_ms=60_000)
         self.assertEqual(again, (job.id, True))
@@ -162,9 +164,17 @@ class Words(PythonTest):
         info = self.client.get(job.id, payload=True)
         self.assertEqual((info["payload"], info["result"]["words"]), ({"text": "a b"}, 2))
         self.assertEqual((info["state"], info["tenant"], info["priority"], info["trace"]),
-                         ("done", "acme", 9, "t"))
+                         ("done", "acme", 9, TRACE))
         found = list(self.client.jobs(tenant="acme", state="done"))
         self.assertEqual([row["id"] for row in found], [job.id])
+
+    def test_long_path(self):
+        """P-2: a socket whose path the kernel would refuse."""
+        folder = self.quern.path / ("long" * 40)
+        folder.symlink_to(self.quern.data)
+        with Client(str(folder), role="gateway", timeout=DEADLINE_S) as far:
+            job = far.submit("tell", {"text": "far away"})
+            self.assertEqual([event.value for event in far.stream(job.id)][:2], ["far ", "away "])
 
     def test_refusals(self):
         with self.assertRaisesRegex(QuernError, "UNREACHABLE_BROKER"):
@@ -368,11 +378,15 @@ class Deaths(PythonTest):
 
     def test_children(self):
         """P-81, P-83: children by SPAWN, with the result, and one after all."""
-        job = self.client.submit("tree", {"leaves": 5}, watch=True)
+        job = self.client.submit("tree", {"leaves": 5}, watch=True, trace=TRACE)
         self.assertTrue(self.ends(job).flow)
         wait_for("all of it", lambda: self.client.get(job.id).get("settled"))
         below = list(self.client.jobs(parent=job.id))
         self.assertEqual(sorted(row["kind"] for row in below), ["leaf"] * 6 + ["sum"])
+        # P-110: the job's trace id and flags, and a parent id of the attempt's own.
+        [trace] = {self.client.get(row["id"])["trace"] for row in below}
+        self.assertRegex(trace, f"^{TRACE[:35]}-[0-9a-f]{{16}}-01$")
+        self.assertNotEqual(trace, TRACE)
         [last] = [row for row in below if row["kind"] == "sum"]
         self.assertEqual(self.client.get(last["id"], payload=True)["result"],
                          {"siblings": 6, "done": 6})
@@ -430,9 +444,10 @@ class Wire(unittest.TestCase):
             self.assertEqual({name: at for at, name in enumerate(fields.split(), 1)}, numbers, verb)
 
     def test_codes(self):
-        schema = (SOURCE / "docs/messages.md").read_text()
-        for code in Code:
-            self.assertIn(f" {code.value} {code.name}", schema)
+        page = (SOURCE / "docs/messages.md").read_text()
+        errors = dict(re.findall(r"^\| (\d+) \| (\w+) \| \w* \| ", page, re.M))
+        self.assertEqual({str(code.value): code.name for code in Code},
+                         {str(code.value): errors.get(str(code.value)) for code in Code})
 
     def test_examples(self):
         """Section 16 of the page, read by another library."""

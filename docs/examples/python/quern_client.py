@@ -467,6 +467,9 @@ def _rows(job: dict) -> list[tuple[Item, bytes]]:
     rows = [(fields | {"size": len(body) or None,
                        "children": len(children) or None}, body)]
     for child in children:
+        if "children" in child:         # P-81
+            raise QuernError(Code.BAD_VALUE, "a child has no children here; "
+                             "it spawns them when it runs")
         rows += _rows(child)
     return rows
 

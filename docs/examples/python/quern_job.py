@@ -8,6 +8,8 @@ docs/protocol.md.
 from __future__ import annotations
 
 import math
+import re
+import secrets
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -23,6 +25,17 @@ if TYPE_CHECKING:
 
 DONE, FAILED, REJECTED, HOLD, CANCELLED = 1, 2, 3, 4, 5
 NEVER = math.inf
+
+
+_TRACE = re.compile("00-([0-9a-f]{32})-[0-9a-f]{16}-([0-9a-f]{2})")
+
+
+def own_trace(trace: str) -> str:
+    """P-110: the job's trace id and flags, and a parent id of our own."""
+    match = _TRACE.fullmatch(trace)
+    trace_id, flags = match.groups() if match else (
+        secrets.token_hex(16), "00")
+    return f"00-{trace_id}-{secrets.token_hex(8)}-{flags}"
 
 
 class Ending(Exception):
@@ -157,6 +170,8 @@ class Job:
         self.kind: str = attempt.item["kind"]
         self.tenant: str = attempt.item["tenant"]
         self.attempt: int = attempt.item["attempt"]
+        # For the calls that this attempt makes of others (P-110).
+        self.trace = own_trace(attempt.item.get("trace", ""))
 
     @property
     def cancelled(self) -> bool:
@@ -231,7 +246,7 @@ class Job:
                options: Item) -> tuple[Item, bytes]:
         body = pack_map(payload)
         return {"kind": kind, "size": len(body),
-                "trace": self.info.get("trace"), **options}, body
+                "trace": self.trace, **options}, body
 
     def _write(self, event: list | None) -> None:
         self.check()

@@ -220,7 +220,9 @@ class Worker(Peer):
             fields = {"outcome": end.outcome, "error": end.code,
                       "text": end.text, "retry_after_ms": end.retry_after_ms}
         except BaseException as error:
-            log.exception("job %s", id_text(attempt.key[0]))
+            log.exception("job %s, tenant %s, trace %s",
+                          id_text(attempt.key[0]), attempt.item["tenant"],
+                          attempt.item.get("trace", "")[3:35])
             stopped = attempt.stopped.is_set()
             fields = {"outcome": CANCELLED if stopped else FAILED,
                       "error": attempt.stop_code or Code.JOB_FAILED,
@@ -292,19 +294,21 @@ class Worker(Peer):
         attempt.offered_at = time.monotonic()
         self._send("result", 0, items, payloads)
 
-    def _drain(self, why: str) -> None:
+    def _drain(self, why: str, asked: bool = False) -> None:
         """End when what runs has ended; what does not run goes back.
 
-        HELLO with fewer slots says it to a broker that has not asked for it:
-        what were only returned would be dispatched again at once.
+        A broker that has not asked for it would dispatch at once what was
+        only returned: HELLO tells it of fewer slots (P-111), and of what is
+        held no more.
         """
         log.info("draining: %s", why)
         self._draining = True
         for attempt in list(self._held.values()):
             if not attempt.running and not attempt.result:
-                self._return(attempt.ref)
+                if asked:
+                    self._return(attempt.ref)
                 del self._held[attempt.key]
-        if self._busy():
+        if self._busy() and not asked:
             self._say_hello()
 
     def _return(self, ref: Item) -> None:
@@ -406,7 +410,7 @@ class Worker(Peer):
     def _on_drain_worker(self, item: Item, body: bytes,
                          sequence: int) -> None:
         if not self._draining:
-            self._drain("the broker asks")
+            self._drain("the broker asks", asked=True)
 
     def _on_stream_need(self, item: Item, body: bytes, sequence: int) -> None:
         attempt = self._of(item)
