@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The worker and the client of docs/examples/python, which were written from docs/protocol.md alone,
-with the real programs: what they do when all is well, and when somebody is killed."""
+"""The worker and the client of docs/examples/python, written from docs/protocol.md alone, with the
+real programs: what they do when all is well, and when somebody is killed."""
 
 import json
 import os
