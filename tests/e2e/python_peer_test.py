@@ -271,7 +271,7 @@ class Deaths(PythonTest):
         return [worker["slots"] for worker in self.quern.workers()]
 
     def test_told_to_end(self):
-        """P-111: it finishes what runs, takes no more, and ends with status 0."""
+        """P-114: it finishes what runs, takes no more, and ends with status 0."""
         jobs = self.mark_jobs(9)
         self.wait_marks("begins", 3)
         first, ended = self.worker_pid(), len(self.quern.events("process.ended"))

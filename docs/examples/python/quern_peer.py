@@ -275,7 +275,8 @@ class Peer:
         self._hello_sequence = 0
         self._hello_at = 0.0            # when to say HELLO; 0: it was said
         self._hello_wait = 0.05
-        self._heard = 0.0
+        self._heard = 0.0               # when the broker last said anything
+        self._known_at = time.monotonic()
         self._next_beat = 0.0
         self._leaving = False
         self._folders: dict[str, int] = {}
@@ -324,6 +325,11 @@ class Peer:
             pass                        # it is about to wake up anyway
 
     # For the loop's thread.
+
+    @property
+    def silent_s(self) -> float:
+        """For how long nothing was heard of a broker that knows us."""
+        return time.monotonic() - self._known_at
 
     @property
     def heartbeat_s(self) -> float:
@@ -432,6 +438,8 @@ class Peer:
             if sequence == self._hello_sequence:
                 self._welcome(items[0])
             return
+        if self.welcomed:
+            self._known_at = self._heard
         if verb == "heartbeat":
             if self.welcomed and items[0]["epoch"] != self.terms["epoch"]:
                 self._say_hello()       # P-24
@@ -444,6 +452,7 @@ class Peer:
         new_life = terms["epoch"] != self.terms["epoch"]
         self.terms = terms
         self.welcomed = True
+        self._known_at = time.monotonic()
         self._hello_wait = 0.05
         self._next_beat = time.monotonic() + self.heartbeat_s
         self.on_welcome(new_life)
@@ -469,6 +478,8 @@ class Peer:
             self._say_hello()
         if now < self._next_beat:
             return
+        if now - self._next_beat > self.heartbeat_s:
+            self._heard = now           # it was this process that slept
         self._next_beat = now + self.heartbeat_s
         if now - self._heard > self.silence_s:
             self._connect()             # P-25

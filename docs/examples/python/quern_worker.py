@@ -130,7 +130,9 @@ class Worker(Peer):
         if options and new_life:
             self.request("declare_kind", [pack_item("declare_kind", o)
                                           for o in options])
-        for attempt in self._held.values():     # P-49, P-83
+        for attempt in self._held.values():     # P-47, P-49, P-83
+            if attempt.running and self.prefetch:
+                self.notice("started", attempt.ref)
             self._offer(attempt)
             self._say_spawn(attempt)
 
@@ -148,7 +150,11 @@ class Worker(Peer):
         if self._draining and not any(a.running or a.result
                                       for a in self._held.values()):
             self.leave()                # BYE gives back what was not begun
-        wake_at = now + 3600.0
+        wake_at = now + (1.0 if self._draining else 3600.0)
+        if self._draining and not self._busy() and self.silent_s > 10:
+            log.error("left with results that no broker has taken")
+            self.status = 76            # P-114
+            self.leave()
         for attempt in list(self._held.values()):
             wake_at = min(wake_at, self._tend(attempt, now))
         return wake_at
@@ -298,7 +304,7 @@ class Worker(Peer):
         """End when what runs has ended; what does not run goes back.
 
         A broker that has not asked for it would dispatch at once what was
-        only returned: HELLO tells it of fewer slots (P-111), and of what is
+        only returned: HELLO tells it of fewer slots (P-114), and of what is
         held no more.
         """
         log.info("draining: %s", why)
