@@ -1,6 +1,6 @@
 // What node_peer_test.py does as a client of docs/examples/node: a command a line comes in as JSON,
-// [number, name, argument, ...], and its answer goes out as [number, answer] or [number, null, error].
-// Commands run side by side.
+// [number, name, argument, ...], and its answer goes out as [number, answer] or [number, null,
+// error]. Commands run side by side.
 
 import { createInterface } from 'node:readline';
 
@@ -44,8 +44,12 @@ const say = (...words) => process.stdout.write(`${JSON.stringify(words, plain)}\
 const running = new Set();
 for await (const line of createInterface({ input: process.stdin })) {
     const [number, name, ...words] = JSON.parse(line);
-    const command = Promise.resolve().then(() => COMMANDS[name](...words))
-        .then((answer) => say(number, answer ?? null), (error) => say(number, null, `${error.name}: ${error.message}`));
+    const command = Promise.resolve()
+        .then(() => COMMANDS[name](...words))
+        .then(
+            (answer) => say(number, answer ?? null),
+            (error) => say(number, null, `${error.name}: ${error.message}`),
+        );
     running.add(command);
     command.finally(() => running.delete(command));
 }

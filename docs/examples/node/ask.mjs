@@ -18,7 +18,7 @@ for (const { id, error } of await client.submitMany(jobs)) {
 
 const id = await client.submit('tell', { text: texts.join(' '), pause_ms: 50 });
 const stream = client.stream(id);
-for (let next; !(next = await stream.next()).done;) {
+for (let next; !(next = await stream.next()).done; ) {
     const event = next.value;
     if (event.type === 'text') process.stdout.write(event.text);
     if (event.type === 'reset') process.stdout.write('\n(again) ');

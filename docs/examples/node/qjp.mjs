@@ -1,5 +1,6 @@
-// QJP/1 as ../../protocol.md tells it: frames, envelopes, ids, and one conversation with the broker.
-// quern_worker.mjs and quern_client.mjs stand on this; both are what one would want to read first.
+// QJP/1 as ../../protocol.md tells it: frames, envelopes, ids, and one conversation with the
+// broker. quern_worker.mjs and quern_client.mjs stand on this; both are what one would want to read
+// first.
 
 import { randomBytes } from 'node:crypto';
 import { statSync } from 'node:fs';
@@ -19,8 +20,8 @@ export const VERB = {
 };
 const VERB_NAMES = new Map(Object.entries(VERB).map(([name, number]) => [number, name]));
 
-export const STATES = [null, 'scheduled', 'ready', 'blocked', 'running', 'cancelling', 'done', 'dead',
-    'cancelled', 'expired'];
+export const STATES = [null, 'scheduled', 'ready', 'blocked', 'running', 'cancelling', 'done',
+    'dead', 'cancelled', 'expired'];
 
 export const ERROR = {
     MALFORMED: 10, TOO_LARGE: 11, UNKNOWN_VERB: 12, UNKNOWN_FIELD: 13, MISSING_FIELD: 14,
@@ -49,7 +50,7 @@ export class QuernError extends Error {
     }
 }
 
-// --- ids: numbers of 64 bits in messages, 13 characters of Crockford's base32 for people -------------
+// --- ids: numbers of 64 bits in messages, 13 characters of Crockford's base32 for people ---
 
 const DIGITS = '0123456789abcdefghjkmnpqrstvwxyz';
 
@@ -61,11 +62,12 @@ export function idText(id) {
 
 export function idOf(id) {
     if (typeof id === 'bigint') return id;
-    if (!/^[0-9a-f][0-9a-hjkmnp-tv-z]{12}$/.test(id)) throw new TypeError(`'${id}' is no id of a job`);
+    if (!/^[0-9a-f][0-9a-hjkmnp-tv-z]{12}$/.test(id))
+        throw new TypeError(`'${id}' is no id of a job`);
     return [...id].reduce((value, digit) => (value << 5n) | BigInt(DIGITS.indexOf(digit)), 0n);
 }
 
-// --- msgpack ------------------------------------------------------------------------------------------
+// --- msgpack ---
 
 const envelopes = new Packr({ useRecords: false, mapsAsObjects: false, int64AsType: 'auto' });
 const payloads = new Packr({ useRecords: false, mapsAsObjects: true, int64AsType: 'auto' });
@@ -86,12 +88,18 @@ function plain(value) {
         return BigInt(value);
     }
     if (Array.isArray(value)) return value.map((each) => plain(each ?? null));
-    if (value === null || typeof value !== 'object' || Object.getPrototypeOf(value) !== Object.prototype) {
+    if (
+        value === null ||
+        typeof value !== 'object' ||
+        Object.getPrototypeOf(value) !== Object.prototype
+    ) {
         return value;
     }
-    return Object.fromEntries(Object.entries(value)
-        .filter(([, each]) => each !== undefined && typeof each !== 'function')
-        .map(([key, each]) => [key, plain(each)]));
+    return Object.fromEntries(
+        Object.entries(value)
+            .filter(([, each]) => each !== undefined && typeof each !== 'function')
+            .map(([key, each]) => [key, plain(each)]),
+    );
 }
 
 export function decodePayload(bytes) {
@@ -111,32 +119,38 @@ export function cut(text, max) {
 
 // The fields of each message, in the order of their numbers, which count from 1.
 const FIELDS = Object.fromEntries(Object.entries({
-    hello: 'version_min version_max role instance name pid host pool kinds slots prefetch running '
-        + 'unacked epoch',
-    welcome: 'version epoch heartbeat_ms missed_max items_max bytes_max body_max result_max '
-        + 'outstanding_max stream stream_port stream_max',
+    hello:
+        'version_min version_max role instance name pid host pool kinds slots prefetch ' +
+        'running unacked epoch',
+    welcome:
+        'version epoch heartbeat_ms missed_max items_max bytes_max body_max result_max ' +
+        'outstanding_max stream stream_port stream_max',
     error: 'code text retry_after_ms',
     heartbeat: 'epoch busy held rss_bytes read_only',
     bye: 'text',
-    submit: 'kind size queue tenant priority key interval_ms unique window_ms delay_ms run_at_ms ttl_ms '
-        + 'timeout_ms attempts_max backoff_ms backoff_max_ms durability trace watch attach grace_ms '
-        + 'children fail_fast then parent fence index',
+    submit:
+        'kind size queue tenant priority key interval_ms unique window_ms delay_ms run_at_ms ' +
+        'ttl_ms timeout_ms attempts_max backoff_ms backoff_max_ms durability trace watch ' +
+        'attach grace_ms children fail_fast then parent fence index',
     submitted: 'code id duplicate text retry_after_ms',
     get_job: 'id payload',
-    job_info: 'code id state kind queue tenant priority attempts attempts_max created_ms due_ms '
-        + 'started_ms ended_ms fence error text key unique trace worker progress progress_total crashes '
-        + 'size result_size ttl_ms timeout_ms durability next parent root then fail_fast spawned below '
-        + 'below_done below_dead below_cancelled below_expired settled flow_error schedule '
-        + 'schedule_due_ms history group',
+    job_info:
+        'code id state kind queue tenant priority attempts attempts_max created_ms due_ms ' +
+        'started_ms ended_ms fence error text key unique trace worker progress progress_total ' +
+        'crashes size result_size ttl_ms timeout_ms durability next parent root then ' +
+        'fail_fast spawned below below_done below_dead below_cancelled below_expired settled ' +
+        'flow_error schedule schedule_due_ms history group',
     list_jobs: 'state queue tenant kind limit before parent',
     cancel_job: 'id text',
     finished: 'id state error text size attempts epoch seq flow',
     outcome: 'code text count id flow',
-    kind_info: 'kind queue priority timeout_ms attempts_max backoff_ms backoff_max_ms ttl_ms durability '
-        + 'speculative schema streams',
-    dispatch: 'job fence kind size tenant attempt attempts_max timeout_ms trace alone token parent '
-        + 'parent_state siblings siblings_done siblings_dead siblings_cancelled siblings_expired '
-        + 'siblings_broken',
+    kind_info:
+        'kind queue priority timeout_ms attempts_max backoff_ms backoff_max_ms ttl_ms ' +
+        'durability speculative schema streams',
+    dispatch:
+        'job fence kind size tenant attempt attempts_max timeout_ms trace alone token parent ' +
+        'parent_state siblings siblings_done siblings_dead siblings_cancelled ' +
+        'siblings_expired siblings_broken',
     attempt_ref: 'job fence code',
     result: 'job fence outcome size error text retry_after_ms epoch seq children',
     progress: 'job fence done total',
@@ -148,12 +162,13 @@ const FIELDS = Object.fromEntries(Object.entries({
 }).map(([message, fields]) => [message, fields.split(' ')]));
 
 const MESSAGE_OF = {
-    started: 'attempt_ref', result_ack: 'attempt_ref', cancel_attempt: 'attempt_ref', lost: 'attempt_ref',
-    recall: 'attempt_ref', returned: 'attempt_ref', drain_worker: 'bye', declare_kind: 'kind_info',
-    watch_job: 'get_job', detach: 'get_job', spawn: 'submit',
+    started: 'attempt_ref', result_ack: 'attempt_ref', cancel_attempt: 'attempt_ref',
+    lost: 'attempt_ref', recall: 'attempt_ref', returned: 'attempt_ref', drain_worker: 'bye',
+    declare_kind: 'kind_info', watch_job: 'get_job', detach: 'get_job', spawn: 'submit',
 };
 // These may be over 2^53; they are BigInt always, so that they can be compared.
-const WIDE = new Set(['job', 'fence', 'id', 'epoch', 'token', 'parent', 'next', 'root', 'before', 'group']);
+const WIDE = new Set(
+    ['job', 'fence', 'id', 'epoch', 'token', 'parent', 'next', 'root', 'before', 'group']);
 
 export function toEnvelope(message, values) {
     const map = new Map();
@@ -193,10 +208,14 @@ function readMessage(frames) {
     return { verb, sequence, items };
 }
 
-// --- where the broker is --------------------------------------------------------------------------------
+// --- where the broker is ---
 
-// `place` is an endpoint, the path of a socket, or of a data folder; by default QUERN_BROKER, QUERN_DATA.
-export function endpointOf(role, place = process.env.QUERN_BROKER || process.env.QUERN_DATA || '.quern') {
+// `place` is an endpoint, the path of a socket, or of a data folder; by default QUERN_BROKER,
+// QUERN_DATA.
+export function endpointOf(
+    role,
+    place = process.env.QUERN_BROKER || process.env.QUERN_DATA || '.quern',
+) {
     if (place.includes('://')) return place;
     const path = resolve(place);
     const socket = statSync(path, { throwIfNoEntry: false })?.isSocket();
@@ -205,7 +224,8 @@ export function endpointOf(role, place = process.env.QUERN_BROKER || process.env
 
 // The sockets of streams are files beside that of the role, or ports of the same host.
 export function streamEndpoint(endpoint, welcome) {
-    if (endpoint.startsWith('ipc://')) return welcome.stream && `${dirname(endpoint)}/${welcome.stream}`;
+    if (endpoint.startsWith('ipc://'))
+        return welcome.stream && `${dirname(endpoint)}/${welcome.stream}`;
     return welcome.stream_port && endpoint.replace(/:\d+$/, `:${welcome.stream_port}`);
 }
 
@@ -225,7 +245,8 @@ export class Sender {
         try {
             while (this.#queue.length > 0) await this.socket.send(this.#queue.shift());
         } catch {
-            this.#queue = []; // the socket is closed: what mattered is said again after the next WELCOME
+            // the socket is closed: what mattered is said again after the next WELCOME
+            this.#queue = [];
         }
         this.#busy = false;
     }
@@ -238,9 +259,10 @@ export class Sender {
     }
 }
 
-// --- the conversation -------------------------------------------------------------------------------------
+// --- the conversation ---
 
-// Keeps one conversation going: HELLO, heartbeats, new connections, the broker's restarts. Its owner has
+// Keeps one conversation going: HELLO, heartbeats, new connections, the broker's restarts. Its
+// owner has
 //   hello()                     the further fields of HELLO, as things are now
 //   heartbeat()                 those of HEARTBEAT
 //   welcomed(welcome, another)  the broker knows us (again); `another`: it is another life of it
@@ -248,7 +270,12 @@ export class Sender {
 //   tick()                      once a heartbeat, while welcomed
 //   refused(error)              HELLO was refused for good
 export class Conversation {
-    #socket; #sender; #heard; #ticked; #timer; #retry;
+    #socket;
+    #sender;
+    #heard;
+    #ticked;
+    #timer;
+    #retry;
     #delayMs = 50;
     #sequence = 0;
     #helloAt = 0;
@@ -270,11 +297,18 @@ export class Conversation {
         this.connections++;
         this.#socket?.close();
         this.#retry = clearTimeout(this.#retry);
-        const socket = new Dealer({ linger: 0, reconnectInterval: 50, reconnectMaxInterval: 1000,
-            sendHighWaterMark: 0 });
+        const socket = new Dealer({
+            linger: 0,
+            reconnectInterval: 50,
+            reconnectMaxInterval: 1000,
+            sendHighWaterMark: 0,
+        });
         this.#socket = socket;
         this.#sender = new Sender(socket);
-        socket.events.on('disconnect', () => socket === this.#socket && !this.closed && this.#connect());
+        socket.events.on(
+            'disconnect',
+            () => socket === this.#socket && !this.closed && this.#connect(),
+        );
         socket.connect(this.endpoint);
         this.#heard = this.#ticked = performance.now();
         this.#beatEvery(this.welcome?.heartbeat_ms ?? 1000);
@@ -291,7 +325,9 @@ export class Conversation {
                 try {
                     message = readMessage(frames);
                 } catch (error) {
-                    console.error(`quern: a message of the broker cannot be read: ${error.message}`);
+                    console.error(
+                        `quern: a message of the broker cannot be read: ${error.message}`,
+                    );
                 }
                 if (message) this.#take(message);
             }
@@ -304,10 +340,19 @@ export class Conversation {
         if (this.closed) return;
         this.welcome = null;
         this.#helloAt = ++this.#sequence;
-        this.#put('hello', this.#helloAt, [{
-            version_min: 1, version_max: 1, role: ROLE[this.role], instance: this.instance, name: this.name,
-            pid: process.pid, host: hostname(), epoch: this.epoch || undefined, ...this.owner.hello(),
-        }]);
+        this.#put('hello', this.#helloAt, [
+            {
+                version_min: 1,
+                version_max: 1,
+                role: ROLE[this.role],
+                instance: this.instance,
+                name: this.name,
+                pid: process.pid,
+                host: hostname(),
+                epoch: this.epoch || undefined,
+                ...this.owner.hello(),
+            },
+        ]);
     }
 
     #take({ verb, sequence, items }) {
@@ -330,7 +375,8 @@ export class Conversation {
     }
 
     #welcomed(welcome, sequence) {
-        if (sequence !== this.#helloAt) return; // of an earlier HELLO; the answer to the last one comes
+        // of an earlier HELLO; the answer to the last one comes
+        if (sequence !== this.#helloAt) return;
         const another = welcome.epoch !== this.epoch;
         this.epoch = welcome.epoch;
         this.welcome = welcome;
@@ -354,7 +400,8 @@ export class Conversation {
 
     #beat(ms) {
         const now = performance.now();
-        const stopped = now - this.#ticked > 2 * ms; // this process was: what has arrived is read first
+        // this process was: what has arrived is read first
+        const stopped = now - this.#ticked > 2 * ms;
         this.#ticked = now;
         if (stopped) this.#heard = now;
         if (now - this.#heard > (this.welcome?.missed_max ?? 3) * ms) {
@@ -380,8 +427,10 @@ export class Conversation {
 
     #put(verb, sequence, items, bytes) {
         const message = MESSAGE_OF[verb] ?? verb;
-        const frames = [encode([1, VERB[verb], sequence]),
-            encode(items.map((item) => toEnvelope(message, item)))];
+        const frames = [
+            encode([1, VERB[verb], sequence]),
+            encode(items.map((item) => toEnvelope(message, item))),
+        ];
         if (bytes?.length) frames.push(bytes);
         this.#sender.send(frames);
     }

@@ -1,17 +1,31 @@
 // A client of Quern in Node.
 //
-//   const client = new Client();                         // the broker of QUERN_BROKER, QUERN_DATA or .quern
+//   const client = new Client();            // the broker of QUERN_BROKER, QUERN_DATA or .quern
 //   const id = await client.submit('word_count', { text: 'a b' }, { unique: 'page-7' });
 //   const { state, result } = await client.wait(id);
 //   await client.close();
 //
-// It reconnects by itself: what was asked is asked again, and done once. Where the broker was started anew
-// before it answered, a submission without `unique` is rejected with UNKNOWN_OUTCOME: perhaps it was taken.
+// It reconnects by itself: what was asked is asked again, and done once. Where the broker was
+// started anew before it answered, a submission without `unique` is rejected with UNKNOWN_OUTCOME:
+// perhaps it was taken.
 // Streams are heard by gateways and operators only: new Client({ role: 'operator' }).
 
 import { Subscriber } from 'zeromq';
-import { Conversation, ERROR, QuernError, STATES, decodeAll, decodePayload, encode, encodePayload,
-    fromEnvelope, idOf, idText, streamEndpoint, toEnvelope } from './qjp.mjs';
+import {
+    Conversation,
+    ERROR,
+    QuernError,
+    STATES,
+    decodeAll,
+    decodePayload,
+    encode,
+    encodePayload,
+    fromEnvelope,
+    idOf,
+    idText,
+    streamEndpoint,
+    toEnvelope,
+} from './qjp.mjs';
 
 const DURABILITY = { sync: 0, async: 1, none: 2 };
 const QUERIES = new Set(['get_job', 'list_jobs', 'watch_job', 'attach', 'detach']);
@@ -28,27 +42,31 @@ function told(item) {
 }
 
 export class Client {
-    #conversation; #subscriber; #failure;
-    #pending = new Map();  // sequence -> what was asked and has no full answer yet
-    #queue = [];           // what is asked when there are fewer than outstanding_max of those
-    #watches = new Map();  // id -> { promise, resolve, reject, sequence }
-    #early = new Map();    // ends that came before the answer to their SUBMIT
-    #streams = new Map();  // id -> StreamReader
+    #conversation;
+    #subscriber;
+    #failure;
+    #pending = new Map(); // sequence -> what was asked and has no full answer yet
+    #queue = []; // what is asked when there are fewer than outstanding_max of those
+    #watches = new Map(); // id -> { promise, resolve, reject, sequence }
+    #early = new Map(); // ends that came before the answer to their SUBMIT
+    #streams = new Map(); // id -> StreamReader
 
     // Options: role (client), broker (an endpoint, the path of a socket or a data folder), name.
     constructor({ role = 'client', ...options } = {}) {
         this.#conversation = new Conversation(this, role, { name: 'node', ...options });
     }
 
-    // Resolves to the id of the job, once the broker has taken it. Options are the fields of `submit` in
-    // messages.md: queue, priority, key, unique, delay_ms, ... and children: [[kind, payload, options], ...].
+    // Resolves to the id of the job, once the broker has taken it. Options are the fields of
+    // `submit` in messages.md: queue, priority, key, unique, delay_ms, ... and children: [[kind,
+    // payload, options], ...].
     async submit(kind, payload, options) {
         const [answer] = await this.submitMany([[kind, payload, options]]);
         if (answer.error) throw answer.error;
         return answer.id;
     }
 
-    // Many at once: [[kind, payload, options], ...]. Resolves to as many of { id, duplicate } or { error }.
+    // Many at once: [[kind, payload, options], ...]. Resolves to as many of { id, duplicate } or {
+    // error }.
     async submitMany(jobs) {
         const groups = jobs.map(([kind, payload, options]) => submission(kind, payload, options));
         const answers = [];
@@ -62,7 +80,10 @@ export class Client {
         if (timeoutMs === undefined) return watch.promise;
         let timer;
         const late = new Promise((_, reject) => {
-            const error = new QuernError(ERROR.WAIT_TIMEOUT, `job ${id} has not ended after ${timeoutMs} ms`);
+            const error = new QuernError(
+                ERROR.WAIT_TIMEOUT,
+                `job ${id} has not ended after ${timeoutMs} ms`,
+            );
             timer = setTimeout(() => reject(error), timeoutMs);
         });
         return Promise.race([watch.promise, late]).finally(() => clearTimeout(timer));
@@ -85,7 +106,12 @@ export class Client {
 
     // Jobs, the newest first: { state, queue, tenant, kind, parent }, page by page.
     async *list({ state, parent, ...filter } = {}) {
-        const item = { ...filter, state: state && STATES.indexOf(state), parent: parent && idOf(parent), limit: 1000 };
+        const item = {
+            ...filter,
+            state: state && STATES.indexOf(state),
+            parent: parent && idOf(parent),
+            limit: 1000,
+        };
         do {
             const items = await this.#ask('list_jobs', [item]);
             const end = items.pop();
@@ -95,12 +121,13 @@ export class Client {
         } while (item.before !== undefined);
     }
 
-    // What a job says while it runs: { type: 'text', channel, text }, { type: 'data', channel, data }, or
-    // { type: 'reset' }: what came before is void. The generator returns how the job ended, with `whole`:
-    // false where a part is not kept any more.
+    // What a job says while it runs: { type: 'text', channel, text }, { type: 'data', channel, data
+    // }, or { type: 'reset' }: what came before is void. The generator returns how the job ended,
+    // with `whole`: false where a part is not kept any more.
     async *stream(id, { tenant } = {}) {
         const number = idOf(id);
-        if (this.#streams.has(number)) throw new QuernError(ERROR.USAGE, `the stream of ${id} is read already`);
+        if (this.#streams.has(number))
+            throw new QuernError(ERROR.USAGE, `the stream of ${id} is read already`);
         const reader = new StreamReader(number, tenant, () => this.#attach(reader));
         this.#streams.set(number, reader);
         try {
@@ -109,7 +136,8 @@ export class Client {
         } finally {
             reader.close();
             this.#streams.delete(number);
-            if (!reader.finished) this.#ask('detach', [{ id: number }], { want: 0 }).catch(() => {});
+            if (!reader.finished)
+                this.#ask('detach', [{ id: number }], { want: 0 }).catch(() => {});
         }
     }
 
@@ -140,9 +168,17 @@ export class Client {
         if (another) this.#pending.clear();
         for (const request of asked) {
             request.items = [];
-            if (!another) this.#say(request);               // the same sequence: it is done once
-            else if (request.harmless) this.#enqueue(request); // a new one, to another life of the broker
-            else request.reject(new QuernError(ERROR.UNKNOWN_OUTCOME, `${request.verb}: unknown whether accepted`));
+            if (!another)
+                this.#say(request); // the same sequence: it is done once
+            else if (request.harmless)
+                this.#enqueue(request); // a new one, to another life of the broker
+            else
+                request.reject(
+                    new QuernError(
+                        ERROR.UNKNOWN_OUTCOME,
+                        `${request.verb}: unknown whether accepted`,
+                    ),
+                );
         }
         this.#sayWatches([...this.#watches.keys()]);
         for (const reader of this.#streams.values()) reader.missing();
@@ -151,7 +187,9 @@ export class Client {
 
     tick() {
         const now = performance.now();
-        this.#sayWatches([...this.#watches].filter(([, { againAt }]) => againAt < now).map(([id]) => id));
+        this.#sayWatches(
+            [...this.#watches].filter(([, { againAt }]) => againAt < now).map(([id]) => id),
+        );
         for (const reader of this.#streams.values()) reader.tick();
     }
 
@@ -164,11 +202,17 @@ export class Client {
         if (verb === 'finished') return items.forEach((item) => this.#finished(item));
         const request = this.#pending.get(sequence);
         if (!request) return this.#watchRefused(verb, items, sequence);
-        if (verb === 'error') return this.#answer(request, new QuernError(items[0].code, items[0].text, items[0].retry_after_ms));
+        if (verb === 'error')
+            return this.#answer(
+                request,
+                new QuernError(items[0].code, items[0].text, items[0].retry_after_ms),
+            );
         request.items.push(...items);
         const last = request.items.at(-1);
-        const full = request.verb === 'list_jobs' ? last && last.id === undefined
-            : request.items.length >= request.want;
+        const full =
+            request.verb === 'list_jobs'
+                ? last && last.id === undefined
+                : request.items.length >= request.want;
         if (full) this.#answer(request);
     }
 
@@ -177,7 +221,16 @@ export class Client {
     #ask(verb, items, { bytes, harmless = QUERIES.has(verb), want = items.length } = {}) {
         if (this.#failure) return Promise.reject(this.#failure);
         return new Promise((resolve, reject) => {
-            this.#enqueue({ verb, asked: items, bytes, harmless, want, items: [], resolve, reject });
+            this.#enqueue({
+                verb,
+                asked: items,
+                bytes,
+                harmless,
+                want,
+                items: [],
+                resolve,
+                reject,
+            });
         });
     }
 
@@ -188,7 +241,11 @@ export class Client {
 
     #drainQueue() {
         const { welcome } = this.#conversation;
-        while (welcome && this.#queue.length > 0 && this.#pending.size < welcome.outstanding_max - 1) {
+        while (
+            welcome &&
+            this.#queue.length > 0 &&
+            this.#pending.size < welcome.outstanding_max - 1
+        ) {
             const request = this.#queue.shift();
             request.sequence = this.#conversation.nextSequence();
             if (request.want > 0) this.#pending.set(request.sequence, request);
@@ -210,7 +267,12 @@ export class Client {
 
     #fail(error) {
         this.#failure = error;
-        const waiting = [...this.#pending.values(), ...this.#queue, ...this.#watches.values(), ...this.#streams.values()];
+        const waiting = [
+            ...this.#pending.values(),
+            ...this.#queue,
+            ...this.#watches.values(),
+            ...this.#streams.values(),
+        ];
         for (const each of waiting) each.reject(error);
         this.#pending.clear();
         this.#queue = [];
@@ -220,12 +282,15 @@ export class Client {
 
     // Messages of at most as many items and bytes as the broker takes.
     #batches(groups) {
-        const { items_max: itemsMax = 1024, bytes_max: bytesMax = 4 << 20 } = this.#conversation.welcome ?? {};
+        const { items_max: itemsMax = 1024, bytes_max: bytesMax = 4 << 20 } =
+            this.#conversation.welcome ?? {};
         const batches = [];
         let items = Infinity;
         let bytes = 0;
         for (const group of groups) {
-            const size = encode(group.items.map((item) => toEnvelope('submit', item))).length + group.bytes.length;
+            const size =
+                encode(group.items.map((item) => toEnvelope('submit', item))).length +
+                group.bytes.length;
             if (items + group.items.length > itemsMax || bytes + size > bytesMax - 64) {
                 batches.push([]);
                 items = bytes = 0;
@@ -240,16 +305,21 @@ export class Client {
     async #submitBatch(groups) {
         let answers;
         try {
-            answers = await this.#ask('submit', groups.flatMap(({ items }) => items), {
-                bytes: Buffer.concat(groups.map(({ bytes }) => bytes)),
-                harmless: groups.every(({ items }) => items[0].unique !== undefined),
-                want: groups.length,
-            });
+            answers = await this.#ask(
+                'submit',
+                groups.flatMap(({ items }) => items),
+                {
+                    bytes: Buffer.concat(groups.map(({ bytes }) => bytes)),
+                    harmless: groups.every(({ items }) => items[0].unique !== undefined),
+                    want: groups.length,
+                },
+            );
         } catch (error) {
             return groups.map(() => ({ error }));
         }
         return answers.map((item, at) => {
-            if (item.code !== 0) return { error: new QuernError(item.code, item.text, item.retry_after_ms) };
+            if (item.code !== 0)
+                return { error: new QuernError(item.code, item.text, item.retry_after_ms) };
             if (groups[at].items[0].watch) this.#expect(item.id);
             return { id: idText(item.id), duplicate: item.duplicate ?? false };
         });
@@ -286,8 +356,13 @@ export class Client {
         for (let at = 0; welcome && at < ids.length; at += welcome.items_max) {
             const sequence = this.#conversation.nextSequence();
             const some = ids.slice(at, at + welcome.items_max);
-            for (const id of some) Object.assign(this.#watches.get(id), { sequence, againAt: undefined });
-            this.#conversation.request(sequence, 'watch_job', some.map((id) => ({ id })));
+            for (const id of some)
+                Object.assign(this.#watches.get(id), { sequence, againAt: undefined });
+            this.#conversation.request(
+                sequence,
+                'watch_job',
+                some.map((id) => ({ id })),
+            );
         }
     }
 
@@ -324,7 +399,11 @@ export class Client {
         const where = streamEndpoint(endpoint, welcome);
         if (!where || (this.#subscriber && !another)) return;
         this.#subscriber?.close();
-        const socket = new Subscriber({ linger: 0, receiveHighWaterMark: 0, reconnectInterval: 50 });
+        const socket = new Subscriber({
+            linger: 0,
+            receiveHighWaterMark: 0,
+            reconnectInterval: 50,
+        });
         this.#subscriber = socket;
         const topic = `${instance.subarray(0, 8).toString('hex')}/`;
         socket.subscribe(topic);
@@ -348,7 +427,9 @@ export class Client {
     async #attach(reader) {
         const position = reader.epoch > 0n ? { epoch: reader.epoch, seq: reader.seq } : {};
         try {
-            const [item] = await this.#ask('attach', [{ id: reader.id, tenant: reader.tenant, ...position }]);
+            const [item] = await this.#ask('attach', [
+                { id: reader.id, tenant: reader.tenant, ...position },
+            ]);
             if (item.code !== 0) throw new QuernError(item.code, item.text);
         } catch (error) {
             reader.reject(error);
@@ -359,21 +440,35 @@ export class Client {
 // A job as SUBMIT has it, and its children behind it.
 function submission(kind, payload, options = {}) {
     const { children = [], durability, ...fields } = options;
-    const below = children.map(([childKind, childPayload, childOptions]) => submission(childKind, childPayload, childOptions));
+    const below = children.map(([childKind, childPayload, childOptions]) =>
+        submission(childKind, childPayload, childOptions),
+    );
     const bytes = encodePayload(payload);
-    const item = { ...fields, kind, size: bytes.length || undefined, children: below.length || undefined,
-        durability: typeof durability === 'string' ? DURABILITY[durability] : durability };
-    return { items: [item, ...below.flatMap(({ items }) => items)],
-        bytes: Buffer.concat([bytes, ...below.map((child) => child.bytes)]) };
+    const item = {
+        ...fields,
+        kind,
+        size: bytes.length || undefined,
+        children: below.length || undefined,
+        durability: typeof durability === 'string' ? DURABILITY[durability] : durability,
+    };
+    return {
+        items: [item, ...below.flatMap(({ items }) => items)],
+        bytes: Buffer.concat([bytes, ...below.map((child) => child.bytes)]),
+    };
 }
 
-// Puts a stream together from what the sockets bring, which may drop; asks again for what is missing.
+// Puts a stream together from what the sockets bring, which may drop; asks again for what is
+// missing.
 class StreamReader {
     epoch = 0n;
     seq = 0;
     finished = false;
     #events = [];
-    #target; #end; #error; #wake; #reset = false;
+    #target;
+    #end;
+    #error;
+    #wake;
+    #reset = false;
     #askedAt = -Infinity;
     #gap = false;
 
@@ -467,5 +562,9 @@ class StreamReader {
 
 function eventOf([type, channel, bytes]) {
     if (type === 1) return { type: 'data', channel, data: decodePayload(bytes) };
-    return { type: 'text', channel, text: typeof bytes === 'string' ? bytes : Buffer.from(bytes).toString() };
+    return {
+        type: 'text',
+        channel,
+        text: typeof bytes === 'string' ? bytes : Buffer.from(bytes).toString(),
+    };
 }

@@ -6,7 +6,8 @@ const EVENT_BYTES_MAX = 64 * 1024;
 const EVENTS_BYTES_MAX = 128 * 1024;
 export const POSITION_MS = 100;
 
-// What an attempt has written, kept until its result is acknowledged: the broker may ask for it again.
+// What an attempt has written, kept until its result is acknowledged: the broker may ask for it
+// again.
 export class StreamLog {
     events = []; // of this epoch, encoded; the first has number 1
     said = 0;
@@ -23,7 +24,7 @@ export class StreamLog {
 
     // A piece of text, as several events where it is long.
     addText(channel, text, bytesMax) {
-        for (let rest = text; rest !== '';) {
+        for (let rest = text; rest !== ''; ) {
             const part = cut(rest, EVENT_BYTES_MAX);
             this.#add([0, channel, part], bytesMax);
             rest = rest.slice(part.length);
@@ -33,7 +34,10 @@ export class StreamLog {
     // One msgpack map; it travels as bytes.
     addData(channel, map, bytesMax) {
         if (map.length > EVENT_BYTES_MAX) {
-            throw new QuernError(ERROR.TOO_LARGE, `an event of ${map.length} bytes, at most ${EVENT_BYTES_MAX}`);
+            throw new QuernError(
+                ERROR.TOO_LARGE,
+                `an event of ${map.length} bytes, at most ${EVENT_BYTES_MAX}`,
+            );
         }
         this.#add([1, channel, map], bytesMax);
     }
@@ -41,14 +45,16 @@ export class StreamLog {
     #add(parts, bytesMax) {
         const event = encode(parts);
         this.bytes += event.length;
-        if (this.bytes > bytesMax) throw new QuernError(ERROR.TOO_LARGE, `its stream is over ${bytesMax} bytes`);
+        if (this.bytes > bytesMax)
+            throw new QuernError(ERROR.TOO_LARGE, `its stream is over ${bytesMax} bytes`);
         this.events.push(event);
         this.wrote = true;
     }
 
     reset() {
         if (!this.wrote) return;
-        if (this.epoch - this.attempt.fence >= 255n) throw new QuernError(ERROR.BAD_VALUE, 'at most 255 resets');
+        if (this.epoch - this.attempt.fence >= 255n)
+            throw new QuernError(ERROR.BAD_VALUE, 'at most 255 resets');
         this.epoch++;
         this.events = [];
         this.said = this.bytes = this.positionAt = 0;
@@ -65,7 +71,11 @@ export class StreamLog {
         while (this.said < this.events.length) {
             let bytes = 0;
             let end = this.said;
-            while (end < this.events.length && (bytes += this.events[end].length) <= EVENTS_BYTES_MAX) end++;
+            while (
+                end < this.events.length &&
+                (bytes += this.events[end].length) <= EVENTS_BYTES_MAX
+            )
+                end++;
             say(this.#message(this.said + 1, this.events.slice(this.said, end)));
             this.said = end;
             this.quietSince = performance.now();

@@ -11,7 +11,8 @@ const held = new Set();
 async function wordCount(job) {
     const { text, fail_first: failFirst = 0, hold_for_ms: holdMs, wait_ms: waitMs } = job.payload;
     if (typeof text !== 'string') throw new Reject('payload.text is missing');
-    if (job.attempt <= failFirst) throw new Retry(`attempt ${job.attempt} fails, as it was asked to`);
+    if (job.attempt <= failFirst)
+        throw new Retry(`attempt ${job.attempt} fails, as it was asked to`);
     if (holdMs && !held.has(job.id)) {
         held.add(job.id);
         throw new Hold('it is too early', holdMs);
@@ -22,10 +23,15 @@ async function wordCount(job) {
     }
     if (job.payload.split) {
         const lines = text.split('\n');
-        for (const line of lines) await job.spawn(job.payload.split_kind ?? 'word_count', { text: line });
+        for (const line of lines)
+            await job.spawn(job.payload.split_kind ?? 'word_count', { text: line });
         return { lines: lines.length };
     }
-    return { words: words(text).length, attempt: job.attempt, pad: 'x'.repeat(job.payload.pad ?? 0) || undefined };
+    return {
+        words: words(text).length,
+        attempt: job.attempt,
+        pad: 'x'.repeat(job.payload.pad ?? 0) || undefined,
+    };
 }
 
 async function tell(job) {
@@ -36,7 +42,8 @@ async function tell(job) {
     }
     for (const [at, word] of all.entries()) {
         job.delta(at === 0 ? word : ` ${word}`);
-        if (job.payload.pause_ms) await sleep(job.payload.pause_ms, undefined, { signal: job.signal });
+        if (job.payload.pause_ms)
+            await sleep(job.payload.pause_ms, undefined, { signal: job.signal });
     }
     job.delta({ words: all.length }, 1);
     return { words: all.length };
