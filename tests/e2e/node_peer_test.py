@@ -120,6 +120,16 @@ class NodePeers(unittest.TestCase):
         wait_for(f"{count} jobs to run",
                  lambda: self.quern.json("status")["broker"]["running"] == count)
 
+    def check_heard(self, heard, words):
+        """A stream of kind `tell`; what stands before a reset is void."""
+        events = heard["events"]
+        while {"type": "reset"} in events:
+            events = events[events.index({"type": "reset"}) + 1:]
+        self.assertEqual("".join(event.get("text", "") for event in events), " ".join(words))
+        last = {"type": "data", "channel": 1, "data": {"words": len(words)}}
+        self.assertEqual(events[-1], last)
+        self.assertEqual((heard["end"]["whole"], heard["end"]["state"]), (True, "done"))
+
     def end(self, *submission):
         return self.node("wait", self.node("submit", *submission))
 
@@ -226,17 +236,9 @@ class StreamsAndFlows(NodePeers):
     KINDS = "kinds: {word_count: {may_spawn: [word_count]}}"
     WORDS = [f"w{n}ß" for n in range(600)]
 
-    def check(self, heard, words):
-        text = "".join(event["text"] for event in heard["events"] if event["type"] == "text")
-        self.assertEqual(text, " ".join(words))
-        last = {"type": "data", "channel": 1, "data": {"words": len(words)}}
-        self.assertEqual(heard["events"][-1], last)
-        self.assertTrue(heard["end"]["whole"])
-        self.assertEqual(heard["end"]["state"], "done")
-
     def test_stream(self):
         job = self.node("submit", "tell", {"text": " ".join(self.WORDS)})
-        self.check(self.node("follow", job), self.WORDS)
+        self.check_heard(self.node("follow", job), self.WORDS)
 
     def test_while_it_runs_and_late(self):
         """One comes while it runs, and one when it has ended."""
@@ -244,15 +246,12 @@ class StreamsAndFlows(NodePeers):
         first = self.node.begin("follow", job)
         wait_for("the first words", lambda: self.node("heard", job))
         self.assertEqual(self.quern.state(job), "running")
-        self.check(first(), self.WORDS[:50])
-        self.check(self.node("follow", job), self.WORDS[:50])
+        self.check_heard(first(), self.WORDS[:50])
+        self.check_heard(self.node("follow", job), self.WORDS[:50])
 
     def test_reset(self):
         job = self.node("submit", "tell", {"text": "a b c", "begin": "what is void"})
-        heard = self.node("follow", job)
-        last = [at for at, event in enumerate(heard["events"]) if event["type"] == "reset"]
-        heard["events"] = heard["events"][last[-1] + 1:] if last else heard["events"]
-        self.check(heard, ["a", "b", "c"])
+        self.check_heard(self.node("follow", job), ["a", "b", "c"])
 
     def test_no_stream(self):
         job = self.node("submit", "word_count", {"text": "a b"})
@@ -321,7 +320,12 @@ class Deaths(NodePeers):
 
     def test_broker_killed(self):
         """While jobs run, and while results wait for their acknowledgement: no attempt is lost,
-        each job ends once, and the client watches again what it watched."""
+        each job ends once, and the client watches again what it watched. Of a stream that is said
+        meanwhile nothing is missing in the end."""
+        words = [f"w{n}" for n in range(100)]
+        told = self.node("submit", "tell", {"text": " ".join(words), "pause_ms": 10})
+        heard = self.node.begin("follow", told)
+        wait_for("the first words", lambda: self.node("heard", told))
         jobs = self.waiting(40, 60)
         before = self.worker_pids()
         self.running(8)
@@ -333,6 +337,7 @@ class Deaths(NodePeers):
         ends = self.node("wait_all", jobs)
         told = {(end["state"], end["result"]["attempt"], end["attempts"]) for end in ends}
         self.assertEqual(told, {("done", 1, 0)})
+        self.check_heard(heard(), words)
         self.assertEqual(self.worker_pids(), before)
 
     def test_broker_stopped(self):
@@ -353,6 +358,17 @@ class Deaths(NodePeers):
         self.kill_broker(broker)
         with self.assertRaisesRegex(RuntimeError, "UNKNOWN_OUTCOME: submit: unknown whether"):
             job()
+
+    def test_worker_stopped(self):
+        """Its jobs are given up; when it goes on it hears that they are not its own any more."""
+        jobs = self.waiting(4, 200)
+        self.running(4)
+        pid, = self.worker_pids()
+        os.kill(pid, signal.SIGSTOP)
+        self.running(0)
+        os.kill(pid, signal.SIGCONT)
+        self.check_done(jobs)
+        self.assertEqual(self.worker_pids(), [pid])
 
     def test_scale_and_drain(self):
         """Two processes; one is drained while its jobs run, and those are finished."""
