@@ -32,7 +32,8 @@ struct page {
 enum stage {
     STAGE_ASKED,    /* waits for the snapshot */
     STAGE_ANSWERED, /* the snapshot is for it */
-    STAGE_LATE      /* there was none in time */
+    STAGE_LATE,     /* there was none in time */
+    STAGE_WRITTEN   /* its page has been made: who reads it slowly keeps the snapshot from nobody */
 };
 
 struct request {
@@ -124,11 +125,13 @@ static enum MHD_Result refuse(struct MHD_Connection *c, unsigned status, const c
     return respond(c, status, TYPE_TEXT, str_of(why));
 }
 
-static enum MHD_Result answer_request(struct ops *o, const struct request *r) {
+static enum MHD_Result answer_request(struct ops *o, struct request *r) {
     if (r->stage == STAGE_LATE)
         return refuse(r->connection, MHD_HTTP_SERVICE_UNAVAILABLE, NO_ANSWER);
     AUTO_BUF body = BUF(METRICS_PAGE_MAX);
     unsigned status = r->page->write(&body, o->snapshot);
+    r->stage = STAGE_WRITTEN;
+    o->answered--;
     if (body.failed)
         return refuse(r->connection, MHD_HTTP_INTERNAL_SERVER_ERROR, "too much for a page\n");
     return respond(r->connection, status, r->page->type, buf_str(&body));
@@ -169,8 +172,9 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *c, const cha
     struct ops *o = ctx;
     if (!*at)
         return begin(o, c, path, method, at);
-    const struct request *r = *at;
-    return r->stage == STAGE_ASKED ? MHD_YES : answer_request(o, r);
+    struct request *r = *at;
+    bool is_due = r->stage == STAGE_ANSWERED || r->stage == STAGE_LATE;
+    return is_due ? answer_request(o, r) : MHD_YES;
 }
 
 static void on_completed(void *ctx, struct MHD_Connection *c, void **at,

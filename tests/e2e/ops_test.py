@@ -249,6 +249,23 @@ class Refused(unittest.TestCase):
             pass
         self.assertEqual(ask(self.address, "/healthz")[0], 200)
 
+    def test_who_reads_slowly_is_waited_for_by_nobody(self):
+        """A page that does not fit into the socket stays in the broker until it is read."""
+        self.quern("submit", "nobody", "--batch", "-", "--lines", "job", text="".join(
+            json.dumps({"queue": f"{'q' * 50}{n}"}) + "\n" for n in range(120)))
+        pieces = 88
+        slow = socket.socket()
+        self.addCleanup(slow.close)
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        slow.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, pieces)
+        slow.settimeout(DEADLINE_S)
+        host, _, port = self.address.rpartition(":")
+        slow.connect((host, int(port)))
+        slow.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.assertEqual(slow.recv(15), b"HTTP/1.1 200 OK")
+        self.assertEqual(ask(self.address, "/healthz")[0], 200)
+        self.assertGreater(len(ask(self.address, "/metrics")[2]), 64 << 10)
+
 
 class Listening(unittest.TestCase):
     """Where it listens."""
