@@ -19,10 +19,6 @@
 #define WORK_MAX    (1U << 20)
 #define WORK_OF_DUE 512
 
-static uint64_t jitter_of(const struct schedule *s, uint64_t due_ms) {
-    return s->jitter_ms ? hash_mix(hash_bytes(0, s->row.name), due_ms) % s->jitter_ms : 0;
-}
-
 static int next_due(const struct core *c, const struct due_rule *r, uint64_t after_ms,
                     uint64_t *due_ms, struct err *e) {
     if (r->cron.len)
@@ -37,6 +33,16 @@ static uint64_t due_after(struct core *c, const struct schedule *s, uint64_t aft
     uint64_t due_ms = 0;
     c->schedule_work += WORK_OF_DUE;
     return next_due(c, &s->rule, after_ms, &due_ms, &e) == 0 ? due_ms : 0;
+}
+
+/* When the run for a due time begins: before the next one is due, or that would take its place. */
+static uint64_t start_of(struct core *c, const struct schedule *s, uint64_t due_ms) {
+    if (!s->jitter_ms)
+        return due_ms;
+    uint64_t next = due_after(c, s, due_ms), most = s->jitter_ms;
+    if (next && next - due_ms < most)
+        most = next - due_ms;
+    return due_ms + hash_mix(hash_bytes(0, s->row.name), due_ms) % most;
 }
 
 static void note_failure(struct core *c, struct schedule *s, const struct err *e) {
@@ -59,7 +65,7 @@ static void arm(struct core *c, uint32_t i) {
     if (!s->paused && next_due(c, &s->rule, s->settled_ms, &s->next_ms, &e) < 0)
         note_failure(c, s, &e);
     if (s->next_ms)
-        timer_set(c, TIMER_SCHEDULE, i, s->next_ms + jitter_of(s, s->next_ms));
+        timer_set(c, TIMER_SCHEDULE, i, start_of(c, s, s->next_ms));
     else
         timer_clear(c, TIMER_SCHEDULE, i);
 }
@@ -299,28 +305,36 @@ static void run(struct core *c, uint32_t n, uint64_t due_ms) {
     settle(c, n, due_ms);
 }
 
-/* The last due time that has come, and how many were before it. From `due_ms` on, one by one; where
- * they are too many, from a span before now that has one in it. */
-static uint64_t last_due(struct core *c, const struct schedule *s, uint64_t due_ms,
-                         uint64_t *passed) {
+static uint64_t last_interval(struct core *c, const struct schedule *s, uint64_t due_ms,
+                              uint64_t *passed) {
+    *passed = (c->wall.ms - due_ms) / s->rule.interval_ms;
+    if (*passed && start_of(c, s, due_ms + *passed * s->rule.interval_ms) > c->wall.ms)
+        --*passed;
+    return due_ms + *passed * s->rule.interval_ms;
+}
+
+/* The last due time that has come, and how many were before it. Those of a cron from `due_ms` on,
+ * one by one; where they are too many, from a span before now that has one in it. */
+static uint64_t last_cron(struct core *c, const struct schedule *s, uint64_t due_ms,
+                          uint64_t *passed) {
     static const uint64_t spans_s[] = {60, 3600, 86400, 31 * 86400, 366 * 86400};
     uint64_t next = due_ms;
     for (*passed = 0; *passed < PASS_MAX; ++*passed, due_ms = next) {
         next = due_after(c, s, due_ms);
-        if (!next || next + jitter_of(s, next) > c->wall.ms)
+        if (!next || start_of(c, s, next) > c->wall.ms)
             return due_ms;
     }
     for (size_t k = 0; k < sizeof spans_s / sizeof *spans_s; k++) {
         uint64_t from = c->wall.ms - s->jitter_ms - spans_s[k] * 1000;
         next = due_after(c, s, from);
-        if (from <= due_ms || (next && next + jitter_of(s, next) <= c->wall.ms)) {
+        if (from <= due_ms || (next && start_of(c, s, next) <= c->wall.ms)) {
             due_ms = from > due_ms ? next : due_ms;
             break;
         }
     }
     for (uint64_t n = 0; n < PASS_MAX; n++, due_ms = next) {
         next = due_after(c, s, due_ms);
-        if (!next || next + jitter_of(s, next) > c->wall.ms)
+        if (!next || start_of(c, s, next) > c->wall.ms)
             break;
     }
     return due_ms;
@@ -333,12 +347,13 @@ bool schedules_had_their_turn(const struct core *c) {
 void schedule_timer(struct core *c, uint32_t n) {
     struct schedule *s = schedule_at(c, n);
     c->schedule_work += 2 * (uint64_t)s->text_bytes + WORK_OF_DUE;
-    uint64_t passed, due_ms = last_due(c, s, s->next_ms, &passed);
+    uint64_t passed, due_ms = s->rule.cron.len ? last_cron(c, s, s->next_ms, &passed)
+                                               : last_interval(c, s, s->next_ms, &passed);
     if (c->read_only)
         return; /* the next life of the broker will */
     s->missed_runs += passed;
     c->schedule_missed += passed;
-    bool late = c->wall.ms - due_ms > jitter_of(s, due_ms) + LATE_MS;
+    bool late = c->wall.ms > start_of(c, s, due_ms) + LATE_MS;
     if (late && s->missed == MISSED_NONE) {
         s->missed_runs++;
         c->schedule_missed++;
@@ -525,7 +540,7 @@ static void tell(struct core *c, uint32_t i, bool with_payload) {
         MSG_SET(&m, schedule_info, tenant, s->m.tenant);
     MSG_SET(&m, schedule_info, created_ms, s->created_ms);
     if (s->next_ms)
-        MSG_SET(&m, schedule_info, next_ms, s->next_ms + jitter_of(s, s->next_ms));
+        MSG_SET(&m, schedule_info, next_ms, start_of(c, s, s->next_ms));
     if (s->due_ms)
         MSG_SET(&m, schedule_info, last_ms, s->due_ms);
     if (s->last_id)

@@ -126,6 +126,28 @@ static void jitter_is_the_same_for_the_same_time(void **state) { /* P-92 */
     assert_int_equal(look(w, "s")->next_ms, next);
 }
 
+/* With more of it than time between two, each still has its run. */
+static void jitter_ends_where_the_next_is_due(void **state) { /* P-92 */
+    struct world *w = *state;
+    struct msg_schedule often = every("often", 2000), daily = cron("cron", "3000");
+    MSG_SET(&often, schedule, jitter_ms, 3600000);
+    MSG_SET(&daily, schedule, jitter_ms, 3600000);
+    MSG_SET(&often, schedule, overlap, OVERLAP_QUEUE);
+    MSG_SET(&daily, schedule, overlap, OVERLAP_QUEUE);
+    set(w, often);
+    set(w, daily);
+    for (uint64_t n = 1; n <= 12; n++) {
+        uint64_t due = look(w, "often")->created_ms + n * 2000;
+        assert_in_range(w->schedule.next_ms, due, due + 1999);
+        pass(w, due + 2000 - w->wall);
+        assert_int_equal(look(w, "often")->runs, n);
+        assert_int_equal(w->schedule.last_ms, due);
+    }
+    assert_int_equal(w->schedule.missed_runs, 0);
+    assert_in_range(look(w, "cron")->runs, 7, 8);
+    assert_int_equal(w->schedule.missed_runs, 0);
+}
+
 static void what_is_set_again_goes_on(void **state) { /* P-91 */
     struct world *w = *state;
     set(w, every("s", 2000));
@@ -180,6 +202,7 @@ static void many_missed_runs_are_passed_over(void **state) { /* P-92 */
     world_turn(w, 0);
     assert_int_equal(look(w, "s")->runs, 1);
     assert_true(w->schedule.last_ms > w->wall - 2000 && w->schedule.last_ms <= w->wall);
+    assert_in_range(w->schedule.missed_runs, 400 * 86400 - 2, 400 * 86400);
 }
 
 /* ---- overlap -----------------------------------------------------------------------------------
@@ -389,6 +412,7 @@ int main(void) {
         CASE(an_interval_runs_from_when_it_was_set),
         CASE(a_cron_runs_by_the_wall_clock),
         CASE(jitter_is_the_same_for_the_same_time),
+        CASE(jitter_ends_where_the_next_is_due),
         CASE(what_is_set_again_goes_on),
         CASE(of_missed_runs_one_or_none),
         CASE(many_missed_runs_are_passed_over),
