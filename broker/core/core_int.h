@@ -233,8 +233,10 @@ void keys_setup(struct core *c);
 void keys_teardown(struct core *c);
 /* Whether an entry of its heap is still waiting. */
 bool key_waits(const struct core *c, uint32_t i, const struct waiter *w);
+bool key_is_new(const struct core *c, uint32_t queue, uint32_t tenant, struct str text,
+                uint64_t interval_ms);
 int key_room(const struct core *c, uint32_t queue, uint32_t tenant, struct str text,
-             uint64_t interval_ms, struct err *e);
+             uint64_t interval_ms, uint32_t more, struct err *e);
 void key_attach(struct core *c, uint32_t i, struct str text, uint64_t interval_ms);
 void key_drop_if_idle(struct core *c, uint32_t i);
 void key_enter(struct core *c, uint32_t i); /* a due job comes: becomes holder or waits */
@@ -313,7 +315,8 @@ uint32_t flow_doomed(const struct core *c, uint32_t n); /* the flow that says so
 void flow_tell_child(const struct core *c, uint32_t i, struct msg_dispatch *m);
 /* True: the job was cancelled, for its flow ends. */
 bool flow_stops(struct core *c, uint32_t i);
-void flows_look(struct core *c); /* soon, at all jobs, for those that must not go on */
+/* Soon, at the slots from `at` to before `end`, for jobs that must not go on. */
+void flows_look(struct core *c, uint32_t at, uint32_t end);
 void flows_step(struct core *c);
 /* All in the flow is cancelled; returns the position to wait for, 0: there is nothing. */
 uint64_t flow_cancel(struct core *c, uint32_t n);

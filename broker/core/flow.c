@@ -288,7 +288,7 @@ void flow_add_child(struct core *c, uint32_t parent, uint32_t i) {
     }
     add_above(c, n, &one, 1);
     if (flow_doom_of(c, n))
-        flows_look(c); /* it came behind the slots that were looked at */
+        flows_look(c, i, i + 1); /* it came behind the slots that were looked at */
 }
 
 /* ---- doom ----------------------------------------------------------------------------------- */
@@ -299,14 +299,22 @@ static void doom(struct core *c, uint32_t n, enum err_code why) {
         return;
     f->doom = why;
     if (f->all.total > ended(&f->all))
-        flows_look(c);
+        flows_look(c, 1, UINT32_MAX);
 }
 
-void flows_look(struct core *c) {
-    if (c->doom_at)
-        c->doom_again = true;
-    else
-        c->doom_at = 1;
+/* What comes one by one into a flow that ends must not make us look at all the others each time. */
+void flows_look(struct core *c, uint32_t at, uint32_t end) {
+    if (!c->doom_at) {
+        c->doom_at = at;
+        c->doom_end = end;
+        return;
+    }
+    if (at >= c->doom_at && end <= c->doom_end)
+        return; /* the look that goes on comes there yet */
+    if (!c->doom_again || at < c->doom_again)
+        c->doom_again = at;
+    if (end > c->doom_again_end)
+        c->doom_again_end = end;
 }
 
 /* ---- the end of a flow ---------------------------------------------------------------------- */
@@ -534,12 +542,14 @@ bool flow_stops(struct core *c, uint32_t i) {
 
 #define STEP_SLOTS 4096 /* looked at in one turn */
 
-/* Nobody lists a flow's jobs: all slots are walked for those that must not go on. */
+/* Nobody lists a flow's jobs: slots are walked for those that must not go on. */
 void flows_step(struct core *c) {
     bool tight = c->room == CORE_TIGHT;
     if (!c->doom_at || c->read_only || c->room == CORE_FULL || (tight && c->sweeps.used))
         return;
     uint32_t end = slab_end(&c->jobs), most = tight ? CORE_PURGE_STEP : STEP_SLOTS;
+    if (end > c->doom_end)
+        end = c->doom_end;
     for (uint32_t n = 0; n < most && c->doom_at < end; n++) {
         uint32_t i = c->doom_at++;
         if (!slab_is_used(&c->jobs, i))
@@ -550,8 +560,9 @@ void flows_step(struct core *c) {
             flow_stops(c, i);
     }
     if (c->doom_at >= end) {
-        c->doom_at = c->doom_again ? 1 : 0;
-        c->doom_again = false;
+        c->doom_at = c->doom_again;
+        c->doom_end = c->doom_again_end;
+        c->doom_again = c->doom_again_end = 0;
     }
     c->more |= c->doom_at != 0;
 }

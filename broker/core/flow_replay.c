@@ -98,7 +98,7 @@ void flows_resume(struct core *c) {
     SLAB_EACH(n, &c->flows) {
         struct flow *f = flow_at(c, n);
         if (f->doom && !f->settled)
-            flows_look(c);
+            flows_look(c, 1, UINT32_MAX);
         if (f->then && flow_is_ready(f))
             flow_release(c, n);
     }

@@ -62,14 +62,22 @@ static uint32_t key_take(struct core *c, uint32_t queue, uint32_t tenant, struct
     return i;
 }
 
-/* A key with an interval outlives its jobs by it, so their bound is not enough for it. */
-int key_room(const struct core *c, uint32_t queue, uint32_t tenant, struct str text,
-             uint64_t interval_ms, struct err *e) {
-    if (!interval_ms || c->interval_keys < c->config.interval_keys_max)
-        return 0;
+/* With an interval, which none of that name has yet. */
+bool key_is_new(const struct core *c, uint32_t queue, uint32_t tenant, struct str text,
+                uint64_t interval_ms) {
+    if (!interval_ms)
+        return false;
     struct key_name name = {key_hash_of(c, queue, tenant, text), queue, tenant, text};
     uint32_t i = lhash_find(&c->key_index, name.hash, &name);
-    if (i && key_at(c, i)->interval_ms)
+    return !i || !key_at(c, i)->interval_ms;
+}
+
+/* A key with an interval outlives its jobs by it, so their bound is not enough for it. `more` of
+ * them come before this one. */
+int key_room(const struct core *c, uint32_t queue, uint32_t tenant, struct str text,
+             uint64_t interval_ms, uint32_t more, struct err *e) {
+    if (!interval_ms || c->interval_keys + more < c->config.interval_keys_max ||
+        !key_is_new(c, queue, tenant, text, interval_ms))
         return 0;
     return err_set(e, ERR_BUSY, "%u keys with an interval are held, the bound is %u",
                    c->interval_keys, c->config.interval_keys_max);

@@ -62,15 +62,20 @@ static void let_go_names(struct core *c, const struct offer *offers, uint32_t n)
 
 static int check_each(struct core *c, const struct parent *parent, const struct core_children *k,
                       struct offer *out, struct err *e) {
+    uint32_t intervals = 0;
     for (uint32_t n = 0; n < k->n; n++) {
         struct offer *o = &out[n];
-        *o = (struct offer){.m = &k->at[n].m, .payload = k->at[n].payload, .parent = parent};
+        *o = (struct offer){.m = &k->at[n].m,
+                            .payload = k->at[n].payload,
+                            .parent = parent,
+                            .new_intervals = intervals};
         if (check_fields(o->m, e) < 0 || check_kind(c, o, e) < 0 || offer_resolve(c, o, e) < 0 ||
             offer_take_names(c, o, e) < 0) {
             let_go_names(c, out, n);
             return err_add(e, "child %u", n);
         }
         hold_names(c, o);
+        intervals += key_is_new(c, o->queue, o->tenant, o->m->key, o->m->interval_ms);
     }
     return 0;
 }

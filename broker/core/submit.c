@@ -123,7 +123,7 @@ int offer_take_names(struct core *c, struct offer *o, struct err *e) {
     o->tenant = tenant_take(c, o->tenant_name);
     if (!o->tenant)
         return err_set(e, ERR_BUSY, "there are %u tenants, the bound", c->config.tenants_max);
-    return key_room(c, o->queue, o->tenant, o->m->key, o->m->interval_ms, e);
+    return key_room(c, o->queue, o->tenant, o->m->key, o->m->interval_ms, o->new_intervals, e);
 }
 
 /* ---- what it is

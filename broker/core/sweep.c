@@ -86,7 +86,7 @@ static int revive(struct core *c, uint32_t i, const struct record *r, struct err
     if (MSG_HAS(spec, rec_spec, unique) && !spec->window_ms && !n && unique_room(c, e) < 0)
         return -1;
     if (MSG_HAS(spec, rec_spec, key) &&
-        key_room(c, queue, j->tenant, spec->key, spec->interval_ms, e) < 0)
+        key_room(c, queue, j->tenant, spec->key, spec->interval_ms, 0, e) < 0)
         return -1;
     retain_remove(c, i);
     flow_revive(c, i);

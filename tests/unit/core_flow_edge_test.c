@@ -69,6 +69,61 @@ static void without_unique_keys_their_bound_is_no_bound(void **state) {
     assert_int_equal(world_last(w, VERB_submitted).code, ERR_BUSY);
 }
 
+/* All that come together: one by one each of them would be let in. */
+static void new_intervals_of_children_are_counted_together(void **state) { /* P-36 */
+    struct world *w = *state;
+    static const char *const keys[] = {"a", "b", "c"};
+    struct core_child three[] = {child(), child(), child()};
+    for (int k = 0; k < 3; k++) {
+        MSG_SET(&three[k].m, submit, key, str_of(keys[k]));
+        MSG_SET(&three[k].m, submit, interval_ms, 60000);
+    }
+    w->config.interval_keys_max = 2;
+    core_reconfigure(w->core, &w->config);
+    submit_with(w, (struct msg_submit){0}, three, 3);
+    assert_int_equal(world_last(w, VERB_submitted).code, ERR_BUSY);
+    assert_int_equal(world_stats(w).interval_keys, 0);
+    submit_with(w, (struct msg_submit){0}, three, 2);
+    assert_int_equal(world_last(w, VERB_submitted).code, 0);
+    MSG_SET(&three[2].m, submit, key, STR("a")); /* is there */
+    submit_with(w, (struct msg_submit){0}, three, 3);
+    assert_int_equal(world_last(w, VERB_submitted).code, 0);
+    assert_int_equal(world_stats(w).interval_keys, 2);
+}
+
+/* ---- a flow that ends ------------------------------------------------------------------------ */
+/* What is spawned into it is cancelled soon, however many other jobs there are. */
+static void what_comes_late_is_found_at_once(void **state) { /* P-85 */
+    enum { OTHERS = 100000 };
+    struct world *w = *state;
+    struct msg_submit fast = {0}, other = {0};
+    struct core_child one[] = {child()};
+    MSG_SET(&other, submit, delay_ms, 3600000);
+    MSG_SET(&fast, submit, fail_fast, true);
+    world_begin(w, 1);
+    for (int n = 0; n < OTHERS; n++)
+        world_offer(w, other);
+    world_end(w);
+    world_add_worker(w, WORKER, 2);
+    uint64_t id = submit_with(w, fast, one, 1), fence = given(w, id).fence;
+    end(w, id + 1, OUTCOME_REJECTED);
+    for (int n = 0; n < OTHERS / 4096 + 2; n++) /* all are looked at once */
+        world_turn(w, 0);
+    struct core_child late = child();
+    MSG_SET(&late.m, submit, parent, id);
+    MSG_SET(&late.m, submit, fence, fence);
+    MSG_SET(&late.m, submit, index, 0);
+    MSG_SET(&late.m, submit, delay_ms, 1000);
+    world_ask(w, WORKER, ROLE_WORKER, VERB_spawn, &late.m);
+    assert_int_equal(world_last(w, VERB_spawned).code, 0);
+    uint64_t child_id = id + 2;
+    assert_int_equal(info(w, child_id)->parent, id);
+    world_turn(w, 0);
+    world_turn(w, 0);
+    assert_int_equal(info(w, child_id)->state, JOB_cancelled);
+    assert_int_equal(info(w, id)->state, JOB_running);
+}
+
 /* ---- who watches ----------------------------------------------------------------------------- */
 static void of_a_job_that_is_forgotten_at_once_it_is_told(void **state) { /* P-88 */
     struct world *w = *state;
@@ -269,6 +324,8 @@ int main(void) {
         CASE(a_then_that_never_ran_leaves_its_key),
         CASE(children_hold_the_names_that_they_take),
         CASE(without_unique_keys_their_bound_is_no_bound),
+        CASE(new_intervals_of_children_are_counted_together),
+        CASE(what_comes_late_is_found_at_once),
         CASE(of_a_job_that_is_forgotten_at_once_it_is_told),
         CASE(to_have_watched_costs_nothing),
         CASE(a_flow_is_cancelled_when_its_job_is_forgotten),
