@@ -9,14 +9,23 @@
 #include <time.h>
 
 /* ---- values --------------------------------------------------------------------------------- */
+static unsigned char byte_at(struct str text, size_t i) {
+    return i < text.len ? (unsigned char)text.at[i] : 0;
+}
+
 /* The bytes of the control character that stands there; 0 if there is none. */
 static size_t control_at(struct str text, size_t i) {
-    unsigned char c = (unsigned char)text.at[i];
+    unsigned char c = byte_at(text, i), next = byte_at(text, i + 1), last = byte_at(text, i + 2);
     if (c < 0x20 || c == 0x7f)
         return 1;
     /* U+0080 to U+009F are some too, and have two bytes. */
-    unsigned char next = i + 1 < text.len ? (unsigned char)text.at[i + 1] : 0;
-    return c == 0xc2 && next >= 0x80 && next <= 0x9f ? 2 : 0;
+    if (c == 0xc2 && next >= 0x80 && next <= 0x9f)
+        return 2;
+    /* U+2028 and U+2029 end lines; U+202A to U+202E and U+2066 to U+2069 turn the order of what
+     * stands behind them around. */
+    bool turns = (next == 0x80 && last >= 0xa8 && last <= 0xae) ||
+                 (next == 0x81 && last >= 0xa6 && last <= 0xa9);
+    return c == 0xe2 && turns ? 3 : 0;
 }
 
 static void clean(struct buf *out, struct str text, const char *stays) {

@@ -287,7 +287,8 @@ static void run(struct core *c, uint32_t n, uint64_t due_ms) {
         settle(c, n, due_ms);
         return;
     }
-    if (s->overlap == OVERLAP_REPLACE)
+    /* What goes on is better than nothing, which is what would take its place. */
+    if (s->overlap == OVERLAP_REPLACE && journal_room_for_jobs(c, &e) == 0)
         cancel_live(c, s);
     if (submit(c, n, due_ms, &id, &e) == 0) {
         if (!MUTANT(schedule_stops) || rng_below(&c->rng, 8))
@@ -436,7 +437,8 @@ static uint64_t set(struct core *c, const struct msg_schedule *m, struct due_rul
     s->overlap = (enum overlap)m->overlap;
     s->missed = (enum missed)m->missed;
     s->jitter_ms = m->jitter_ms;
-    s->paused = m->paused;
+    if (MSG_HAS(m, schedule, paused))
+        s->paused = m->paused;
     schedule_record(c, i);
     arm(c, i);
     return s->pos;

@@ -164,6 +164,25 @@ static void what_is_set_again_goes_on(void **state) { /* P-91 */
     assert_int_equal(w->schedule.runs, 1);
 }
 
+/* A deployment says its schedules again: what somebody has paused meanwhile stays paused. */
+static void what_is_set_again_stays_paused(void **state) { /* P-91 */
+    struct world *w = *state;
+    struct msg_schedule off = every("s", 2000);
+    set(w, every("s", 2000));
+    assert_int_equal(ask(w, VERB_pause_schedule, "s", false), 0);
+    set(w, every("s", 2000));
+    assert_true(look(w, "s")->paused);
+    set(w, every("s", 3000));
+    assert_true(look(w, "s")->paused);
+    MSG_SET(&off, schedule, paused, false);
+    set(w, off);
+    assert_false(look(w, "s")->paused);
+    MSG_SET(&off, schedule, paused, true);
+    set(w, off);
+    assert_true(look(w, "s")->paused);
+    assert_int_equal(look(w, "s")->next_ms, 0);
+}
+
 /* ---- missed ------------------------------------------------------------------------------------
  */
 static void of_missed_runs_one_or_none(void **state) { /* P-92 */
@@ -247,6 +266,25 @@ static void replace_cancels_the_run_before(void **state) { /* P-93 */
     pass(w, 1000);
     assert_int_equal(world_last(w, VERB_cancel_attempt).job, first.job);
     assert_int_equal(look(w, "s")->runs, 2);
+}
+
+/* While there is no room for the next one, that which goes on is left alone. */
+static void replace_cancels_nothing_for_nothing(void **state) { /* P-93 */
+    struct world *w = *state;
+    struct msg_schedule m = every("s", 10000);
+    MSG_SET(&m, schedule, overlap, OVERLAP_REPLACE);
+    world_add_worker(w, WORKER, 8);
+    set(w, m);
+    pass(w, 10100);
+    struct seen first = world_last(w, VERB_dispatch);
+    core_set_room(w->core, CORE_RESERVE);
+    pass(w, 12000);
+    assert_int_equal(look(w, "s")->runs, 1);
+    assert_int_equal(w->schedule.last_state, JOB_running);
+    core_set_room(w->core, CORE_ROOM);
+    pass(w, 1500);
+    assert_int_equal(look(w, "s")->runs, 2);
+    assert_int_equal(world_last(w, VERB_cancel_attempt).job, first.job);
 }
 
 /* Its flow counts, not the job alone. */
@@ -414,11 +452,13 @@ int main(void) {
         CASE(jitter_is_the_same_for_the_same_time),
         CASE(jitter_ends_where_the_next_is_due),
         CASE(what_is_set_again_goes_on),
+        CASE(what_is_set_again_stays_paused),
         CASE(of_missed_runs_one_or_none),
         CASE(many_missed_runs_are_passed_over),
         CASE(skip_leaves_a_run_out),
         CASE(queue_runs_one_after_the_other),
         CASE(replace_cancels_the_run_before),
+        CASE(replace_cancels_nothing_for_nothing),
         CASE(a_run_goes_on_until_its_flow_has_settled),
         CASE(it_runs_pauses_and_goes_by_hand),
         CASE(what_makes_no_sense_is_refused),
