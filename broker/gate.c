@@ -227,7 +227,8 @@ static bool has_path(int fd, const char *path) {
 
 void gate_watch(const char *operators) {
     pthread_mutex_lock(&gate.lock);
-    for (uint32_t fd = 0; fd < gate.bound; fd++)
+    /* They may stand where connections may not yet: the bound is low while the broker starts. */
+    for (uint32_t fd = 0; fd < gate.stats.files; fd++)
         if (listens((int)fd))
             gate.places[fd] = has_path((int)fd, operators) ? PLACE_OPERATORS : PLACE_LISTENS;
     gate.watching = true;

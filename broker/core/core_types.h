@@ -569,9 +569,8 @@ struct core {
     uint64_t turn;                       /* the last one that was given */
     uint32_t release_head, release_tail; /* keys that wait for a commit */
     uint32_t release_flows, release_flows_tail; /* flows whose then waits for a commit */
-    uint32_t doom_at, doom_end; /* the slots in which jobs of doomed flows are looked for, the next
-                                   one first; 0: nobody looks */
-    uint32_t doom_again, doom_again_end; /* and after that in these; 0: in none */
+    uint32_t doom_at, doom_end; /* slots where jobs of doomed flows are looked for; 0: none */
+    uint32_t doom_again, doom_again_end; /* and those after them */
     uint64_t schedule_bytes;
     uint64_t schedule_work; /* of this turn, as bytes that it put; see schedule.c */
     uint32_t groups;        /* how deep we are in what is one for the journal */

@@ -16,10 +16,11 @@
 
 #include <cmocka.h>
 
-#define LIMIT     200U
-#define ASIDE     40U
-#define OPERATORS "operators"
-#define SOME      8
+#define LIMIT       200U
+#define ASIDE       40U
+#define START_FILES 32U /* more that is set aside while it starts */
+#define OPERATORS   "operators"
+#define SOME        8
 
 static int before; /* the lowest number that is free when a test begins */
 
@@ -141,8 +142,7 @@ static void places(void **state) {
 }
 
 /* A file name, as the broker has: an abstract one begins with a zero, which no path does. */
-static void places_of_operators(void **state) {
-    (void)state;
+static void expect_places_of_operators(void) {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
     snprintf(a.sun_path, sizeof a.sun_path, "/tmp/quern-gate-%d", (int)getpid());
     int listener = listen_as(&a, sizeof a), other = listen_at("a");
@@ -155,6 +155,18 @@ static void places_of_operators(void **state) {
     fill_to((int)(LIMIT - ASIDE - 1));
     expect_refused(other);
     assert_int_equal(accept_one(listener), LIMIT - ASIDE - 1);
+}
+
+static void places_of_operators(void **state) {
+    (void)state;
+    expect_places_of_operators();
+}
+
+/* With few files in all, who listens stands where no connection may while it starts. */
+static void places_of_operators_among_few(void **state) {
+    (void)state;
+    fill_to((int)(LIMIT - ASIDE - START_FILES));
+    expect_places_of_operators();
 }
 
 /* While it starts fewer are there: what the broker still opens must find numbers. */
@@ -297,6 +309,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(places, set_up, tear_down),
         cmocka_unit_test_setup_teardown(places_of_operators, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(places_of_operators_among_few, set_up, tear_down),
         cmocka_unit_test_setup_teardown(places_at_the_start, set_up, tear_down),
         cmocka_unit_test_setup_teardown(too_few_files, set_up, tear_down),
         cmocka_unit_test_setup_teardown(no_file_left, set_up, tear_down),
