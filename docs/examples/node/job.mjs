@@ -189,13 +189,9 @@ export function endingOf(error, attempt) {
     if (error instanceof Reject)
         return { outcome: OUTCOME.rejected, error: ERROR.JOB_REJECTED, text };
     if (error instanceof QuernError) {
-        if (!error.temporary) return { outcome: OUTCOME.rejected, error: error.code, text };
-        return {
-            outcome: OUTCOME.hold,
-            error: error.code,
-            text,
-            afterMs: error.retryAfterMs ?? 1000,
-        };
+        const { code, retryAfterMs: afterMs = 1000 } = error;
+        if (error.roomless) return { outcome: OUTCOME.hold, error: code, text, afterMs };
+        if (!error.temporary) return { outcome: OUTCOME.rejected, error: code, text };
     }
     return { outcome: OUTCOME.failed, error: ERROR.JOB_FAILED, text };
 }

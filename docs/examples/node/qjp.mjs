@@ -3,9 +3,9 @@
 // first.
 
 import { randomBytes } from 'node:crypto';
-import { statSync } from 'node:fs';
+import { openSync, statSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { dirname, resolve } from 'node:path';
+import { basename, dirname, resolve } from 'node:path';
 import { Packr } from 'msgpackr';
 import { Dealer } from 'zeromq';
 
@@ -33,6 +33,7 @@ export const ERROR = {
     RESULT_TOO_LARGE: 77, CRASHED: 78, FLOW_FAILED: 79, UNREACHABLE_BROKER: 90, WAIT_TIMEOUT: 91,
     UNKNOWN_OUTCOME: 92, IO: 93, CORRUPT: 94, LOCKED: 95, NO_MEMORY: 96, INTERNAL: 99,
 };
+const TEMPORARY = new Set([18, 50, 51, 52, 53, 54, 55, 73, 74, 75, 90, 91, 92, 93, 96]);
 const ERROR_NAMES = new Map(Object.entries(ERROR).map(([name, number]) => [number, name]));
 
 // What a request, a job or the broker was refused with. `name` is a word of the error table.
@@ -44,8 +45,13 @@ export class QuernError extends Error {
         this.retryAfterMs = retryAfterMs;
     }
 
-    // May the same be tried again later?
+    // May the same be tried again later? (Class temp or hold.)
     get temporary() {
+        return TEMPORARY.has(this.code);
+    }
+
+    // The broker has no room for it now.
+    get roomless() {
         return this.code >= ERROR.BUSY && this.code <= ERROR.RATE_LIMITED;
     }
 }
@@ -210,6 +216,8 @@ function readMessage(frames) {
 
 // --- where the broker is ---
 
+const SOCKET_PATH_MAX = 107;
+
 // `place` is an endpoint, the path of a socket, or of a data folder; by default QUERN_BROKER,
 // QUERN_DATA.
 export function endpointOf(
@@ -218,8 +226,11 @@ export function endpointOf(
 ) {
     if (place.includes('://')) return place;
     const path = resolve(place);
-    const socket = statSync(path, { throwIfNoEntry: false })?.isSocket();
-    return `ipc://${socket ? path : `${path}/run/${role}.sock`}`;
+    const isSocket = statSync(path, { throwIfNoEntry: false })?.isSocket();
+    const socket = isSocket ? path : `${path}/run/${role}.sock`;
+    if (Buffer.byteLength(socket) <= SOCKET_PATH_MAX) return `ipc://${socket}`;
+    const folder = openSync(dirname(socket), 'r'); // the kernel takes no longer path; stays open
+    return `ipc:///proc/self/fd/${folder}/${basename(socket)}`;
 }
 
 // The sockets of streams are files beside that of the role, or ports of the same host.
@@ -300,7 +311,7 @@ export class Conversation {
         const socket = new Dealer({
             linger: 0,
             reconnectInterval: 50,
-            reconnectMaxInterval: 1000,
+            reconnectMaxInterval: 250,
             sendHighWaterMark: 0,
         });
         this.#socket = socket;

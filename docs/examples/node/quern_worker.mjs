@@ -209,6 +209,7 @@ export class Worker {
 
     #dispatched(item) {
         const { job, fence } = item;
+        if (!this.#conversation.welcome) return; // our HELLO does not name it: it goes back
         const before = this.#held.get(job);
         if (before?.fence >= fence) return;
         if (before) this.#forget(before, 'it was given anew');
@@ -407,19 +408,16 @@ export class Worker {
     }
 
     reset(attempt) {
-        if (this.#held.get(attempt.job) === attempt) attempt.stream?.reset();
-    }
-
-    #streams() {
-        const kept = [...this.#unacked.values(), ...this.#held.values()];
-        return kept.map(({ stream }) => stream).filter(Boolean);
+        if (this.#held.get(attempt.job) !== attempt) return;
+        attempt.stream?.reset();
+        attempt.stream?.position(this.#say);
     }
 
     #beat() {
         this.#leaveIfDone();
         const now = performance.now();
         const everyMs = this.#conversation.welcome?.heartbeat_ms ?? 1000;
-        for (const stream of this.#streams()) stream.position(this.#say, now, everyMs);
+        for (const { stream } of this.#held.values()) stream?.position(this.#say, now, everyMs);
     }
 
     #streamNeeded(item) {

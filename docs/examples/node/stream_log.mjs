@@ -84,11 +84,11 @@ export class StreamLog {
     }
 
     // Says where it stands: soon after it has fallen silent, then once in a while.
-    position(say, now, everyMs) {
+    position(say, now = Infinity, everyMs = 0) {
         if (!this.wrote || now < this.quietSince + POSITION_MS) return;
         if (this.positionAt !== 0 && now < this.positionAt + everyMs) return;
-        this.positionAt = now;
-        say(this.#message(this.events.length, []));
+        this.positionAt = performance.now();
+        say(this.#message(this.said, []));
     }
 
     needed({ token, epoch, seq }) {
