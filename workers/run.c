@@ -1,6 +1,6 @@
 #include "workers/run.h"
 
-#include "common/base/mem.h"
+#include "common/base/check.h"
 #include "common/log/log.h"
 
 /* Marks those named in "a,b,c". */
@@ -25,7 +25,7 @@ static int mark_named(struct str names, const struct worker_kind *rows, size_t n
 /* The kinds that are named, or all. */
 static int choose_kinds(struct str names, const struct worker_kind *rows, size_t n,
                         const struct worker_kind **chosen, size_t *n_chosen, struct err *e) {
-    AUTO_FREE bool *wanted = mem_zalloc(n);
+    bool wanted[WORKER_KINDS_MAX] = {false};
     if (mark_named(names, rows, n, wanted, e) < 0)
         return -1;
     *n_chosen = 0;
@@ -37,7 +37,8 @@ static int choose_kinds(struct str names, const struct worker_kind *rows, size_t
 
 enum worker_exit worker_run(const struct worker_options *o, const char *name,
                             const struct worker_kind *rows, size_t n, bool *clean, struct err *e) {
-    AUTO_FREE const struct worker_kind **chosen = mem_zalloc(n * sizeof *chosen);
+    const struct worker_kind *chosen[WORKER_KINDS_MAX];
+    ASSERT(n <= WORKER_KINDS_MAX);
     struct host_config config = {.endpoint = o->endpoint,
                                  .name = name,
                                  .pool = o->pool,

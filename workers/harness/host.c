@@ -13,16 +13,15 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#define MESSAGES_MAX   64    /* read before what has ended is looked at */
-#define LOOK_MS        100   /* between two looks at our own size */
-#define PROGRESS_MS    1000  /* between two reports of a job's progress */
-#define UNHEARD_MS     10000 /* a draining worker waits so long for a broker that is gone */
-#define PARENT_MS      500   /* for a parent that is being killed to be gone */
-#define ENVELOPE_MAX   8192  /* of a RESULT with its words */
-#define STREAMS_MS     20    /* between two looks at how far streams are */
-#define ARENA_BYTES    (1U << 20)
-#define KINDS_IN_HELLO 256
-#define OWN_FILES      32 /* half of them ZeroMQ's, some for what kinds open */
+#define MESSAGES_MAX 64    /* read before what has ended is looked at */
+#define LOOK_MS      100   /* between two looks at our own size */
+#define PROGRESS_MS  1000  /* between two reports of a job's progress */
+#define UNHEARD_MS   10000 /* a draining worker waits so long for a broker that is gone */
+#define PARENT_MS    500   /* for a parent that is being killed to be gone */
+#define ENVELOPE_MAX 8192  /* of a RESULT with its words */
+#define STREAMS_MS   20    /* between two looks at how far streams are */
+#define ARENA_BYTES  (1U << 20)
+#define OWN_FILES    32 /* half of them ZeroMQ's, some for what kinds open */
 
 struct host {
     const struct host_config *config;
@@ -45,7 +44,7 @@ struct host {
     enum worker_exit status;
     bool over; /* leave now */
     struct err err;
-    struct str names[KINDS_IN_HELLO];
+    struct str names[WORKER_KINDS_MAX];
 };
 
 /* ---- kinds ---------------------------------------------------------------------------------- */
@@ -553,7 +552,7 @@ static int check_rest(struct host *h, struct err *e) {
 }
 
 enum worker_exit host_run(const struct host_config *config, bool *clean, struct err *e) {
-    ASSERT(config->kinds.n > 0 && config->kinds.n <= KINDS_IN_HELLO);
+    ASSERT(config->kinds.n > 0 && config->kinds.n <= WORKER_KINDS_MAX);
     struct mono now = clock_mono();
     struct host h = {.config = config,
                      .parent = getppid(),

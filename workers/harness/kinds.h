@@ -5,6 +5,8 @@
 #include "schemas/messages.h"
 #include "workers/harness/job.h"
 
+#define WORKER_KINDS_MAX 256 /* of one program: what a HELLO can name */
+
 struct worker_kind {
     const char *name;
     job_run_fn *run;

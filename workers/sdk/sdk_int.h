@@ -35,7 +35,7 @@ int sdk_child(const struct quern_spec *spec, struct arena *arena, struct job_chi
 
 /* ---- jobs ----------------------------------------------------------------------------------- */
 /* The job_run_fn of every kind; its row's data is a struct quern_kind. */
-int sdk_run(struct job *job, struct err *e);
+int sdk_run(struct job *inner, struct err *e);
 
 /* ---- clients -------------------------------------------------------------------------------- */
 struct quern_report {

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define KINDS_MAX     256
 #define KIND_LEAST    (offsetof(struct quern_kind, speculative) + sizeof(bool))
 #define OPTIONS_LEAST (offsetof(struct quern_worker_options, recycle_age_ms) + sizeof(uint64_t))
 
@@ -45,8 +44,8 @@ static int take_kind(struct kinds *k, size_t i, const void *from, struct err *e)
 
 /* The caller's array may have smaller or larger elements than ours: they say their size. */
 static int take_kinds(struct kinds *k, const struct quern_kind *kinds, size_t n, struct err *e) {
-    if (!kinds || !n || n > KINDS_MAX)
-        return err_set(e, ERR_USAGE, "a worker has 1 to %d kinds, not %zu", KINDS_MAX, n);
+    if (!kinds || !n || n > WORKER_KINDS_MAX)
+        return err_set(e, ERR_USAGE, "a worker has 1 to %d kinds, not %zu", WORKER_KINDS_MAX, n);
     size_t size = kinds->size;
     k->n = n;
     k->given = mem_zalloc(n * sizeof *k->given);
