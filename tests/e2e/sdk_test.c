@@ -360,7 +360,7 @@ static void test_many(void **state) {
         quern_report_free(report);
     }
     struct quern_error error;
-    assert_null(quern_wait_any(c, 50, &error));
+    assert_null(quern_wait_any(c, 0, &error));
     assert_int_equal(error.code, QUERN_E_WAIT_TIMEOUT);
     assert_int_equal(error.error_class, QUERN_TEMP);
     assert_int_equal(quern_submit_many(c, jobs, 0, ids, NULL, NULL), 0);
@@ -507,8 +507,7 @@ static void test_stream_of_client(void **state) {
     int rc = stream ? quern_stream_next(stream, DEADLINE_MS, &event, &error) : -1;
     assert_int_equal(rc, -1);
     assert_string_equal(error.name, "BAD_ROLE");
-    quern_stream_close(stream);
-    quern_close(plain);
+    quern_close(plain); /* and its stream */
 }
 
 /* While another job is waited for more comes than is kept: nothing is lost, and memory is not taken

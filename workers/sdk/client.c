@@ -1,5 +1,4 @@
 /* The client's half: asking, and waiting for ends. */
-#include "common/base/check.h"
 #include "common/base/mem.h"
 #include "common/os/clock.h"
 #include "workers/sdk/sdk_int.h"
@@ -83,7 +82,8 @@ struct quern_client *quern_connect(const struct quern_client_options *options,
 void quern_close(struct quern_client *q) {
     if (!q)
         return;
-    ASSERT(!q->open);
+    while (q->open)
+        quern_stream_close(q->open);
     stream_client_destroy(&q->streams);
     client_destroy(&q->client);
     while (q->ends) {
@@ -222,10 +222,11 @@ static struct quern_report *take_end(struct quern_client *q, uint64_t id) {
 static struct quern_report *await_end(struct quern_client *q, uint64_t id, uint64_t timeout_ms,
                                       struct err *e) {
     struct mono deadline = after(timeout_ms);
-    struct quern_report *end;
-    while (!(end = take_end(q, id)) && !client_refused(q->client) &&
-           !mono_reached(clock_mono(), deadline))
+    struct quern_report *end = take_end(q, id);
+    for (bool late = false; !end && !late && !client_refused(q->client); end = take_end(q, id)) {
         sdk_serve(q, deadline);
+        late = mono_reached(clock_mono(), deadline);
+    }
     if (!end)
         sdk_late(q, id ? "the job has not ended" : "no job has ended", e);
     return end;

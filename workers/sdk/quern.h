@@ -476,7 +476,7 @@ static inline struct quern_client_options quern_client_options_make(void) {
 /* Waits until the broker is there, `timeout_ms` at most. `options` may be NULL. */
 QUERN_API struct quern_client *quern_connect(const struct quern_client_options *options,
                                              struct quern_error *error);
-/* What was submitted goes on. */
+/* What was submitted goes on. Ends the client's streams, too. */
 QUERN_API void quern_close(struct quern_client *client);
 
 /* The job's id; 0: it was refused. After QUERN_E_UNKNOWN_OUTCOME it may be there or not; with
@@ -529,8 +529,8 @@ QUERN_API bool quern_report_progress(const struct quern_report *report, uint64_t
 QUERN_API const char *quern_report_json(struct quern_report *report);
 
 /* ---- streams -------------------------------------------------------------------------------- */
-/* Follows what a job writes while it runs, from its beginning; for gateways and operators. End it
- * before the client. */
+/* Follows what a job writes while it runs, from its beginning; for gateways and operators. It ends
+ * with its client, or before. */
 struct quern_stream;
 
 enum quern_event_type {

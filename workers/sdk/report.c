@@ -1,5 +1,4 @@
 /* What is known of a job, as the caller may keep it. */
-#include "common/base/check.h"
 #include "common/base/mem.h"
 #include "common/os/clock.h"
 #include "workers/sdk/sdk_int.h"

@@ -1,5 +1,4 @@
 /* What a job shall be: from quern_spec to what a client sends and a job spawns. */
-#include "common/base/check.h"
 #include "workers/harness/job_int.h"
 #include "workers/sdk/sdk_int.h"
 

@@ -1,5 +1,4 @@
 /* quern_worker_run: from kinds and options to a worker that runs. */
-#include "common/base/check.h"
 #include "common/base/mem.h"
 #include "workers/run.h"
 #include "workers/sdk/sdk_int.h"
