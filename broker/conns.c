@@ -119,8 +119,14 @@ struct conn *conns_note(struct conns *t, uint64_t link, int fd) {
     c->table = t;
     c->fd = fd;
     c->inode = inode_of(fd);
+    c->key = NULL;
     lhash_add(&t->by_link, i);
     return t->last = c;
+}
+
+struct conn *conns_next(const struct conns *t, const struct conn *after) {
+    uint32_t i = slab_next(&t->items, after ? after->index + 1 : 1);
+    return i ? conn_at(t, i) : NULL;
 }
 
 /* ---- counting ------------------------------------------------------------------------------- */

@@ -55,6 +55,7 @@ struct conn {
     size_t reserved;
     uint64_t read_seen; /* when we last looked */
     struct mono since;  /* it has read nothing */
+    const void *key;    /* peers.h: what it may; NULL: all of its role */
     bool closed;
     bool leaves; /* closed, and what waits for it is not freed yet */
     struct conn *leaving_next;
@@ -81,6 +82,9 @@ void conns_done(struct conns *t);
 struct conn *conns_find(struct conns *t, uint64_t link);
 /* The connection that a message came from; `fd` is that of its socket, -1 if it is not known. */
 struct conn *conns_note(struct conns *t, uint64_t link, int fd);
+
+/* All of them, one after the other; begins and ends with NULL. */
+struct conn *conns_next(const struct conns *t, const struct conn *after);
 
 /* A copy of `bytes`; `of` (all of its message) is unread by `c` until ZeroMQ frees the part. `c`
  * may be NULL: then nobody counts. */

@@ -305,6 +305,20 @@ static void turn(struct dispatcher *d) {
 }
 
 /* ---- signals -------------------------------------------------------------------------------- */
+static void key_ended(void *ctx, const struct keyring_key *key) {
+    struct dispatcher *d = ctx;
+    log_event(LOG_key_ended, log_str("key", key->rights.name));
+    core_end_key(d->core, key->id);
+}
+
+/* Nobody keeps what the old list said. */
+static void renew_keys(struct dispatcher *d, const struct settings *fresh) {
+    core_set_rights(d->core, NULL);
+    keyring_replace(d->keyring, fresh, key_ended, d);
+    peers_renew_keys(d->peers);
+    relay_thread_renew_keys(d->relay);
+}
+
 static void reload(struct dispatcher *d) {
     struct settings *fresh = NULL;
     struct err_list errors = {0};
@@ -315,6 +329,7 @@ static void reload(struct dispatcher *d) {
     }
     configure_again(d->core, d->settings, fresh);
     journal_set_disk_min_free(d->journal, fresh->journal.disk_min_free);
+    renew_keys(d, fresh);
     settings_destroy(&d->settings);
     d->settings = fresh;
     d->again = true;

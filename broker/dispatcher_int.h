@@ -26,6 +26,7 @@ struct dispatcher {
 
     struct core *core;
     struct journal *journal;
+    struct keyring *keyring; /* NULL: TCP without keys */
     struct peers *peers;
     struct outbox *outbox;
     struct relay_thread *relay;

@@ -177,6 +177,7 @@ void figures_tell_ops(struct dispatcher *d, struct mono now, bool starting) {
         s->outside = d->outside;
         s->relay = d->relay_told;
         s->dropped = d->told.dropped;
+        s->keys_refused = keyring_refused(d->keyring);
         snprintf(s->trouble, sizeof s->trouble, "%s", d->trouble);
     }
     snprintf(s->why, sizeof s->why, "%s", why.text);

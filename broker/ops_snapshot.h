@@ -19,7 +19,7 @@ struct ops_snapshot {
     char why[ERR_TEXT_MAX];     /* it is not SERVING */
     char trouble[ERR_TEXT_MAX]; /* as the status has it */
     const char *version;        /* lives as long as the program */
-    uint64_t epoch, uptime_ms, dropped;
+    uint64_t epoch, uptime_ms, dropped, keys_refused;
     struct core_stats core;
     struct core_figures figures;
     struct core_outside outside; /* its texts mean nothing here */

@@ -16,6 +16,7 @@ struct peers {
     void *sockets[PEERS_ROLES + 1];
     char tcp[PEERS_ROLES + 1][TCP_SIZE];
     struct conns conns;
+    struct keyring *keyring;
     struct peers_stats stats;
 };
 
@@ -26,9 +27,31 @@ static const char *const files[PEERS_ROLES + 1] = {
     [ROLE_OPERATOR] = "operator.sock",
 };
 
+static const char *const domains[PEERS_ROLES + 1] = {
+    [ROLE_CLIENT] = "client",
+    [ROLE_WORKER] = "worker",
+    [ROLE_GATEWAY] = "gateway",
+    [ROLE_OPERATOR] = "operator",
+};
+
 /* ---- life ----------------------------------------------------------------------------------- */
 static int zmq_failed(struct err *e, const char *what, const char *name) {
     return err_set(e, ERR_IO, "%s %s: %s", what, name, zmq_strerror(zmq_errno()));
+}
+
+/* After the local socket, which needs no keys: each takes the options of the moment it is bound. */
+static int bind_tcp(struct peers *p, enum role role, const struct peers_options *o, struct err *e) {
+    void *s = p->sockets[role];
+    socket_set(s, ZMQ_IPV6, strchr(o->tcp[role], '[') != NULL);
+    if (p->keyring)
+        socket_set_frame_max(s, (int64_t)o->bytes_max + KEY_FRAME_MORE);
+    keyring_secure(p->keyring, s, domains[role]);
+    if (zmq_bind(s, o->tcp[role]) < 0)
+        return zmq_failed(e, "cannot listen on", o->tcp[role]);
+    size_t size = sizeof p->tcp[role];
+    int rc = zmq_getsockopt(s, ZMQ_LAST_ENDPOINT, p->tcp[role], &size);
+    ASSERT(rc == 0);
+    return 0;
 }
 
 static int bind_role(struct peers *p, enum role role, const struct peers_options *o,
@@ -47,22 +70,15 @@ static int bind_role(struct peers *p, enum role role, const struct peers_options
     snprintf(endpoint, sizeof endpoint, "ipc://%s", files[role]);
     if (zmq_bind(s, endpoint) < 0)
         return zmq_failed(e, "cannot listen on", endpoint);
-    if (!o->tcp[role])
-        return 0;
-    socket_set(s, ZMQ_IPV6, strchr(o->tcp[role], '[') != NULL);
-    if (zmq_bind(s, o->tcp[role]) < 0)
-        return zmq_failed(e, "cannot listen on", o->tcp[role]);
-    size_t size = sizeof p->tcp[role];
-    int rc = zmq_getsockopt(s, ZMQ_LAST_ENDPOINT, p->tcp[role], &size);
-    ASSERT(rc == 0);
-    return 0;
+    return o->tcp[role] ? bind_tcp(p, role, o, e) : 0;
 }
 
 int peers_open(struct peers **out, const struct peers_options *options, struct err *e) {
     struct peers *p = MEM_NEW(struct peers);
     p->context = zmq_ctx_new();
     ASSERT(p->context);
-    if (conns_init(&p->conns, e) < 0) {
+    p->keyring = options->keyring;
+    if (conns_init(&p->conns, e) < 0 || keyring_serve(p->keyring, p->context, e) < 0) {
         peers_close(&p);
         return -1;
     }
@@ -83,6 +99,7 @@ void peers_close(struct peers **pp) {
     for (enum role role = ROLE_CLIENT; role <= ROLE_OPERATOR; role++)
         if (p->sockets[role])
             zmq_close(p->sockets[role]);
+    keyring_stop(p->keyring);
     while (zmq_ctx_term(p->context) < 0 && zmq_errno() == EINTR)
         continue;
     conns_done(&p->conns); /* ZeroMQ has freed all that was sent */
@@ -139,8 +156,10 @@ static bool receive(void *socket, zmq_msg_t *part) {
 
 /* Its socket is the only way to end a connection. */
 static void note_conn(struct peers *p, struct parcel *in) {
-    if (in->link && !conns_find(&p->conns, in->link))
-        conns_note(&p->conns, in->link, parcel_fd(in));
+    if (!in->link || conns_find(&p->conns, in->link))
+        return;
+    struct conn *c = conns_note(&p->conns, in->link, parcel_fd(in));
+    c->key = keyring_find(p->keyring, in->count ? zmq_msg_gets(&in->parts[0], "User-Id") : NULL);
 }
 
 bool peers_take(struct peers *p, enum role role, struct parcel *in) {
@@ -186,6 +205,23 @@ void parcel_done(struct parcel *in) {
     zmq_msg_close(&in->routing);
     for (unsigned n = 0; n < in->count && n < PEERS_PARTS; n++)
         zmq_msg_close(&in->parts[n]);
+}
+
+/* ---- keys ----------------------------------------------------------------------------------- */
+const struct keyring_key *peers_key(const struct conn *c) {
+    return c ? c->key : NULL;
+}
+
+void peers_renew_keys(struct peers *p) {
+    struct conn *c = NULL;
+    while ((c = conns_next(&p->conns, c))) {
+        const struct keyring_key *old = c->key;
+        if (!old)
+            continue;
+        c->key = keyring_renew(p->keyring, old);
+        if (c->key == &keyring_nobody)
+            conn_close(c);
+    }
 }
 
 /* ---- out ------------------------------------------------------------------------------------ */

@@ -13,6 +13,7 @@
 #pragma once
 
 #include "broker/conns.h"
+#include "broker/keyring.h"
 #include "common/base/err.h"
 #include "common/base/str.h"
 #include "common/wire/frame.h"
@@ -35,6 +36,7 @@ struct peers_options {
     const char *tcp[PEERS_ROLES + 1]; /* by enum role: one more endpoint, or NULL */
     size_t bytes_max;                 /* of one frame; who sends a longer one is disconnected */
     int linger_ms;
+    struct keyring *keyring; /* of all that comes by TCP, or NULL; outlives the peers */
 };
 
 /* Binds ROLE.sock in the current directory, whatever was left there by a process that was killed.
@@ -52,6 +54,10 @@ void *peers_context(const struct peers *p);
 struct conns *peers_conns(struct peers *p);
 /* NULL: it is gone, or nothing was taken from it yet. */
 struct conn *peers_conn(struct peers *p, uint64_t link);
+/* What the peer's key allows; NULL: it needs none. */
+const struct keyring_key *peers_key(const struct conn *c);
+/* The keyring has another list: ends the connections of keys that are not in it as they were. */
+void peers_renew_keys(struct peers *p);
 /* For zmq_poll. */
 void *peers_socket(const struct peers *p, enum role role);
 /* The path of the role's socket, in the current directory. */

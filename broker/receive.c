@@ -90,6 +90,17 @@ static int check_role(const struct parcel *in, const struct verb_def *verb, stru
     return err_set(e, ERR_BAD_ROLE, "%s: not for the role %s", verb->name, roles[in->role]);
 }
 
+/* Who has a key is what that says, wherever he connects. */
+static int check_key(const struct keyring_key *key, const struct parcel *in, struct err *e) {
+    static const char *const roles[] = {"", "client", "worker", "gateway", "operator"};
+    if (!key || key->role == in->role)
+        return 0;
+    if (key == &keyring_nobody)
+        return err_set(e, ERR_BAD_ROLE, "this key is listed no more");
+    return err_set(e, ERR_BAD_ROLE, "key '" STR_FMT "' is for the role %s, this endpoint is for %s",
+                   STR_ARG(key->rights.name), roles[key->role], roles[in->role]);
+}
+
 /* What puts no record, so that one can look in and stay connected while the disk is full. */
 static bool puts_nothing(enum role role, enum verb verb) {
     switch (verb) {
@@ -250,13 +261,15 @@ static uint32_t receive(struct receiver *r, struct parcel *in, bool first) {
         return 0;
     }
     int rc = frame_open(&frame, parcel_part(in, 0), parcel_part(in, 1), parcel_part(in, 2), &e);
-    if (rc < 0 || check_bounds(r, &frame, parcel_bytes(in), &e) < 0 ||
+    const struct keyring_key *key = peers_key(peers_conn(r->peers, in->link));
+    if (rc < 0 || check_bounds(r, &frame, parcel_bytes(in), &e) < 0 || check_key(key, in, &e) < 0 ||
         check_role(in, frame.verb, &e) < 0) {
         refuse(r, in, frame.sequence, &e);
         return 0;
     }
     if (frame.verb->verb == VERB_hello)
         gate_hello(parcel_fd(in));
+    core_set_rights(r->core, key ? &key->rights : NULL);
     if (!has_room(r, in, &frame) || (first && must_wait(r, in, &frame)) ||
         !core_request(r->core, in->link, in->role, frame.verb->verb, frame.sequence))
         return 0;

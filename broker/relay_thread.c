@@ -1,6 +1,7 @@
 #include "broker/relay_thread.h"
 
 #include "broker/peers.h"
+#include "broker/readers.h"
 #include "common/base/check.h"
 #include "common/base/mem.h"
 #include "common/base/ring.h"
@@ -13,6 +14,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <zmq.h>
 
 #define ORDERS      4096U
@@ -28,6 +30,8 @@ struct relay_thread {
     struct relay *relay;
     void *in, *out; /* XSUB, XPUB */
     uint16_t worker_port, reader_port;
+    struct keyring *keyring;
+    struct readers readers;
     struct ring orders, answers;
     struct spin spin;
     struct bell bell; /* wakes the thread */
@@ -135,6 +139,10 @@ static bool receive(void *socket, zmq_msg_t *m) {
     return true;
 }
 
+static bool admitted(struct relay_thread *t, zmq_msg_t *m, const char *domain) {
+    return !t->keyring || keyring_admits(t->keyring, zmq_msg_gets(m, "User-Id"), domain);
+}
+
 /* A message has one frame; of others only the last is looked at, which then is not well-formed or
  * is what it should have been. */
 static bool take_frames(struct relay_thread *t, struct mono now) {
@@ -143,18 +151,43 @@ static bool take_frames(struct relay_thread *t, struct mono now) {
     while (n < FRAMES_TURN && receive(t->in, &m)) {
         n++;
         take_orders(t, now);
-        if (!zmq_msg_more(&m))
+        if (!admitted(t, &m, KEYRING_STREAM_WORKER))
+            shutdown(zmq_msg_get(&m, ZMQ_SRCFD), SHUT_RDWR); /* its key was taken out meanwhile */
+        else if (!zmq_msg_more(&m))
             relay_frame(t->relay, now, str_make(zmq_msg_data(&m), zmq_msg_size(&m)));
         zmq_msg_close(&m);
     }
     return n > 0;
 }
 
-/* Subscriptions: ZeroMQ has noted them, but they must be read. */
+/* Whoever subscribed to less than a whole topic would hear what others are told. */
+static void subscription(struct relay_thread *t, zmq_msg_t *m) {
+    const char *at = zmq_msg_data(m);
+    size_t len = zmq_msg_size(m);
+    if (len != 1 + STREAM_TOPIC_LEN)
+        return;
+    if (at[0] == 0) {
+        zmq_setsockopt(t->out, ZMQ_UNSUBSCRIBE, at + 1, len - 1);
+        return;
+    }
+    const char *user_id = zmq_msg_gets(m, "User-Id");
+    if (!keyring_admits(t->keyring, user_id, KEYRING_STREAM_READER)) {
+        shutdown(zmq_msg_get(m, ZMQ_SRCFD), SHUT_RDWR);
+        return;
+    }
+    zmq_setsockopt(t->out, ZMQ_SUBSCRIBE, at + 1, len - 1);
+    if (t->keyring && user_id)
+        readers_note(&t->readers, zmq_msg_get(m, ZMQ_SRCFD), user_id);
+}
+
 static void take_subscriptions(struct relay_thread *t) {
     zmq_msg_t m;
-    for (unsigned n = 0; n < FRAMES_TURN && receive(t->out, &m); n++)
+    if (t->keyring)
+        readers_judge(&t->readers, t->keyring);
+    for (unsigned n = 0; n < FRAMES_TURN && receive(t->out, &m); n++) {
+        subscription(t, &m);
         zmq_msg_close(&m);
+    }
 }
 
 /* ---- the thread ------------------------------------------------------------------------------ */
@@ -213,8 +246,8 @@ static uint16_t port_of(void *socket) {
     return colon ? (uint16_t)strtoul(colon + 1, NULL, 10) : 0;
 }
 
-static int bind_one(void *socket, const char *name, const char *tcp, uint16_t *port,
-                    struct err *e) {
+static int bind_one(const struct relay_thread_options *o, void *socket, const char *name,
+                    const char *tcp, const char *domain, uint16_t *port, struct err *e) {
     char endpoint[64];
     socket_set(socket, ZMQ_LINGER, 0);
     socket_set(socket, ZMQ_BACKLOG, 1024);
@@ -225,6 +258,7 @@ static int bind_one(void *socket, const char *name, const char *tcp, uint16_t *p
     if (!tcp)
         return 0;
     socket_set(socket, ZMQ_IPV6, strchr(tcp, '[') != NULL);
+    keyring_secure(o->keyring, socket, domain);
     if (zmq_bind(socket, tcp) < 0)
         return failed(e, "cannot listen on", tcp);
     *port = port_of(socket);
@@ -237,13 +271,16 @@ static int open_sockets(struct relay_thread *t, const struct relay_thread_option
     t->out = zmq_socket(o->context, ZMQ_XPUB);
     if (!t->in || !t->out)
         return failed(e, "cannot make the sockets of", "streams");
-    socket_set_frame_max(t->in, STREAM_RUN_BYTES + STREAM_FRAME_MAX);
+    socket_set_frame_max(t->in, STREAM_RUN_BYTES + STREAM_FRAME_MAX + KEY_FRAME_MORE);
     /* Subscriptions, and the greeting of the sockets, which it counts for too. */
     socket_set_frame_max(t->out, 1024);
     socket_set(t->in, ZMQ_RCVHWM, READ_MAX);
     socket_set(t->out, ZMQ_SNDHWM, QUEUE_MAX);
-    if (bind_one(t->in, RELAY_WORKER_SOCKET, o->tcp_worker, &t->worker_port, e) < 0 ||
-        bind_one(t->out, RELAY_READER_SOCKET, o->tcp_reader, &t->reader_port, e) < 0)
+    socket_set(t->out, ZMQ_XPUB_MANUAL, 1);
+    if (bind_one(o, t->in, RELAY_WORKER_SOCKET, o->tcp_worker, KEYRING_STREAM_WORKER,
+                 &t->worker_port, e) < 0 ||
+        bind_one(o, t->out, RELAY_READER_SOCKET, o->tcp_reader, KEYRING_STREAM_READER,
+                 &t->reader_port, e) < 0)
         return -1;
     int rc = zmq_send(t->in, "\x01", 1, 0); /* everything */
     ASSERT(rc == 1);
@@ -256,6 +293,7 @@ int relay_thread_new(struct relay_thread **out, const struct relay_thread_option
     *out = t;
     t->bell.fd = t->flag.fd = -1;
     t->spin.look_ns = LOOK_NS;
+    t->keyring = o->keyring;
     t->frame = BUF(STREAM_TOPIC_LEN + STREAM_RUN_BYTES + STREAM_FRAME_MAX);
     pthread_mutex_init(&t->stats_lock, NULL);
     ring_init(&t->orders, ORDERS, sizeof(struct stream_order));
@@ -294,6 +332,7 @@ void relay_thread_destroy(struct relay_thread **tp) {
     flag_close(&t->flag);
     buf_destroy(&t->frame);
     mem_free(t->wholes);
+    readers_done(&t->readers);
     pthread_mutex_destroy(&t->stats_lock);
     mem_free(t);
 }
@@ -313,6 +352,11 @@ void relay_thread_order(struct relay_thread *t, const struct stream_order *order
         sched_yield();
     }
     bell_ring(&t->bell);
+}
+
+void relay_thread_renew_keys(struct relay_thread *t) {
+    if (t->keyring)
+        bell_ring(&t->bell);
 }
 
 int relay_thread_fd(const struct relay_thread *t) {

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "broker/core/core.h"
+#include "broker/keyring.h"
 #include "broker/relay/relay.h"
 
 #define RELAY_WORKER_SOCKET "stream-worker.sock"
@@ -22,6 +23,7 @@ struct relay_thread;
 struct relay_thread_options {
     void *context;                       /* of ZeroMQ */
     const char *tcp_worker, *tcp_reader; /* one more endpoint, or NULL */
+    struct keyring *keyring;             /* of all that comes by TCP, or NULL; outlives it */
     struct relay_config relay;
     int linger_ms;
 };
@@ -43,6 +45,8 @@ uint16_t relay_thread_reader_port(const struct relay_thread *t);
 
 /* ---- dispatcher ------------------------------------------------------------------------------ */
 void relay_thread_order(struct relay_thread *t, const struct stream_order *order);
+/* The keyring has another list: readers whose keys are no longer admitted are disconnected. */
+void relay_thread_renew_keys(struct relay_thread *t);
 /* Readable when there may be answers. */
 int relay_thread_fd(const struct relay_thread *t);
 /* The next answer, or false. */

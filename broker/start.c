@@ -113,6 +113,7 @@ static int open_gate(struct dispatcher *d, struct err *e) {
 static int open_relay(struct dispatcher *d, struct err *e) {
     struct relay_thread_options options = configure_relay(d->settings);
     options.context = peers_context(d->peers);
+    options.keyring = d->keyring;
     if (relay_thread_new(&d->relay, &options, e) < 0)
         return -1;
     d->config.stream_worker =
@@ -204,6 +205,9 @@ int dispatcher_start(struct dispatcher *d, const struct dispatcher_options *o, s
     random_bytes(&seed, sizeof seed);
     d->config = configure_core(d->settings, seed);
     struct peers_options peers = configure_peers(d->settings);
+    if (keyring_new(&d->keyring, d->settings, e) < 0)
+        return -1;
+    peers.keyring = d->keyring;
     if (open_signals(d, e) < 0 || data_dir_open(&d->dir, o->data, e) < 0 ||
         open_journal(d, e) < 0 || data_dir_enter(&d->dir, e) < 0)
         return -1;
@@ -230,6 +234,7 @@ void dispatcher_close(struct dispatcher *d) {
     receiver_done(&d->receiver); /* it and the outbox hold messages, which peers count */
     outbox_destroy(&d->outbox);
     peers_close(&d->peers); /* waits for the last answers to leave */
+    keyring_destroy(&d->keyring);
     gate_close();
     struct err e = {0};
     if (d->journal && journal_close(&d->journal, &e) < 0)

@@ -240,6 +240,17 @@ void core_clean(struct core *c, uint64_t position, const struct record *r);
 
 /* ---- messages
  * ------------------------------------------------------------------------------------ */
+/* What a key allows, beside the role of its endpoint. Borrowed. */
+struct core_rights {
+    const uint8_t *id;     /* 32 bytes: whose it is */
+    struct str name;       /* for people */
+    struct str tenant;     /* the only one; empty: all */
+    struct str_list kinds; /* that a worker may run and declare; none: all */
+};
+/* Of whoever says what comes next, until it is said anew; NULL: what his role may. */
+void core_set_rights(struct core *c, const struct core_rights *rights);
+/* Peers with that key are gone: it is no longer what it was. Not within a request. */
+void core_end_key(struct core *c, const uint8_t *id);
 /* Opens a message. False: it was answered (or dropped) already, its items are not wanted. */
 bool core_request(struct core *c, uint64_t link, enum role role, enum verb verb, uint64_t sequence);
 /* One of the envelopes that stand behind another one as its children: a submit, and its payload. */

@@ -345,6 +345,18 @@ void flow_timer(struct core *c, uint32_t n);
 void flow_unlink_watch(struct core *c, uint32_t wi);
 void flow_tell(struct core *c, uint32_t n); /* those who watch it, how it goes */
 
+/* rights.c: what the key of the request's peer allows; all of it, outside of a request */
+bool rights_bound(const struct core *c); /* to one tenant */
+bool rights_see(const struct core *c, const struct job *j);
+uint32_t job_find_seen(const struct core *c, uint64_t id); /* 0 for a job of another tenant, too */
+int rights_check_verb(const struct core *c, const struct request *r, struct err *e);
+int rights_check_tenant(const struct core *c, struct str tenant, struct err *e);
+bool rights_limit_kinds(const struct core *c);
+int rights_check_kind(const struct core *c, const char *where, struct str kind, struct err *e);
+int rights_check_kinds(const struct core *c, struct str_list kinds, struct err *e);
+void rights_note(const struct core *c, struct session *s);
+int rights_check_owner(const struct core *c, const struct session *s, struct err *e);
+
 /* spawn.c: children as they come in */
 size_t children_bytes(const struct core_children *k);
 /* `parent` stays while the offers are used. */
@@ -522,6 +534,7 @@ struct handler {
     bool kept;    /* its answer is kept for a repeated sequence */
     bool changes; /* refused while the journal cannot be written */
     bool worker;  /* only from a worker that is known */
+    bool bound;   /* also with a key for one tenant: it shows nothing of others */
     void (*item)(struct core *c, const void *message, struct str payload);
 };
 

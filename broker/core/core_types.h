@@ -14,6 +14,7 @@
 
 #include "broker/core/core.h"
 #include "broker/core/dead_types.h"
+#include "broker/core/session_types.h"
 #include "common/base/check.h"
 #include "common/base/hash.h"
 #include "common/base/lhash.h"
@@ -321,43 +322,6 @@ struct unique {
     uint32_t own_bytes;
 };
 
-struct reply {
-    uint64_t sequence, after;
-    enum verb verb;
-    uint32_t n;
-    uint64_t first_id; /* when all items were accepted with ids in a row */
-    struct reply_item *items;
-    struct reply *older, *newer; /* among all that have items */
-    uint32_t session;            /* whose it is, while it has items */
-    bool dropped;                /* it was too much to keep: known, but not what was answered */
-};
-
-struct reply_item {
-    uint64_t id;
-    uint32_t code;
-    uint32_t count;
-    bool duplicate, flow;
-};
-
-struct session {
-    uint8_t instance[16];
-    uint64_t link, old_link;
-    uint64_t heard_ms;              /* awake time */
-    uint64_t hello_sequence, first; /* of its first hello: no request has a smaller one */
-    enum role role;
-    uint32_t hash_next, link_next;
-    uint32_t worker;
-    uint32_t watches;      /* its watch entries */
-    struct reply *replies; /* a ring of outstanding_max, by sequence */
-    uint32_t reply_items;
-    uint64_t highest;
-    bool gone, supervisor;
-    bool quiet;        /* was silent for a lease and lost what it was attached to: to be told */
-    uint64_t quiet_ms; /* the silence that was last acted on: since when, plus one */
-    struct str name, host;
-    uint32_t pid;
-};
-
 /* A job that streams, or must be listened to. */
 struct stream {
     uint32_t job;
@@ -535,6 +499,7 @@ struct epoch_range {
 
 struct core {
     struct core_config config;
+    const struct core_rights *rights; /* of the request; NULL: all of its role */
     struct effects fx;
     struct rng rng;
     struct mono now;

@@ -300,7 +300,8 @@ void on_cancel_job(struct core *c, const void *message, struct str payload) {
     struct err e = {0};
     uint64_t after = 0;
     /* What is below it may go on when it is forgotten itself. */
-    uint32_t i = job_find(c, m->id), flow = flow_find(c, m->id);
+    uint32_t i = job_find_seen(c, m->id);
+    uint32_t flow = i || !rights_bound(c) ? flow_find(c, m->id) : 0;
     uint32_t below = flow_open_jobs(c, flow);
     uint64_t flow_after = flow_cancel(c, flow);
     if (!i && !flow_after) {

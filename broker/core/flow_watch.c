@@ -70,7 +70,9 @@ static bool may_watch(const struct core *c, struct err *e) {
 /* The flow that is asked for, whose job may be forgotten; one is made for a job without children.
  * 0: an error. */
 static uint32_t flow_asked(struct core *c, uint64_t id, struct err *e) {
-    uint32_t i = job_find(c, id), n = i ? job_flow(c, job_at(c, i)) : flow_find(c, id);
+    uint32_t i = job_find_seen(c, id), n = i ? job_flow(c, job_at(c, i)) : 0;
+    if (!i && !rights_bound(c))
+        n = flow_find(c, id);
     if (n)
         return n;
     if (!i)

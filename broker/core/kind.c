@@ -172,6 +172,10 @@ void on_declare_kind(struct core *c, const void *message, struct str payload) {
     (void)payload;
     uint32_t kind = names_find(&c->kinds, m->kind);
     struct err e;
+    if (rights_check_kind(c, "kind_info.kind", m->kind, &e) < 0) {
+        refuse(c, &e);
+        return;
+    }
     if (kind && kind_at(c, kind)->pos && same(&kind_at(c, kind)->said.info, m)) {
         answer(c, &(struct reply_item){.count = 1}, NULL, kind_at(c, kind)->pos);
         return;

@@ -240,7 +240,7 @@ static void refuse(struct core *c, const struct err *e) {
 void on_get_job(struct core *c, const void *message, struct str payload) {
     const struct msg_get_job *m = message;
     (void)payload;
-    uint32_t i = job_find(c, m->id);
+    uint32_t i = job_find_seen(c, m->id);
     struct load l = {.what = LOAD_INFO_BODY,
                      .job = m->id,
                      .link = c->request.link,
@@ -280,7 +280,7 @@ int watch_job(struct core *c, uint32_t i, struct err *e) {
 void on_watch_job(struct core *c, const void *message, struct str payload) {
     const struct msg_get_job *m = message;
     (void)payload;
-    uint32_t i = job_find(c, m->id);
+    uint32_t i = job_find_seen(c, m->id);
     if (!i) {
         not_found(c, c->request.link, c->request.sequence, m->id, "not known, or past retention");
         return;
@@ -314,7 +314,7 @@ static bool passes(const struct core *c, const struct filter *f, const struct jo
     uint64_t state = j->state ? j->state : (uint64_t)JOB_ready;
     return (!f->m->state || f->m->state == state) && (!f->queue || l->queue == f->queue) &&
            (!f->kind || l->kind == f->kind) && (!f->parent || j->up == f->parent) &&
-           (!f->tenant || j->tenant == f->tenant);
+           (!f->tenant || j->tenant == f->tenant) && rights_see(c, j);
 }
 
 static void list_row(struct core *c, uint32_t i) {

@@ -4,20 +4,20 @@
 #define VERBS 128
 
 static const struct handler handlers[VERBS] = {
-    [VERB_hello] = {.item = on_hello},
-    [VERB_heartbeat] = {.item = on_heartbeat},
-    [VERB_bye] = {.item = on_bye},
-    [VERB_submit] = {.item = on_submit, .kept = true, .changes = true},
-    [VERB_get_job] = {.item = on_get_job},
-    [VERB_list_jobs] = {.item = on_list_jobs},
+    [VERB_hello] = {.item = on_hello, .bound = true},
+    [VERB_heartbeat] = {.item = on_heartbeat, .bound = true},
+    [VERB_bye] = {.item = on_bye, .bound = true},
+    [VERB_submit] = {.item = on_submit, .kept = true, .changes = true, .bound = true},
+    [VERB_get_job] = {.item = on_get_job, .bound = true},
+    [VERB_list_jobs] = {.item = on_list_jobs, .bound = true},
     [VERB_list_dead] = {.item = on_list_dead},
-    [VERB_get_why] = {.item = on_get_why},
-    [VERB_cancel_job] = {.item = on_cancel_job, .kept = true, .changes = true},
-    [VERB_retry_job] = {.item = on_retry_job, .kept = true, .changes = true},
-    [VERB_watch_job] = {.item = on_watch_job},
-    [VERB_attach] = {.item = on_attach},
-    [VERB_detach] = {.item = on_detach},
-    [VERB_watch_flow] = {.item = on_watch_flow},
+    [VERB_get_why] = {.item = on_get_why, .bound = true},
+    [VERB_cancel_job] = {.item = on_cancel_job, .kept = true, .changes = true, .bound = true},
+    [VERB_retry_job] = {.item = on_retry_job, .kept = true, .changes = true, .bound = true},
+    [VERB_watch_job] = {.item = on_watch_job, .bound = true},
+    [VERB_attach] = {.item = on_attach, .bound = true},
+    [VERB_detach] = {.item = on_detach, .bound = true},
+    [VERB_watch_flow] = {.item = on_watch_flow, .bound = true},
     [VERB_get_status] = {.item = on_get_status},
     [VERB_list_queues] = {.item = on_list_queues},
     [VERB_list_workers] = {.item = on_list_workers},
@@ -50,12 +50,16 @@ static int check_request(struct core *c, const struct request *r, struct err *e)
         e->retry_after_ms = 0;
         return err_set(e, ERR_STARTING, "the broker is starting; try again");
     }
+    if (rights_check_verb(c, r, e) < 0)
+        return -1;
     if (r->verb == VERB_hello)
         return 0;
     if (!r->session || (r->handler->worker && !r->session->worker))
         return err_set(e, ERR_NO_HELLO, "say hello first");
     if (r->session->role != r->role)
         return err_set(e, ERR_BAD_ROLE, "this peer said hello in another role");
+    if (rights_check_owner(c, r->session, e) < 0)
+        return -1;
     if (c->read_only && r->handler->changes)
         return err_set(e, ERR_READ_ONLY, "%s", err_code_text(ERR_READ_ONLY));
     return 0;

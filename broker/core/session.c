@@ -479,6 +479,7 @@ static uint32_t session_new(struct core *c, const struct msg_hello *m) {
     memcpy(s->instance, m->instance.at, sizeof s->instance);
     s->link = c->request.link;
     s->role = c->request.role;
+    rights_note(c, s);
     s->first = c->request.sequence; /* what was said before was said to another life of ours */
     s->name = own(m->name);
     s->host = own(m->host);
@@ -514,7 +515,7 @@ static int check_hello(const struct core *c, const struct msg_hello *m, struct e
         return err_set(e, ERR_MISSING_FIELD, "hello: a worker names its kinds and slots");
     if (m->running.n % 2 || m->unacked.n % 2)
         return err_set(e, ERR_BAD_VALUE, "hello.running and hello.unacked hold pairs");
-    return 0;
+    return rights_check_kinds(c, m->kinds, e);
 }
 
 static void welcome_streams(const struct core *c, struct msg_welcome *m) {
@@ -557,7 +558,7 @@ static int hello(struct core *c, const struct msg_hello *m, struct err *e) {
         return 0; /* it came late: a newer one was answered */
     if (si && session_at(c, si)->role != c->request.role)
         return err_set(e, ERR_BAD_ROLE, "hello: this instance has another role");
-    if (si && rebind(c, si, e) < 0)
+    if (si && (rights_check_owner(c, session_at(c, si), e) < 0 || rebind(c, si, e) < 0))
         return -1;
     bool is_worker = m->role == ROLE_WORKER;
     bool is_new = is_worker && !(si && session_at(c, si)->worker);

@@ -411,7 +411,7 @@ void on_attach(struct core *c, const void *message, struct str payload) {
     const struct msg_attach *m = message;
     struct err e = {0};
     (void)payload;
-    uint32_t i = job_find(c, m->id);
+    uint32_t i = job_find_seen(c, m->id);
     bool mine = i && (!MSG_HAS(m, attach, tenant) ||
                       str_eq(m->tenant, tenant_at(c, job_at(c, i)->tenant)->row.name));
     if (!mine)
@@ -438,7 +438,7 @@ void refuse_attach(struct core *c, const struct err *bad) {
 void on_detach(struct core *c, const void *message, struct str payload) {
     const struct msg_get_job *m = message;
     (void)payload;
-    uint32_t i = job_find(c, m->id);
+    uint32_t i = job_find_seen(c, m->id);
     uint32_t w = i ? watch_find(c, i, c->request.session_index) : 0;
     if (w)
         watch_drop(c, w);

@@ -27,11 +27,12 @@ static uint8_t priority_most(const struct core *c, const struct offer *o) {
 
 static int check_rights(const struct core *c, struct offer *o, struct err *e) {
     const struct msg_submit *m = o->m;
-    if (MSG_HAS(m, submit, tenant) && !trusted(c, o) && !str_eq(m->tenant, STR("default")))
+    struct str usual = rights_bound(c) ? c->rights->tenant : STR("default");
+    if (MSG_HAS(m, submit, tenant) && !trusted(c, o) && !str_eq(m->tenant, usual))
         return err_set(e, ERR_BAD_ROLE, "submit.tenant: only gateway and operator may name one");
-    o->tenant_name = o->parent                    ? o->parent->tenant
-                     : MSG_HAS(m, submit, tenant) ? m->tenant
-                                                  : STR("default");
+    o->tenant_name = o->parent ? o->parent->tenant : MSG_HAS(m, submit, tenant) ? m->tenant : usual;
+    if (rights_check_tenant(c, o->tenant_name, e) < 0)
+        return -1;
     if (m->attach && !trusted(c, o))
         return err_set(e, ERR_BAD_ROLE, "submit.attach: only gateway and operator may attach");
     const struct msg_kind_info *k = &kind_at(c, o->kind)->info;

@@ -225,7 +225,7 @@ void on_purge_queue(struct core *c, const void *message, struct str payload) {
 }
 
 static int may_retry(const struct core *c, uint64_t id, uint32_t *i, struct err *e) {
-    *i = job_find(c, id);
+    *i = job_find_seen(c, id);
     if (!*i)
         return err_set(e, ERR_NOT_FOUND, "job %s: not known, or past retention", id_show(id).at);
     if (!job_is(job_at(c, *i), JOB_IS_KEPT))
@@ -249,6 +249,9 @@ static int retry_one(struct core *c, uint64_t id, struct err *e) {
 /* What the request names: a job, a group, a queue's dead letters or all. */
 static int retry_check(struct core *c, const struct msg_retry_job *m, uint32_t *queue,
                        struct err *e) {
+    if (rights_bound(c) && !m->id)
+        return err_set(e, ERR_BAD_ROLE,
+                       "retry_job: a key for one tenant retries jobs by their ids only");
     int named = (m->id != 0) + (m->group != 0) + m->dead;
     if (named == 0)
         return err_set(e, ERR_MISSING_FIELD,

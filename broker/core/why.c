@@ -134,7 +134,7 @@ static void why_ready(struct core *c, uint32_t i) {
 void on_get_why(struct core *c, const void *message, struct str payload) {
     const struct msg_get_job *m = message;
     (void)payload;
-    uint32_t i = job_find(c, m->id);
+    uint32_t i = job_find_seen(c, m->id);
     if (!i) {
         char text[96];
         snprintf(text, sizeof text, "job %s: not known, or past retention", id_show(m->id).at);

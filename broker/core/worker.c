@@ -171,6 +171,10 @@ static void claim(struct core *c, uint32_t wi, uint64_t id, uint64_t fence) {
     bool runs = j && (j->state == JOB_running || j->state == JOB_cancelling);
     if (runs && j->fence == fence && !job_is(j, JOB_TO_SEND)) {
         struct extra *x = job_extra(c, j);
+        if (!x->worker && rights_limit_kinds(c) && !runs_kind(w, line_at(c, j->line)->kind)) {
+            tell_lost(c, link, id, fence);
+            return;
+        }
         if (!x->worker)
             attempt_adopt(c, i, wi);
         x->seen = c->hello_mark;

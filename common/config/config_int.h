@@ -52,6 +52,9 @@ void config_bounds_show(const struct settings_row *row, struct buf *out);
 /* Whether YAML wants quotes around it. */
 bool config_type_quoted(enum settings_type type);
 
+/* Of a text that is an ENDPOINT. */
+bool config_is_loopback(struct str endpoint);
+
 /* ---- expand.c ---- */
 
 const char *config_env(char *const *envp, struct str name); /* NULL if it is not set */
@@ -89,8 +92,9 @@ int loader_report(struct loader *l, size_t line, const char *fmt, ...)
 /* What nobody gave is taken from where "@..." says, entries are sorted, the settings complete. */
 void loader_finish(struct loader *l);
 
-/* ---- load_yaml.c, load_env.c, relations.c: report to the loader ---- */
+/* ---- load_yaml.c, load_env.c, relations.c, key_rules.c: report to the loader ---- */
 
 void load_yaml(struct loader *l, struct str text);
 void load_env(struct loader *l);
 void check_relations(struct loader *l);
+void check_keys(struct loader *l);

@@ -78,6 +78,7 @@ int settings_parse(struct str yaml, const char *path, char *const *envp, struct 
     load_env(&l);
     loader_finish(&l);
     check_relations(&l);
+    check_keys(&l);
     if (errors->count + errors->dropped > before) {
         settings_destroy(&s);
         return -1;

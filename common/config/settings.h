@@ -56,9 +56,12 @@ struct settings_names {
 #define SETTINGS_FIELD_NAME(key)          struct str, key
 #define SETTINGS_FIELD_NAMES(key)         struct settings_names, key
 #define SETTINGS_FIELD_PATH(key)          struct str, key
+#define SETTINGS_FIELD_KEY(key)           struct str, key
+#define SETTINGS_FIELD_TENANT(key)        struct str, key
 #define SETTINGS_FIELD_ENDPOINT(key)      struct str, key
 #define SETTINGS_FIELD_LISTEN(key)        struct str, key
 #define SETTINGS_FIELD_DURABILITY(key)    enum settings_durability, key
+#define SETTINGS_FIELD_KEY_ROLE(key)      enum settings_key_role, key
 #define SETTINGS_FIELD_LOG_LEVEL(key)     enum settings_log_level, key
 #define SETTINGS_FIELD_LOG_FORMAT(key)    enum settings_log_format, key
 
@@ -74,9 +77,12 @@ enum settings_type {
     SETTINGS_NAME,
     SETTINGS_NAMES,
     SETTINGS_PATH,
+    SETTINGS_KEY,
+    SETTINGS_TENANT,
     SETTINGS_ENDPOINT,
     SETTINGS_LISTEN,
     SETTINGS_DURABILITY,
+    SETTINGS_KEY_ROLE,
     SETTINGS_LOG_LEVEL,
     SETTINGS_LOG_FORMAT,
     SETTINGS_TYPES

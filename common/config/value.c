@@ -1,6 +1,7 @@
 #include "common/config/config_int.h"
 
 #include "common/base/check.h"
+#include "common/base/hex.h"
 #include "common/base/units.h"
 #include "common/config/nearest.h"
 
@@ -306,6 +307,24 @@ static int read_name(const struct reading *r) {
     return read_text(r);
 }
 
+static int read_tenant(const struct reading *r) {
+    return str_eq(r->text, STR("*")) ? read_text(r) : read_name(r);
+}
+
+/* A secret that was written here by mistake must not be shown. */
+static int read_key(const struct reading *r) {
+    uint8_t bytes[32];
+    char text[2 * sizeof bytes + 1];
+    if (!r->text.len)
+        return read_text(r);
+    if (!hex_read(r->text, bytes, sizeof bytes))
+        return err_set(r->e, ERR_BAD_CONFIG,
+                       "%zu characters that are not a key, which is %zu digits of 0-9 a-f",
+                       r->text.len, 2 * sizeof bytes);
+    hex_show(bytes, sizeof bytes, text);
+    return read_text(&(struct reading){r->row, str_of(text), r->arena, r->field, r->e});
+}
+
 /* ---- lists of names, written a, b, c ---- */
 
 static struct str next_item(struct str *rest) {
@@ -412,12 +431,16 @@ static int read_endpoint(const struct reading *r) {
                        "'%s' is not tcp://ADDRESS:PORT with an IPv4 address or an IPv6 address in "
                        "brackets, and a port of 1 to 65535 or * for any free one",
                        config_clip(r->text).at);
-    if (!is_loopback(raw, family))
-        return err_set(r->e, ERR_BAD_CONFIG,
-                       "'%s' can be reached from other hosts, which needs keys that are not there "
-                       "yet: only 127.0.0.0/8 and [::1]",
-                       config_clip(r->text).at);
     return read_text(r);
+}
+
+bool config_is_loopback(struct str endpoint) {
+    struct str host, port;
+    unsigned char raw[16];
+    int family;
+    struct str rest = endpoint.len > 6 ? str_make(endpoint.at + 6, endpoint.len - 6) : STR("");
+    return split_port(rest, &host, &port) && is_address(host, raw, &family) &&
+           is_loopback(raw, family);
 }
 
 static bool is_host(struct str host) {
@@ -465,9 +488,12 @@ static const struct type types[] = {
     [SETTINGS_NAMES] = {"list of names", read_names, show_names, sizeof(struct settings_names),
                         NULL, false},
     [SETTINGS_PATH] = TEXT_TYPE("path", read_text),
+    [SETTINGS_KEY] = TEXT_TYPE("key", read_key),
+    [SETTINGS_TENANT] = TEXT_TYPE("name or *", read_tenant),
     [SETTINGS_ENDPOINT] = TEXT_TYPE("tcp://ADDRESS:PORT", read_endpoint),
     [SETTINGS_LISTEN] = TEXT_TYPE("HOST:PORT", read_listen),
     [SETTINGS_DURABILITY] = CHOICE_TYPE("word"),
+    [SETTINGS_KEY_ROLE] = CHOICE_TYPE("word"),
     [SETTINGS_LOG_LEVEL] = CHOICE_TYPE("word"),
     [SETTINGS_LOG_FORMAT] = CHOICE_TYPE("word"),
 };

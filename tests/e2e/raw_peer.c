@@ -16,6 +16,8 @@ static void connect_to(struct raw_peer *p, const char *endpoint, const char *rou
     p->socket = zmq_socket(p->context, ZMQ_DEALER);
     assert_non_null(p->socket);
     zmq_setsockopt(p->socket, ZMQ_LINGER, &linger, sizeof linger);
+    if (p->key)
+        socket_be_curve_client(p->socket, p->key);
     if (p->deaf)
         zmq_setsockopt(p->socket, ZMQ_RCVHWM, &queue, sizeof queue);
     if (routing)
@@ -33,6 +35,13 @@ void raw_connect(struct raw_peer *p, const char *endpoint, enum role role, uint8
                  const char *routing) {
     raw_make(p, role, seed);
     connect_to(p, endpoint, routing);
+}
+
+void raw_connect_with_key(struct raw_peer *p, const char *endpoint, enum role role, uint8_t seed,
+                          const struct key_file *key) {
+    raw_make(p, role, seed);
+    p->key = key;
+    connect_to(p, endpoint, NULL);
 }
 
 static void endpoint_of(char out[256], const char *run, enum role role) {

@@ -4,6 +4,7 @@
 
 #include "common/base/arena.h"
 #include "common/wire/frame.h"
+#include "common/wire/keys.h"
 
 #include <zmq.h>
 
@@ -13,6 +14,7 @@
 struct raw_peer {
     void *context, *socket;
     enum role role;
+    const struct key_file *key; /* NULL: without */
     bool deaf; /* ZeroMQ takes hardly anything from its connection until that was read */
     uint8_t instance[16];
     uint64_t sequence; /* of the last request */
@@ -30,6 +32,9 @@ void raw_open(struct raw_peer *p, const char *run, enum role role, uint8_t seed)
 /* The same to any endpoint; `routing`, if not NULL, as its own routing id. */
 void raw_connect(struct raw_peer *p, const char *endpoint, enum role role, uint8_t seed,
                  const char *routing);
+/* The same by CURVE. */
+void raw_connect_with_key(struct raw_peer *p, const char *endpoint, enum role role, uint8_t seed,
+                          const struct key_file *key);
 /* What it does not read stays with the broker. */
 void raw_open_deaf(struct raw_peer *p, const char *run, enum role role, uint8_t seed);
 void raw_close(struct raw_peer *p);

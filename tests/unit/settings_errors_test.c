@@ -108,6 +108,11 @@ static void rates_are_checked(void **state) {
     expect_refusals(refusals, COUNT(refusals));
 }
 
+/* P-3 */
+#define OPEN                                                                                       \
+    " can be reached from other hosts, which needs keys: make one with quern keygen --server and " \
+    "name its file in broker.key_file, or use 127.0.0.0/8 or [::1]"
+
 static void addresses_are_checked(void **state) {
     (void)state;
     static const char *const bad[] = {
@@ -128,10 +133,10 @@ static void addresses_are_checked(void **state) {
     }
     static const struct refusal refusals[] = {
         {"broker: {tcp_worker: 'tcp://0.0.0.0:80', tcp_gateway: 'tcp://[::]:80'}",
-         {"q.yaml:1: broker.tcp_worker: 'tcp://0.0.0.0:80' can be reached from other hosts, which "
-          "needs keys that are not there yet: only 127.0.0.0/8 and [::1]",
-          "q.yaml:1: broker.tcp_gateway: 'tcp://[::]:80' can be reached from other hosts, which "
-          "needs keys that are not there yet: only 127.0.0.0/8 and [::1]"}},
+         {"q.yaml:1: broker.tcp_worker: 'tcp://0.0.0.0:80'" OPEN,
+          "q.yaml:1: broker.tcp_gateway: 'tcp://[::]:80'" OPEN}},
+        {"streams: {tcp_reader: 'tcp://10.0.0.1:80'}",
+         {"q.yaml:1: streams.tcp_reader: 'tcp://10.0.0.1:80'" OPEN}},
         {"broker: {ops_listen: '9464'}",
          {"q.yaml:1: broker.ops_listen: '9464' is neither off nor HOST:PORT (an IPv6 address in "
           "brackets, a "
@@ -148,6 +153,46 @@ static void addresses_are_checked(void **state) {
                                   "'tcp://[::1]:65535', ops_listen: 'db-1.example:0'}",
                                   NULL);
     config_expect(s, SETTING_broker_tcp_client, 0, "tcp://127.9.0.1:*");
+}
+
+#define DIGITS    "00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF"
+#define LOWER     "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+#define NOT_A     " characters that are not a key, which is 64 digits of 0-9 a-f"
+#define NO_TENANT "is missing: the tenant that it sees and submits for, or * for all"
+
+static void keys_are_checked(void **state) {
+    (void)state;
+    static const struct refusal refusals[] = {
+        {"keys: {a: {public: " DIGITS "0, role: worker}}", {"q.yaml:1: keys.a.public: 65" NOT_A}},
+        {"keys: {a: {public: g0112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF, "
+         "role: worker}}",
+         {"q.yaml:1: keys.a.public: 64" NOT_A}},
+        {"keys: {a: {role: worker}}",
+         {"q.yaml:1: keys.a.public: is missing: the 64 digits that quern keygen prints"}},
+        {"\nkeys:\n  a:\n    public: " DIGITS,
+         {"q.yaml:4: keys.a.role: is missing: client, worker, gateway or operator"}},
+        {"keys: {a: {public: " DIGITS ", role: clint}}",
+         {"q.yaml:1: keys.a.role: 'clint' is none of none, client, worker, gateway, operator; did "
+          "you mean client"}},
+        {"keys: {a: {public: " DIGITS ", role: client}}", {"q.yaml:1: keys.a.tenant: " NO_TENANT}},
+        {"keys: {a: {public: " DIGITS ", role: gateway, tenant: -x}}",
+         {"q.yaml:1: keys.a.tenant: '-x' is not a name: 1 to 64 of A-Z a-z 0-9 . _ : -, not "
+          "beginning with . or -"}},
+        {"keys: {a: {public: " DIGITS ", role: worker, tenant: acme}}",
+         {"q.yaml:1: keys.a.tenant: a worker gets jobs of all tenants, and an operator sees them: "
+          "leave it out, or write *"}},
+        {"keys: {a: {public: " DIGITS ", role: operator, kinds: [echo]}}",
+         {"q.yaml:1: keys.a.kinds: only a worker runs kinds: leave it out"}},
+        {"keys: {a: {public: " DIGITS ", role: operator}, b: {public: " LOWER ", role: worker}}",
+         {"q.yaml:1: keys.b.public: is that of a too: a key is one peer's, with one role"}},
+    };
+    expect_refusals(refusals, COUNT(refusals));
+    AUTO_SETTINGS s =
+        config_good("broker: {tcp_client: 'tcp://0.0.0.0:7000', key_file: /etc/quern/server.key}\n"
+                    "keys: {a: {public: " DIGITS ", role: client, tenant: '*'}}",
+                    NULL);
+    config_expect(s, SETTING_keys_public, 0, LOWER);
+    config_expect(s, SETTING_keys_tenant, 0, "*");
 }
 
 static void shapes_are_checked(void **state) {
@@ -497,6 +542,7 @@ int main(void) {
         cmocka_unit_test(values_are_checked),
         cmocka_unit_test(rates_are_checked),
         cmocka_unit_test(addresses_are_checked),
+        cmocka_unit_test(keys_are_checked),
         cmocka_unit_test(shapes_are_checked),
         cmocka_unit_test(nothing_may_be_given_twice),
         cmocka_unit_test(shorthand_is_refused),

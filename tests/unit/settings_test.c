@@ -12,33 +12,44 @@
 
 static char *const no_env[] = {NULL};
 
+#define DIGITS "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
 /* A value other than the default, and what else must then be given, where the general rule of
  * sample_of would break a relation. */
 static const struct special {
     enum setting id;
     const char *value;
-    enum setting with; /* a rate that must be given too, or SETTINGS_ROWS */
+    enum setting with; /* what must be given too, or SETTINGS_ROWS */
+    const char *with_value;
 } specials[] = {
-    {SETTING_broker_batch_bytes_max, "2MiB", SETTINGS_ROWS},
-    {SETTING_journal_batch_bytes, "16MiB", SETTINGS_ROWS},
-    {SETTING_defaults_backoff, "2s", SETTINGS_ROWS},
-    {SETTING_defaults_backoff_max, "1h", SETTINGS_ROWS},
-    {SETTING_kinds_backoff, "2s", SETTINGS_ROWS},
-    {SETTING_kinds_backoff_max, "1h", SETTINGS_ROWS},
-    {SETTING_pools_processes_min, "2", SETTINGS_ROWS},
-    {SETTING_pools_processes_max, "7", SETTINGS_ROWS},
-    {SETTING_pools_restart_backoff, "1s", SETTINGS_ROWS},
-    {SETTING_pools_restart_backoff_max, "1m", SETTINGS_ROWS},
-    {SETTING_queues_burst, "9", SETTING_queues_rate},
-    {SETTING_tenants_burst, "9", SETTING_tenants_rate},
+    {SETTING_broker_batch_bytes_max, "2MiB", SETTINGS_ROWS, NULL},
+    {SETTING_journal_batch_bytes, "16MiB", SETTINGS_ROWS, NULL},
+    {SETTING_defaults_backoff, "2s", SETTINGS_ROWS, NULL},
+    {SETTING_defaults_backoff_max, "1h", SETTINGS_ROWS, NULL},
+    {SETTING_kinds_backoff, "2s", SETTINGS_ROWS, NULL},
+    {SETTING_kinds_backoff_max, "1h", SETTINGS_ROWS, NULL},
+    {SETTING_pools_processes_min, "2", SETTINGS_ROWS, NULL},
+    {SETTING_pools_processes_max, "7", SETTINGS_ROWS, NULL},
+    {SETTING_pools_restart_backoff, "1s", SETTINGS_ROWS, NULL},
+    {SETTING_pools_restart_backoff_max, "1m", SETTINGS_ROWS, NULL},
+    {SETTING_queues_burst, "9", SETTING_queues_rate, "5/m"},
+    {SETTING_tenants_burst, "9", SETTING_tenants_rate, "5/m"},
+    {SETTING_keys_public, DIGITS, SETTING_keys_role, "worker"},
+    {SETTING_keys_role, "operator", SETTING_keys_public, DIGITS},
 };
 
 static const char *const by_type[SETTINGS_TYPES] = {
-    [SETTINGS_BOOL] = "true",           [SETTINGS_TEXT] = "python3 \"a b.py\" \\ $x '#'",
-    [SETTINGS_NAME] = "n.a:m-e_1",      [SETTINGS_NAMES] = "null, a:b, c",
-    [SETTINGS_PATH] = "/srv/dé # x: y", [SETTINGS_ENDPOINT] = "tcp://[::1]:5555",
-    [SETTINGS_LISTEN] = "[::]:9464",    [SETTINGS_DURABILITY] = "async",
-    [SETTINGS_LOG_LEVEL] = "debug",     [SETTINGS_LOG_FORMAT] = "text",
+    [SETTINGS_BOOL] = "true",
+    [SETTINGS_TEXT] = "python3 \"a b.py\" \\ $x '#'",
+    [SETTINGS_NAME] = "n.a:m-e_1",
+    [SETTINGS_NAMES] = "null, a:b, c",
+    [SETTINGS_PATH] = "/srv/dé # x: y",
+    [SETTINGS_ENDPOINT] = "tcp://[::1]:5555",
+    [SETTINGS_LISTEN] = "[::]:9464",
+    [SETTINGS_DURABILITY] = "async",
+    [SETTINGS_LOG_LEVEL] = "debug",
+    [SETTINGS_LOG_FORMAT] = "text",
+    [SETTINGS_TENANT] = "*",
 };
 
 static struct special sample_of(enum setting id) {
@@ -49,7 +60,7 @@ static struct special sample_of(enum setting id) {
     const char *value = by_type[row->type];
     if (!value)
         value = strcmp(row->max, row->fallback) != 0 ? row->max : row->min;
-    return (struct special){id, value, SETTINGS_ROWS};
+    return (struct special){id, value, SETTINGS_ROWS, NULL};
 }
 
 static void put_quoted(struct buf *out, const char *text) {
@@ -184,7 +195,7 @@ static void every_setting_goes_there_and_back(void **state) {
         begin_file(&with, id);
         put_line(&with, id, sample.value);
         if (sample.with != SETTINGS_ROWS)
-            put_line(&with, sample.with, "5/m");
+            put_line(&with, sample.with, sample.with_value);
         AUTO_SETTINGS before = load_buf(&without, no_env);
         AUTO_SETTINGS after = load_buf(&with, no_env);
         expect_only_change(before, after, &sample);
@@ -213,7 +224,8 @@ static void every_setting_has_a_variable(void **state) {
         AUTO_BUF file = BUF(4096);
         begin_file(&file, id);
         AUTO_FREE char *first = variable(id, sample.value);
-        AUTO_FREE char *second = sample.with == SETTINGS_ROWS ? NULL : variable(sample.with, "5/m");
+        AUTO_FREE char *second =
+            sample.with == SETTINGS_ROWS ? NULL : variable(sample.with, sample.with_value);
         char *const env[] = {"HOME=/", first, second, NULL};
         AUTO_SETTINGS before = load_buf(&file, no_env);
         AUTO_SETTINGS after = config_good(file.at, env);
@@ -265,7 +277,8 @@ static void the_committed_file_holds_the_defaults(void **state) {
     AUTO_SETTINGS defaults = config_good("", no_env);
     expect_same(s, defaults);
     AUTO_SETTINGS examples = load_buf(&whole, no_env);
-    AUTO_SETTINGS listed = config_good("queues: {example: }\ntenants: {example: }\n"
+    AUTO_SETTINGS listed = config_good("keys: {example: }\nqueues: {example: }\n"
+                                       "tenants: {example: }\n"
                                        "kinds: {example: }\n",
                                        no_env);
     expect_same(examples, listed);
