@@ -22,6 +22,7 @@ struct cli {
     const char *data;   /* the data folder */
     const char *broker; /* an endpoint, or NULL */
     const char *config; /* a file, or NULL */
+    struct key_places key;
     bool json;
     bool colour;           /* standard output is a terminal that wants colours */
     bool terminal;         /* standard output is a terminal */

@@ -58,8 +58,13 @@ static int connect_as(struct cli *c, enum role role, struct err *e) {
     c->role = role;
     if (link_endpoint(endpoint, c->data, c->broker, role, e) < 0)
         return -1;
+    struct key_file key;
+    int found = key_for(&key, endpoint, &c->key, e);
+    if (found < 0)
+        return -1;
     struct client_config config = {.role = role,
                                    .endpoint = endpoint,
+                                   .key = found ? &key : NULL,
                                    .name = "quern",
                                    .clock = clock_mono,
                                    .ctx = c,
@@ -67,7 +72,9 @@ static int connect_as(struct cli *c, enum role role, struct err *e) {
                                    .on_flow = on_flow};
     random_bytes(config.instance, sizeof config.instance);
     client_destroy(&c->client);
-    if (client_new(&c->client, &config, e) < 0)
+    int rc = client_new(&c->client, &config, e);
+    key_file_wipe(&key);
+    if (rc < 0)
         return -1;
     return client_connect(c->client, cli_deadline(CLI_CONNECT_MS), e);
 }
@@ -85,6 +92,8 @@ int cli_connect(struct cli *c, struct err *e) {
         return 0;
     if (e->code == ERR_BAD_ROLE) {
         c->role = ROLE_OPERATOR;
+        if (c->key.file)
+            return -1; /* the broker says whose key it is */
         err_set(e, ERR_BAD_ROLE, "%s is for neither operators nor clients", c->broker);
     }
     return -1;

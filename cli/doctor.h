@@ -20,6 +20,8 @@ void finding(struct doctor *d, enum verdict v, const char *about, const char *ad
 
 /* ---- doctor_config.c: the settings ---- */
 void doctor_config(struct doctor *d);
+/* ---- doctor_keys.c: keys, and who could listen ---- */
+void doctor_keys(struct doctor *d);
 /* ---- doctor_host.c: this host ---- */
 void doctor_folder(struct doctor *d);
 void doctor_processes(struct doctor *d);

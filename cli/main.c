@@ -85,6 +85,8 @@ static int set_up(struct cli *c, const struct parsed *p, struct err *e) {
     c->data = chosen(data, common->data, "QUERN_DATA", CLI_DATA_DEFAULT);
     c->broker = data ? NULL : chosen(broker, common->broker, "QUERN_BROKER", NULL);
     c->config = chosen(ARG_HAS(common, common, config), common->config, "QUERN_CONFIG", NULL);
+    c->key.file = chosen(ARG_HAS(common, common, key_file), common->key_file, KEY_ENV_FILE, NULL);
+    c->key.server = getenv(KEY_ENV_SERVER);
     char endpoint[LINK_ENDPOINT_MAX];
     bool checks = c->broker && p->command->uses & USES_BROKER; /* the environment may name one */
     return checks ? link_endpoint(endpoint, c->data, c->broker, ROLE_OPERATOR, e) : 0;

@@ -36,8 +36,9 @@ void finding(struct doctor *d, enum verdict v, const char *about, const char *ad
 
 int run_doctor(struct cli *c, const struct args_doctor *args) {
     (void)args;
-    static void (*const looks[])(struct doctor *) = {doctor_config, doctor_folder, doctor_processes,
-                                                     doctor_limits, doctor_clock,  doctor_broker};
+    static void (*const looks[])(struct doctor *) = {doctor_config,    doctor_keys,   doctor_folder,
+                                                     doctor_processes, doctor_limits, doctor_clock,
+                                                     doctor_broker};
     struct doctor d = {.c = c, .findings = json_array()};
     for (size_t i = 0; i < sizeof looks / sizeof looks[0]; i++)
         looks[i](&d);

@@ -1,5 +1,6 @@
 #include "workers/options.h"
 
+#include "common/base/hex.h"
 #include "common/base/id.h"
 #include "common/base/worker_env.h"
 #include "common/os/clock.h"
@@ -10,8 +11,8 @@
 #define ARENA_BYTES (64U << 10)
 
 static const char help[] =
-    "usage: quern-worker [--data DIR | --broker ENDPOINT] [--config FILE] [--pool NAME]\n"
-    "                    [--kinds A,B] [--slots N] [--prefetch N]\n"
+    "usage: quern-worker [--data DIR | --broker ENDPOINT [--key-file FILE]] [--config FILE]\n"
+    "                    [--pool NAME] [--kinds A,B] [--slots N] [--prefetch N]\n"
     "\n"
     "Runs jobs in N slots, in the foreground. The first SIGTERM or SIGINT lets it finish what "
     "runs,\n"
@@ -20,6 +21,9 @@ static const char help[] =
     "  --data DIR          the broker's data folder ($QUERN_DATA, else .quern)\n"
     "  --broker ENDPOINT   tcp://HOST:PORT, ipc://PATH, or the path of a socket or a data folder\n"
     "                      that is there ($QUERN_BROKER)\n"
+    "  --key-file FILE     its key, for tcp ($QUERN_KEY_FILE); the broker's public key stands "
+    "there\n"
+    "                      too, or in $QUERN_SERVER_KEY\n"
     "  --config FILE       settings in YAML ($QUERN_CONFIG); those of its pool count\n"
     "  --pool NAME         the pool it belongs to ($QUERN_WORKER_POOL); the broker drains what is\n"
     "                      beyond the processes of a pool. Without one it stays, with the "
@@ -49,7 +53,8 @@ static const char *env(char *const *envp, const char *name) {
 }
 
 struct worker_given worker_given_by(char *const *envp) {
-    return (struct worker_given){.data = env(envp, "QUERN_DATA"),
+    return (struct worker_given){.key = {env(envp, KEY_ENV_FILE), env(envp, KEY_ENV_SERVER)},
+                                 .data = env(envp, "QUERN_DATA"),
                                  .broker = env(envp, "QUERN_BROKER"),
                                  .config = env(envp, "QUERN_CONFIG"),
                                  .pool = env(envp, WORKER_ENV_POOL),
@@ -62,8 +67,9 @@ struct worker_given worker_given_by(char *const *envp) {
 
 static int take_option(struct worker_options *o, struct worker_given *g, int letter,
                        const char *value) {
-    const char **to[] = {['b'] = &g->broker, ['c'] = &g->config, ['k'] = &g->kinds,
-                         ['n'] = &g->slots,  ['p'] = &g->pool,   ['q'] = &g->prefetch};
+    const char **to[] = {
+        ['b'] = &g->broker, ['c'] = &g->config, ['k'] = &g->kinds,   ['f'] = &g->key.file,
+        ['n'] = &g->slots,  ['p'] = &g->pool,   ['q'] = &g->prefetch};
     switch (letter) {
     case 'd':
         g->data = value;
@@ -77,6 +83,7 @@ static int take_option(struct worker_options *o, struct worker_given *g, int let
         return 0;
     case 'b':
     case 'c':
+    case 'f':
     case 'k':
     case 'n':
     case 'p':
@@ -90,12 +97,17 @@ static int take_option(struct worker_options *o, struct worker_given *g, int let
 
 static int from_command_line(struct worker_options *o, struct worker_given *g, int argc,
                              char *const *argv, struct err *e) {
-    static const struct option options[] = {
-        {"data", required_argument, NULL, 'd'},     {"broker", required_argument, NULL, 'b'},
-        {"config", required_argument, NULL, 'c'},   {"pool", required_argument, NULL, 'p'},
-        {"kinds", required_argument, NULL, 'k'},    {"slots", required_argument, NULL, 'n'},
-        {"prefetch", required_argument, NULL, 'q'}, {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'v'},        {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"data", required_argument, NULL, 'd'},
+                                            {"broker", required_argument, NULL, 'b'},
+                                            {"config", required_argument, NULL, 'c'},
+                                            {"pool", required_argument, NULL, 'p'},
+                                            {"key-file", required_argument, NULL, 'f'},
+                                            {"kinds", required_argument, NULL, 'k'},
+                                            {"slots", required_argument, NULL, 'n'},
+                                            {"prefetch", required_argument, NULL, 'q'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {"version", no_argument, NULL, 'v'},
+                                            {NULL, 0, NULL, 0}};
     int letter;
     opterr = 0;
     optind = 1;
@@ -121,29 +133,15 @@ static int take_count(const char *text, const char *what, uint64_t least, uint64
     return 0;
 }
 
-static int hex_digit(char c) {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 static int take_instance(struct worker_options *o, const char *text, struct err *e) {
     if (!text) {
         random_bytes(o->instance, sizeof o->instance);
         return 0;
     }
-    bool right = strlen(text) == 2 * sizeof o->instance;
-    for (size_t i = 0; right && i < sizeof o->instance; i++) {
-        int high = hex_digit(text[2 * i]), low = hex_digit(text[2 * i + 1]);
-        right = high >= 0 && low >= 0;
-        if (right)
-            o->instance[i] = (uint8_t)(high * 16 + low);
-    }
-    return right ? 0
-                 : err_set(e, ERR_USAGE, "%s: must be %zu hex digits", WORKER_ENV_INSTANCE,
-                           2 * sizeof o->instance);
+    if (hex_read(str_of(text), o->instance, sizeof o->instance))
+        return 0;
+    return err_set(e, ERR_USAGE, "%s: must be %zu hex digits", WORKER_ENV_INSTANCE,
+                   2 * sizeof o->instance);
 }
 
 /* "a,b,c" of what the settings list. */
@@ -202,7 +200,11 @@ int worker_options_resolve(struct worker_options *o, const struct worker_given *
         take_count(g->memory_max, WORKER_ENV_MEMORY_MAX, 0, UINT64_MAX, &o->memory_max, e) < 0 ||
         take_instance(o, g->instance, e) < 0)
         return -1;
-    return link_endpoint(o->endpoint, g->data ? g->data : ".quern", g->broker, ROLE_WORKER, e);
+    if (link_endpoint(o->endpoint, g->data ? g->data : ".quern", g->broker, ROLE_WORKER, e) < 0)
+        return -1;
+    int found = key_for(&o->key, o->endpoint, &g->key, e);
+    o->has_key = found > 0;
+    return found < 0 ? -1 : 0;
 }
 
 int worker_options_read(struct worker_options *o, int argc, char *const *argv, char *const *envp,
@@ -215,6 +217,7 @@ int worker_options_read(struct worker_options *o, int argc, char *const *argv, c
 }
 
 void worker_options_release(struct worker_options *o) {
+    key_file_wipe(&o->key);
     settings_destroy(&o->settings);
     arena_destroy(&o->arena);
 }

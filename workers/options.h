@@ -9,6 +9,8 @@
 struct worker_options {
     bool help, version;
     char endpoint[LINK_ENDPOINT_MAX];
+    struct key_file key;
+    bool has_key;
     uint8_t instance[LINK_INSTANCE_LEN];
     struct str pool;  /* empty: none */
     struct str kinds; /* separated by commas; empty: all */
@@ -21,6 +23,7 @@ struct worker_options {
 
 /* The words of what was told, stronger ones in place of weaker ones; NULL: nothing was. */
 struct worker_given {
+    struct key_places key;
     const char *data, *broker, *config, *pool, *kinds, *slots, *prefetch, *memory_max, *instance;
 };
 

@@ -40,6 +40,7 @@ enum worker_exit worker_run(const struct worker_options *o, const char *name,
     const struct worker_kind *chosen[WORKER_KINDS_MAX];
     ASSERT(n <= WORKER_KINDS_MAX);
     struct host_config config = {.endpoint = o->endpoint,
+                                 .key = o->has_key ? &o->key : NULL,
                                  .name = name,
                                  .pool = o->pool,
                                  .kinds = {.at = chosen},

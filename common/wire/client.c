@@ -23,6 +23,7 @@ int client_new(struct client **out, const struct client_config *config, struct e
     watches_setup(c);
     struct link_config link = {.role = config->role,
                                .endpoint = c->endpoint,
+                               .key = config->key,
                                .name = config->name,
                                .clock = config->clock,
                                .ctx = c};
@@ -88,6 +89,9 @@ int client_say_unreachable(const struct client *c, struct err *e) {
         return err_set(e, why->code, "the broker at %s: %s", c->endpoint, why->text);
     if (local && access(path, F_OK) < 0)
         return err_set(e, ERR_UNREACHABLE_BROKER, "no broker: there is no socket %s", path);
+    if (link_handshake(c->link))
+        return err_set(e, ERR_UNREACHABLE_BROKER, "the broker at %s: %s", c->endpoint,
+                       link_handshake(c->link));
     return err_set(e, ERR_UNREACHABLE_BROKER, "no broker answers at %s", c->endpoint);
 }
 

@@ -92,9 +92,10 @@ struct client_flow {
 };
 
 struct client_config {
-    enum role role;       /* CLIENT, GATEWAY or OPERATOR */
-    const char *endpoint; /* of link_endpoint */
-    const char *name;     /* for people */
+    enum role role;             /* CLIENT, GATEWAY or OPERATOR */
+    const char *endpoint;       /* of link_endpoint */
+    const struct key_file *key; /* as link_config has it */
+    const char *name;           /* for people */
     uint8_t instance[LINK_INSTANCE_LEN];
     struct mono (*clock)(void);
     size_t bytes_max; /* 0: CLIENT_BYTES_MAX */

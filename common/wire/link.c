@@ -21,7 +21,10 @@
 #define NAME_LEN    128
 #define ARENA_BYTES (1U << 20) /* lists of one message */
 #define LOOK_NS     600000U    /* a job's whole way, with two syncs of the journal */
-#define CONNECT_MS  75         /* between two tries to connect, up to twice that */
+#define WATCHED                                                                                    \
+    (ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |                               \
+     ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
+#define CONNECT_MS 75 /* between two tries to connect, up to twice that */
 
 struct link {
     struct link_config config; /* its texts point to the copies below */
@@ -31,6 +34,8 @@ struct link {
     void *context, *socket; /* socket: NULL while there is none */
     int folder;             /* of a socket whose path is too long, or -1 */
     int stream_folder;      /* likewise of the stream socket */
+    struct key_file key;    /* where config.key points to, unless that is NULL */
+    const char *handshake;  /* why the last one failed */
     void *watch;            /* hears of the ends of the socket's connections; with the socket */
     int watch_fd;
     unsigned watches; /* so far */
@@ -76,8 +81,7 @@ static int watch_socket(struct link *l, struct err *e) {
     if (!l->watch)
         return err_set(e, ERR_IO, "a socket: %s", zmq_strerror(errno));
     socket_set(l->watch, ZMQ_RCVHWM, 0); /* whoever tells the event would wait for room */
-    if (zmq_socket_monitor(l->socket, name, ZMQ_EVENT_DISCONNECTED) < 0 ||
-        zmq_connect(l->watch, name) < 0)
+    if (zmq_socket_monitor(l->socket, name, WATCHED) < 0 || zmq_connect(l->watch, name) < 0)
         return err_set(e, ERR_IO, "the monitor of a socket: %s", zmq_strerror(errno));
     l->watch_fd = socket_fd(l->watch);
     return 0;
@@ -91,12 +95,30 @@ static void unwatch_socket(struct link *l) {
     l->cut = false;
 }
 
-/* True when the end of the connection was not known before. */
-static bool notice_cut(struct link *l) {
-    char event[8];
-    bool knew = l->cut;
-    while (l->watch && zmq_recv(l->watch, event, sizeof event, ZMQ_DONTWAIT) >= 0)
+static void note_event(struct link *l, uint16_t event) {
+    if (event == ZMQ_EVENT_DISCONNECTED)
         l->cut = true;
+    else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
+        l->handshake = "it refuses this key: it is not listed there, or not for that endpoint";
+    else if (l->config.key)
+        l->handshake = "the handshake failed: its key is another one, or it uses none";
+    else
+        l->handshake = "the handshake failed: it may want a key";
+}
+
+/* True when the end of the connection was not known before. An event is two frames. */
+static bool notice_cut(struct link *l) {
+    char frame[8];
+    uint16_t event;
+    bool knew = l->cut, more = false;
+    int n;
+    while (l->watch && (n = zmq_recv(l->watch, frame, sizeof frame, ZMQ_DONTWAIT)) >= 0) {
+        if (!more && n >= (int)sizeof event) {
+            memcpy(&event, frame, sizeof event);
+            note_event(l, event);
+        }
+        more = !more;
+    }
     return l->cut && !knew;
 }
 
@@ -130,7 +152,8 @@ static int open_socket(struct link *l, struct err *e) {
     socket_set(l->socket, ZMQ_LINGER, 0);
     socket_set(l->socket, ZMQ_RECONNECT_IVL, CONNECT_MS);
     socket_set(l->socket, ZMQ_IPV6, 1);
-    socket_set_frame_max(l->socket, FRAME_BYTES_MAX);
+    socket_set_frame_max(l->socket, FRAME_BYTES_MAX + KEY_FRAME_MORE);
+    link_secure(l, l->socket);
     int rc = watch_socket(l, e);
     if (rc == 0 && zmq_connect(l->socket, where) < 0)
         rc = err_set(e, ERR_USAGE, "%s: %s", l->endpoint, zmq_strerror(errno));
@@ -207,6 +230,7 @@ static void perform(struct link *l, const struct link_todo *todo) {
     if (todo->heartbeat && l->socket)
         say_heartbeat(l);
     if (todo->up) {
+        l->handshake = NULL;
         l->told.up = true;
         l->told.new_epoch |= todo->new_epoch;
     }
@@ -379,6 +403,10 @@ int link_new(struct link **out, const struct link_config *config, struct err *e)
     ASSERT(config->clock && config->endpoint);
     struct link *l = MEM_NEW(struct link);
     l->config = *config;
+    if (config->key) {
+        l->key = *config->key;
+        l->config.key = &l->key;
+    }
     l->folder = l->stream_folder = -1;
     l->out = FRAME_OUT;
     l->spin.look_ns = LOOK_NS;
@@ -430,6 +458,7 @@ void link_destroy(struct link **lp) {
         close(l->epoll);
     frame_destroy(&l->out);
     arena_destroy(&l->arena);
+    key_file_wipe(&l->key);
     mem_free(l);
 }
 
@@ -509,6 +538,15 @@ int link_stream_endpoint(struct link *l, char out[LINK_ENDPOINT_MAX], struct err
     if (rc <= 0)
         return rc;
     return reachable(named, &l->stream_folder, out) < 0 ? err_errno(e, "%s", named) : 1;
+}
+
+const char *link_handshake(const struct link *l) {
+    return l->handshake;
+}
+
+void link_secure(const struct link *l, void *socket) {
+    if (l->config.key)
+        socket_be_curve_client(socket, l->config.key);
 }
 
 void *link_context(struct link *l) {

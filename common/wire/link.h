@@ -30,6 +30,7 @@
 
 #include "common/base/time_types.h"
 #include "common/wire/frame.h"
+#include "common/wire/keys.h"
 
 #define LINK_QUEUE_MAX    10000 /* messages */
 #define LINK_LINGER_MS    1000  /* how long a last word may take to leave */
@@ -43,6 +44,7 @@ struct link;
 struct link_config {
     enum role role;
     const char *endpoint;                /* as link_endpoint says it; copied */
+    const struct key_file *key;          /* as key_for says it, for TCP; copied; NULL: none */
     const char *name;                    /* for people: the program; copied; may be NULL */
     uint8_t instance[LINK_INSTANCE_LEN]; /* random, new at every start of the process */
     struct mono (*clock)(void);
@@ -119,6 +121,8 @@ bool link_is_up(const struct link *l);
 /* Why the broker put our HELLO off (BUSY, STARTING), which is said again later; NULL: it did not.
  */
 const struct err *link_not_now(const struct link *l);
+/* Why the last handshake of ZeroMQ failed, for people; NULL: it did not. */
+const char *link_handshake(const struct link *l);
 uint64_t link_epoch(const struct link *l); /* 0 before the first WELCOME */
 /* The terms of the last WELCOME; before the first one the usual ones. */
 const struct msg_welcome *link_terms(const struct link *l);
@@ -129,5 +133,7 @@ const char *link_endpoint_of(const struct link *l);
  * path that is too long for the kernel is reached through a handle of its folder, which stays open
  * until link_destroy. */
 int link_stream_endpoint(struct link *l, char out[LINK_ENDPOINT_MAX], struct err *e);
+/* Makes a socket beside it use the key that the link uses, before it connects. */
+void link_secure(const struct link *l, void *socket);
 /* The link's ZeroMQ context: sockets made of it must be closed before link_destroy. */
 void *link_context(struct link *l);

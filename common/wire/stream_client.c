@@ -62,7 +62,8 @@ static void open_sub(struct stream_client *s, const char *endpoint) {
     socket_set(s->sub, ZMQ_RECONNECT_IVL,
                100); /* and no longer: a broker that is back is not waited for */
     socket_set(s->sub, ZMQ_IPV6, 1);
-    socket_set_frame_max(s->sub, STREAM_TOPIC_LEN + STREAM_FRAME_MAX);
+    socket_set_frame_max(s->sub, STREAM_TOPIC_LEN + STREAM_FRAME_MAX + KEY_FRAME_MORE);
+    link_secure(s->client->link, s->sub);
     zmq_setsockopt(s->sub, ZMQ_SUBSCRIBE, s->topic.at, STREAM_TOPIC_LEN);
     struct epoll_event ev = {.events = EPOLLIN};
     int rc = epoll_ctl(s->epoll, EPOLL_CTL_ADD, socket_fd(s->sub), &ev);

@@ -55,6 +55,8 @@ REFUSED = [
     (("schedule", "resume", "nothing"), 4, "NOT_FOUND"),
     (("bench", "submit", "--kind", "nokind"), 2, "UNKNOWN_KIND"),
     (("bench", "roundtrip", "--kind", "nokind"), 2, "UNKNOWN_KIND"),
+    (("keygen", "a", "--role", "client"), 2, "USAGE"),
+    (("keys", "--config", "/nowhere"), 2, "BAD_CONFIG"),
 ]
 
 # Commands that say of each thing what became of it: the status, the codes.

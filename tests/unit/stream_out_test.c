@@ -44,7 +44,7 @@ static int set_up(void **state) {
     zmq_setsockopt(s.sub, ZMQ_RCVHWM, &hwm, sizeof hwm);
     zmq_setsockopt(s.sub, ZMQ_SUBSCRIBE, "", 0);
     assert_int_equal(zmq_bind(s.sub, ENDPOINT), 0);
-    assert_int_equal(stream_socket_open(s.socket, s.context, ENDPOINT, &e), 0);
+    assert_int_equal(stream_socket_open(s.socket, s.context, ENDPOINT, NULL, &e), 0);
     s.slots = slots_new(SLOTS);
     *state = &s;
     return 0;

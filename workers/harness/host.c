@@ -26,6 +26,7 @@
 struct host {
     const struct host_config *config;
     struct link *link;
+    const char *handshake; /* why it fails, as it was told */
     struct agent *agent;
     struct slots *slots;
     struct outbox outbox;
@@ -345,7 +346,7 @@ static void open_stream(struct host *h, bool new_epoch) {
         stream_socket_close(h->streams);
         endpoint[0] = 0;
     } else if (new_epoch || strcmp(endpoint, h->stream_endpoint) != 0) {
-        named = stream_socket_open(h->streams, link_context(h->link), endpoint, &e);
+        named = stream_socket_open(h->streams, link_context(h->link), endpoint, h->config->key, &e);
     }
     if (named < 0)
         log_event(LOG_worker_stream_failed, LOG_WHY(&e));
@@ -448,10 +449,20 @@ static void wait_for_work(struct host *h, struct mono now) {
         stream_socket_heard(h->streams);
 }
 
+/* Nobody else sees why it does not get there. */
+static void tell_handshake(struct host *h) {
+    const char *why = link_handshake(h->link);
+    if (why && why != h->handshake)
+        log_event(LOG_worker_handshake, log_text("broker", h->config->endpoint),
+                  log_text("what", why));
+    h->handshake = why;
+}
+
 static void serve(struct host *h) {
     const struct slots_news news = {.ctx = h, .ended = on_ended, .asks = on_asks};
     while (!h->over) {
         bool more = read_messages(h);
+        tell_handshake(h);
         slots_collect(h->slots, &news);
         struct mono now = clock_mono();
         agent_tick(h->agent, now);
@@ -509,6 +520,7 @@ static int open_all(struct host *h, struct err *e) {
     ASSERT(h->signals >= 0);
     struct link_config link = {.role = ROLE_WORKER,
                                .endpoint = config->endpoint,
+                               .key = config->key,
                                .name = config->name,
                                .clock = clock_mono,
                                .ctx = h,

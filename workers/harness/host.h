@@ -15,8 +15,9 @@
 #include "workers/harness/kinds.h"
 
 struct host_config {
-    const char *endpoint; /* of link_endpoint */
-    const char *name;     /* for people */
+    const char *endpoint;       /* of link_endpoint */
+    const struct key_file *key; /* as link_config has it */
+    const char *name;           /* for people */
     uint8_t instance[LINK_INSTANCE_LEN];
     struct str pool; /* may be empty */
     struct worker_kinds kinds;

@@ -54,7 +54,8 @@ void stream_socket_destroy(struct stream_socket **sp) {
     mem_free(s);
 }
 
-static void *connect_pub(void *context, const char *endpoint, struct err *e) {
+static void *connect_pub(void *context, const char *endpoint, const struct key_file *key,
+                         struct err *e) {
     void *socket = zmq_socket(context, ZMQ_PUB);
     if (!socket) {
         err_set(e, ERR_IO, "a socket: %s", zmq_strerror(errno));
@@ -65,6 +66,8 @@ static void *connect_pub(void *context, const char *endpoint, struct err *e) {
     socket_set(socket, ZMQ_RECONNECT_IVL, 100);
     socket_set(socket, ZMQ_RECONNECT_IVL_MAX, 1000);
     socket_set(socket, ZMQ_IPV6, 1);
+    if (key)
+        socket_be_curve_client(socket, key);
     if (zmq_connect(socket, endpoint) == 0)
         return socket;
     err_set(e, ERR_IO, "%s: %s", endpoint, zmq_strerror(errno));
@@ -82,8 +85,8 @@ static void replace(struct stream_socket *s, void *socket) {
 }
 
 int stream_socket_open(struct stream_socket *s, void *context, const char *endpoint,
-                       struct err *e) {
-    void *socket = connect_pub(context, endpoint, e);
+                       const struct key_file *key, struct err *e) {
+    void *socket = connect_pub(context, endpoint, key, e);
     replace(s, socket);
     return socket ? 0 : -1;
 }

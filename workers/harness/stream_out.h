@@ -14,6 +14,7 @@
  * anything waits: a PUB socket drops what it cannot send. */
 #pragma once
 
+#include "common/wire/keys.h"
 #include "workers/harness/stream_log.h"
 
 #define STREAM_GATHER_US     1000
@@ -30,7 +31,9 @@ struct stream_socket *stream_socket_new(void);
 /* All streams must be gone. */
 void stream_socket_destroy(struct stream_socket **s);
 /* Connects anew, to an endpoint as zmq_connect takes it. */
-int stream_socket_open(struct stream_socket *s, void *context, const char *endpoint, struct err *e);
+/* `key`: as link_config has it. */
+int stream_socket_open(struct stream_socket *s, void *context, const char *endpoint,
+                       const struct key_file *key, struct err *e);
 /* What is said from now on is dropped; the context may be ended. Slots may go on writing. */
 void stream_socket_close(struct stream_socket *s);
 /* Readable when a stream has something that waits for its moment. */

@@ -25,6 +25,10 @@ static const char help[] =
     "  --data DIR          the broker's data folder ($QUERN_DATA, else .quern)\n"
     "  --broker ENDPOINT   the broker's operator endpoint: tcp://HOST:PORT or ipc://PATH\n"
     "  --workers ENDPOINT  the one that workers are given, with --broker\n"
+    "  --key-file FILE     its own key, an operator's, for tcp ($QUERN_KEY_FILE)\n"
+    "  --worker-key-file FILE\n"
+    "                      the key that workers are given ($QUERN_WORKER_KEY_FILE); the broker's\n"
+    "                      public key stands in both files, or in $QUERN_SERVER_KEY\n"
     "  --config FILE       settings in YAML ($QUERN_CONFIG, else only defaults)\n"
     "  --help              print this\n"
     "  --version           print the version\n"
@@ -41,6 +45,8 @@ static int read_arguments(struct supervisor_options *o, int argc, char **argv) {
     static const struct option options[] = {{"data", required_argument, NULL, 'd'},
                                             {"broker", required_argument, NULL, 'b'},
                                             {"workers", required_argument, NULL, 'w'},
+                                            {"key-file", required_argument, NULL, 'k'},
+                                            {"worker-key-file", required_argument, NULL, 'W'},
                                             {"config", required_argument, NULL, 'c'},
                                             {"help", no_argument, NULL, 'h'},
                                             {"version", no_argument, NULL, 'v'},
@@ -56,6 +62,12 @@ static int read_arguments(struct supervisor_options *o, int argc, char **argv) {
             break;
         case 'w':
             o->workers = optarg;
+            break;
+        case 'k':
+            o->key.file = optarg;
+            break;
+        case 'W':
+            o->worker_key = optarg;
             break;
         case 'c':
             o->config = optarg;
@@ -137,17 +149,29 @@ static int hand_down(const struct supervisor_options *o, char folder[PATH_MAX], 
     return handed_open(o->handed, path, e);
 }
 
-static int prepare(struct supervisor_options *o, char rooms[2][PATH_MAX], struct err *e) {
+/* Rather now than as the end of every process. */
+static int check_worker_key(const struct supervisor_options *o, struct err *e) {
+    struct key_file key;
+    const struct key_places at = {o->worker_key, o->key.server};
+    if (!o->workers)
+        return 0;
+    int found = key_for(&key, o->workers, &at, e);
+    key_file_wipe(&key);
+    return found < 0 ? err_add(e, "the workers' key (--worker-key-file)") : 0;
+}
+
+static int prepare(struct supervisor_options *o, char rooms[3][PATH_MAX], struct err *e) {
     umask(077);
     if (o->data && mkdir(o->data, 0700) < 0 && errno != EEXIST)
         return err_errno(e, "cannot make the folder %s", o->data);
-    if (make_absolute(&o->data, rooms[0], e) < 0 || make_absolute(&o->config, rooms[1], e) < 0)
+    if (make_absolute(&o->data, rooms[0], e) < 0 || make_absolute(&o->config, rooms[1], e) < 0 ||
+        make_absolute(&o->worker_key, rooms[2], e) < 0 || check_worker_key(o, e) < 0)
         return -1;
     return o->data ? take_lock(o->data, e) : 0;
 }
 
 static int run(struct supervisor_options *o, struct err *e) {
-    static char rooms[2][PATH_MAX], folder[PATH_MAX];
+    static char rooms[3][PATH_MAX], folder[PATH_MAX];
     if (prepare(o, rooms, e) < 0)
         return -1;
     int rc = !o->config ? 0 : hand_down(o, folder, e);
@@ -163,7 +187,10 @@ static int run(struct supervisor_options *o, struct err *e) {
 
 int main(int argc, char **argv) {
     struct handed handed = {0};
-    struct supervisor_options o = {.config = variable("QUERN_CONFIG"), .handed = &handed};
+    struct supervisor_options o = {.config = variable("QUERN_CONFIG"),
+                                   .key = {variable(KEY_ENV_FILE), variable(KEY_ENV_SERVER)},
+                                   .worker_key = variable("QUERN_WORKER_KEY_FILE"),
+                                   .handed = &handed};
     int status = read_arguments(&o, argc, argv);
     if (status >= 0)
         return status;
@@ -177,7 +204,7 @@ int main(int argc, char **argv) {
     if (run(&o, &e) == 0)
         status = 0;
     else
-        status = e.code == ERR_BAD_CONFIG ? EXIT_USAGE : EXIT_FAILED;
+        status = e.code == ERR_BAD_CONFIG || e.code == ERR_USAGE ? EXIT_USAGE : EXIT_FAILED;
     if (e.code)
         fprintf(stderr, "quern-pools: %s\n", e.text);
     settings_destroy(&o.settings);

@@ -38,7 +38,9 @@ static char *told_kinds(struct supervisor *s, const struct settings_names *kinds
 static void tell(struct supervisor *s, struct pool *pool) {
     const struct supervisor_options *o = s->options;
     size_t n = 0;
-    pool->told = arena_alloc(s->arena, 10 * sizeof *pool->told);
+    pool->told = arena_alloc(s->arena, 12 * sizeof *pool->told);
+    if (o->worker_key)
+        pool->told[n++] = told(s, KEY_ENV_FILE, str_of(o->worker_key));
     if (o->workers)
         pool->told[n++] = told(s, "QUERN_BROKER", str_of(o->workers));
     else
@@ -57,7 +59,7 @@ static void tell(struct supervisor *s, struct pool *pool) {
 /* What we were told ourselves must not be taken by a worker for its own. */
 static bool is_for_workers(const char *variable) {
     static const char *const names[] = {
-        "QUERN_DATA=", "QUERN_BROKER=", "QUERN_CONFIG=", "QUERN_WORKER_"};
+        "QUERN_DATA=", "QUERN_BROKER=", "QUERN_CONFIG=", KEY_ENV_FILE "=", "QUERN_WORKER_"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strncmp(variable, names[i], strlen(names[i])) == 0)
             return true;

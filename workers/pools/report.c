@@ -73,8 +73,22 @@ int report_open(struct supervisor *s, struct err *e) {
                                    .ctx = s,
                                    .on_notice = on_notice,
                                    .on_link = on_link};
+    struct key_file key;
+    int found = key_for(&key, endpoint, &s->options->key, e);
+    if (found < 0)
+        return -1;
+    config.key = found ? &key : NULL;
     random_bytes(config.instance, sizeof config.instance);
-    return client_new(&s->client, &config, e);
+    int rc = client_new(&s->client, &config, e);
+    key_file_wipe(&key);
+    return rc;
+}
+
+void report_handshake(struct supervisor *s) {
+    const char *why = link_handshake(client_link(s->client));
+    if (why && why != s->handshake)
+        log_event(LOG_pools_handshake, log_text("what", why));
+    s->handshake = why;
 }
 
 /* ---- what we say ---------------------------------------------------------------------------- */

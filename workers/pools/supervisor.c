@@ -115,6 +115,7 @@ static void report(struct supervisor *s, struct mono now) {
 static void serve_link(struct supervisor *s) {
     while (client_poll(s->client, MONO_PAST))
         continue;
+    report_handshake(s);
 }
 
 static void turn(struct supervisor *s) {

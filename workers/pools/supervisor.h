@@ -33,6 +33,8 @@ struct pool {
 struct supervisor_options {
     const char *data;      /* NULL if `broker` is given */
     const char *broker;    /* operator endpoint, or NULL */
+    struct key_places key; /* our own */
+    const char *worker_key; /* the file of that which workers are given, or NULL */
     const char *workers;   /* what workers are told to connect to, or NULL: the data folder */
     const char *config;    /* or NULL */
     struct handed *handed; /* what workers read of it */
@@ -53,6 +55,7 @@ struct supervisor {
     struct drain_asked *drains; /* not answered yet */
     struct orphan *orphans;
     bool met; /* the broker was reached once */
+    const char *handshake; /* why it fails, as it was told */
     struct rng rng;
     int signals;
     unsigned stops;
@@ -82,6 +85,8 @@ void pools_done(struct supervisor *s);
 int report_open(struct supervisor *s, struct err *e);
 void report_close(struct supervisor *s);
 /* What runs of each pool. */
+/* Logs why the broker's handshake fails, once. */
+void report_handshake(struct supervisor *s);
 void report_pools(struct supervisor *s);
 void report_death(struct supervisor *s, const struct process *p, bool crashed, const char *how);
 /* Asks the broker to let it finish; SIGTERM if the broker does not know it. */

@@ -55,9 +55,18 @@ static int open_client(struct quern_client *q, const struct quern_client_options
                                    .clock = clock_mono,
                                    .ctx = q,
                                    .on_finished = on_finished};
+    const struct key_places places = {from_environment(KEY_ENV_FILE),
+                                      from_environment(KEY_ENV_SERVER)};
+    struct key_file key;
     random_bytes(config.instance, sizeof config.instance);
     q->timeout_ms = o->timeout_ms ? o->timeout_ms : TIMEOUT_MS;
-    if (find_broker(o, role, endpoint, e) < 0 || client_new(&q->client, &config, e) < 0)
+    if (find_broker(o, role, endpoint, e) < 0)
+        return -1;
+    int found = key_for(&key, endpoint, &places, e);
+    config.key = found > 0 ? &key : NULL;
+    int rc = found < 0 ? -1 : client_new(&q->client, &config, e);
+    key_file_wipe(&key);
+    if (rc < 0)
         return -1;
     return client_connect(q->client, after(q->timeout_ms), e);
 }

@@ -292,7 +292,9 @@ struct quern_worker_options {
     size_t size;
     const char *name;   /* for people and the log; NULL: the name of the program */
     const char *data;   /* the broker's data folder; NULL: $QUERN_DATA, else .quern */
-    const char *broker; /* tcp://HOST:PORT, ipc://PATH, or a path; NULL: $QUERN_BROKER, else data */
+    /* tcp://HOST:PORT, ipc://PATH, or a path; NULL: $QUERN_BROKER, else data. The key for tcp is that
+     * of $QUERN_KEY_FILE; beyond this host there must be one. */
+    const char *broker;
     const char *pool;   /* NULL: $QUERN_WORKER_POOL, else none */
     uint32_t slots;     /* jobs at a time; 0: $QUERN_WORKER_SLOTS, else the settings' */
     uint32_t prefetch;  /* jobs it takes beyond that; 0: $QUERN_WORKER_PREFETCH, else settings' */
@@ -460,7 +462,9 @@ enum quern_role {
 struct quern_client_options {
     size_t size;
     const char *data;   /* the broker's data folder; NULL: $QUERN_DATA, else .quern */
-    const char *broker; /* tcp://HOST:PORT, ipc://PATH, or a path; NULL: $QUERN_BROKER, else data */
+    /* tcp://HOST:PORT, ipc://PATH, or a path; NULL: $QUERN_BROKER, else data. The key for tcp is that
+     * of $QUERN_KEY_FILE; beyond this host there must be one. */
+    const char *broker;
     const char *name;   /* for people; NULL: the name of the program */
     int role;           /* enum quern_role; 0: client */
     uint64_t timeout_ms; /* for the answer of whatever has no time of its own; 0: 10 s */
