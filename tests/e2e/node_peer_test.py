@@ -231,9 +231,7 @@ class Jobs(NodePeers):
         self.assertLessEqual({job["id"] for job in taken}, {job["id"] for job in listed})
 
 
-class StreamsAndFlows(NodePeers):
-    # What a job may spawn is for the configuration alone to say.
-    KINDS = "kinds: {word_count: {may_spawn: [word_count]}}"
+class StreamsAndFlows:
     WORDS = [f"w{n}ß" for n in range(600)]
 
     def test_stream(self):
@@ -280,9 +278,7 @@ class StreamsAndFlows(NodePeers):
         self.assertIn("may_spawn", end["text"])
 
 
-class Deaths(NodePeers):
-    PREFETCH = 4
-
+class Deaths:
     def waiting(self, count, ms):
         jobs = count * [["word_count", {"text": "a", "wait_ms": ms}, {"watch": True}]]
         return [job["id"] for job in self.node("submit_many", jobs)]
@@ -406,16 +402,15 @@ class Deaths(NodePeers):
         self.assertLess(self.dispatches() - before, 2 * len(jobs))
 
 
-class Down(NodePeers):
-    PREFETCH = 2
-
+class Ends:
     def test_down(self):
         """`quern down` lets what runs finish; all processes end with status 0."""
         job = self.node("submit", "word_count", {"text": "a b", "wait_ms": 300})
         self.quern.wait_state(job, "running")
-        self.assertEqual(self.quern.stop(), 0)
-        self.assertEqual(self.quern.events("process.died"), [])
+        before = len(self.quern.events("process.died"))
+        status = self.quern.stop()
         self.quern.start()
+        self.assertEqual((status, len(self.quern.events("process.died"))), (0, before))
         self.assertEqual(self.node("wait", job)["result"], {"words": 2, "attempt": 1})
 
     def test_orphan(self):
@@ -425,6 +420,12 @@ class Down(NodePeers):
         self.quern.tree.wait()
         wait_for("the worker to end", lambda: not quern_tree.is_alive(pid))
         self.quern.start()
+
+
+class Together(StreamsAndFlows, Deaths, Ends, NodePeers):
+    # What a job may spawn is for the configuration alone to say.
+    KINDS = "kinds: {word_count: {may_spawn: [word_count]}}"
+    PREFETCH = 4
 
 
 if __name__ == "__main__":
