@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define UPKEEP_PAUSE_MS     60000
@@ -30,6 +31,14 @@ static uint64_t read_rss(void) {
     if (!end || !str_to_u64(str_make(rest.at, (size_t)(end - rest.at)), UINT32_MAX, &pages))
         return 0;
     return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static uint64_t read_cpu_ms(void) {
+    struct rusage used;
+    if (getrusage(RUSAGE_SELF, &used) < 0)
+        return 0;
+    return (uint64_t)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000 +
+           (uint64_t)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1000;
 }
 
 static void tell_dropped(struct dispatcher *d) {
@@ -125,6 +134,7 @@ void figures_refresh(struct dispatcher *d, struct mono now, bool drained) {
                                        .journal_live_bytes = s.live_bytes,
                                        .commits = s.commits,
                                        .rss_bytes = read_rss(),
+                                       .cpu_ms = read_cpu_ms(),
                                        .unread_bytes = conns_unread(peers_conns(d->peers)),
                                        .waiting = d->receiver.waiting.requests,
                                        .peers_closed = d->told.closed,
@@ -135,6 +145,7 @@ void figures_refresh(struct dispatcher *d, struct mono now, bool drained) {
                                        .stream_gaps = r.gaps,
                                        .stream_refused = r.malformed + r.strange,
                                        .stream_gone = r.gone,
+                                       .stream_refills = r.needs,
                                        .connections_refused = g.refused,
                                        .connections_silent = g.silent,
                                        .connections_max = g.places,

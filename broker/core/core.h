@@ -341,10 +341,10 @@ void core_figures(const struct core *c, struct core_figures *out);
 int core_may_submit(const struct core *c, struct err *e);
 /* What the driver knows and status_info shows. */
 struct core_outside {
-    uint64_t journal_bytes, journal_live_bytes, commits, rss_bytes;
+    uint64_t journal_bytes, journal_live_bytes, commits, rss_bytes, cpu_ms;
     uint64_t unread_bytes, waiting, peers_closed;
     uint64_t streams, attached, stream_bytes, stream_events, stream_gaps, stream_refused,
-        stream_gone;
+        stream_gone, stream_refills;
     uint64_t connections_refused, connections_silent, connections_max;
     const char *version, *ops; /* ops: where the pages for monitoring are, or empty */
     struct str trouble;

@@ -174,13 +174,16 @@ void job_set_state(struct core *c, uint32_t i, enum job_state to) {
     struct job *j = job_at(c, i);
     ASSERT(may_become[j->state] & (1U << to));
     struct queue *q = job_queue(c, j);
+    q->entered += job_state_terminal((enum job_state)j->state);
     c->stats.by_state[j->state]--;
     q->by_state[j->state]--;
     j->state = to & 0xFF;
     c->stats.by_state[to]++;
     q->by_state[to]++;
-    if (job_state_terminal(to) && !c->replaying)
-        c->stats.ended[to]++;
+    if (!job_state_terminal(to) || c->replaying)
+        return;
+    c->stats.ended[to]++;
+    q->ended++;
 }
 
 static bool goes_on(char c) {

@@ -4,6 +4,7 @@
 #include "common/base/mem.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #define READS_MAX    4096 /* some messages of WATCH_JOB full of jobs that have ended */
 #define LIST_DEFAULT 50
@@ -128,6 +129,16 @@ static void not_found(struct core *c, uint64_t link, uint64_t sequence, uint64_t
     send_to(c, link, VERB_job_info, sequence, &m, STR(""), 0);
 }
 
+/* Where it runs: name, host, pid. */
+static void fill_worker(const struct core *c, const struct extra *x, char where[400],
+                        struct msg_job_info *m) {
+    if (!x->worker)
+        return;
+    const struct session *s = session_at(c, worker_at(c, x->worker)->session);
+    snprintf(where, 400, STR_FMT " " STR_FMT " %u", STR_ARG(s->name), STR_ARG(s->host), s->pid);
+    MSG_SET(m, job_info, worker, str_make(where, strnlen(where, 255)));
+}
+
 static void send_info(struct core *c, const struct load *l, const struct body *b,
                       const struct record *end) {
     uint32_t i = job_find(c, l->job);
@@ -141,13 +152,9 @@ static void send_info(struct core *c, const struct load *l, const struct body *b
     MSG_SET(&m, job_info, code, 0);
     fill_slot(c, j, &m);
     char where[400];
-    if (x)
+    if (x) {
         fill_extra(c, j, x, &m);
-    if (x && x->worker) {
-        const struct session *s = session_at(c, worker_at(c, x->worker)->session);
-        snprintf(where, sizeof where, STR_FMT " " STR_FMT " %u", STR_ARG(s->name), STR_ARG(s->host),
-                 s->pid);
-        MSG_SET(&m, job_info, worker, str_make(where, strnlen(where, 255)));
+        fill_worker(c, x, where, &m);
     }
     fill_spec(c, &b->spec, &m);
     struct trace trace = spec_trace(c, l->job, &b->spec);
@@ -323,8 +330,11 @@ static void list_row(struct core *c, uint32_t i) {
     MSG_SET(&m, job_info, code, 0);
     fill_slot(c, j, &m);
     const struct extra *x = job_extra(c, j);
-    if (x)
+    char where[400];
+    if (x) {
         fill_extra(c, j, x, &m);
+        fill_worker(c, x, where, &m);
+    }
     send_to(c, c->request.link, VERB_job_info, c->request.sequence, &m, STR(""), 0);
 }
 
@@ -357,11 +367,60 @@ static uint64_t walk(struct core *c, const struct filter *f, uint64_t limit) {
     return 0;
 }
 
+/* ---- those that run
+ * ------------------------------------------------------------------------------ */
+struct running {
+    uint64_t id;
+    uint32_t job;
+};
+
+static int newest_first(const void *a, const void *b) {
+    uint64_t x = ((const struct running *)a)->id, y = ((const struct running *)b)->id;
+    return x > y ? -1 : x < y;
+}
+
+static uint64_t n_running(const struct core *c) {
+    return c->stats.by_state[JOB_running] + c->stats.by_state[JOB_cancelling];
+}
+
+/* They are in the hands of workers, however many ids were given since: those hands are looked at,
+ * where there are not more of them than ids would be. */
+static bool finds_running(const struct core *c, const struct filter *f) {
+    return (f->m->state == JOB_running || f->m->state == JOB_cancelling) &&
+           n_running(c) + c->list_lookups <= LIST_LOOKUPS;
+}
+
+static size_t add_running(const struct core *c, const struct filter *f, const struct list *of,
+                          struct running *rows, size_t n) {
+    for (uint32_t i = of->head; i; i = job_extra(c, job_at(c, i))->run_next) {
+        const struct job *j = job_at(c, i);
+        if ((!f->m->before || j->id < f->m->before) && passes(c, f, j))
+            rows[n++] = (struct running){j->id, i};
+    }
+    return n;
+}
+
+static uint64_t walk_running(struct core *c, const struct filter *f, uint64_t limit) {
+    struct running *rows = mem_alloc((n_running(c) + 1) * sizeof *rows);
+    size_t n = add_running(c, f, &c->orphans, rows, 0), k = 0;
+    SLAB_EACH(i, &c->workers)
+    n = add_running(c, f, &worker_at(c, i)->run, rows, n);
+    c->list_lookups += (uint32_t)n_running(c);
+    qsort(rows, n, sizeof *rows, newest_first);
+    for (; k < n && k < limit; k++)
+        list_row(c, rows[k].job);
+    uint64_t next = k < n ? rows[k - 1].id : 0;
+    mem_free(rows);
+    return next;
+}
+
 void on_list_jobs(struct core *c, const void *message, struct str payload) {
     const struct msg_list_jobs *m = message;
     (void)payload;
     struct filter f = filter_of(c, m);
-    uint64_t next = f.nothing ? 0 : walk(c, &f, m->limit ? m->limit : LIST_DEFAULT);
+    uint64_t limit = m->limit ? m->limit : LIST_DEFAULT, next = 0;
+    if (!f.nothing)
+        next = finds_running(c, &f) ? walk_running(c, &f, limit) : walk(c, &f, limit);
     struct msg_job_info end = {0};
     MSG_SET(&end, job_info, code, 0);
     if (next)

@@ -54,6 +54,12 @@ static void fill_streams(const struct core_outside *o, struct msg_status_info *m
     MSG_SET(m, status_info, stream_gaps, o->stream_gaps);
     MSG_SET(m, status_info, stream_refused, o->stream_refused);
     MSG_SET(m, status_info, stream_gone, o->stream_gone);
+    MSG_SET(m, status_info, stream_refills, o->stream_refills);
+}
+
+static bool is_full(const struct core *c) {
+    struct err e;
+    return core_may_submit(c, &e) < 0 || journal_room_for_jobs(c, &e) < 0;
 }
 
 static void fill_connections(const struct core_outside *o, struct msg_status_info *m) {
@@ -90,6 +96,10 @@ void on_get_status(struct core *c, const void *message, struct str payload) {
     MSG_SET(&m, status_info, journal_live_bytes, o->journal_live_bytes);
     MSG_SET(&m, status_info, commits, o->commits);
     MSG_SET(&m, status_info, rss_bytes, o->rss_bytes);
+    MSG_SET(&m, status_info, cpu_ms, o->cpu_ms);
+    MSG_SET(&m, status_info, submitted, s.submitted);
+    MSG_SET(&m, status_info, sessions, s.sessions);
+    MSG_SET(&m, status_info, full, is_full(c));
     fill_held(&s, &m);
     MSG_SET(&m, status_info, unread_bytes, o->unread_bytes);
     MSG_SET(&m, status_info, waiting, o->waiting);
@@ -172,6 +182,8 @@ void on_list_queues(struct core *c, const void *message, struct str payload) {
         MSG_SET(&m, queue_info, rate_per_ms, q->limit.now.rate_per_ms);
         MSG_SET(&m, queue_info, at_run_time, q->limit.is_set || q->pause_is_set);
         MSG_SET(&m, queue_info, dead, q->kept_dead);
+        MSG_SET(&m, queue_info, entered, q->entered);
+        MSG_SET(&m, queue_info, ended, q->ended);
         fill_quota(c, i, &views[i], &m);
         send_to(c, c->request.link, VERB_queue_info, c->request.sequence, &m, STR(""), 0);
     }

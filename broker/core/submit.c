@@ -222,6 +222,7 @@ static uint32_t make_job(struct core *c, const struct offer *o, const struct msg
     struct job *j = job_at(c, i);
     job_belongs(c, i, o->queue, o->kind, o->tenant);
     job_queue(c, j)->by_state[JOB_NONE]++;
+    job_queue(c, j)->entered++;
     j->priority = o->priority & 0xFU;
     j->version = 1;
     j->since_ms = c->now.ms;

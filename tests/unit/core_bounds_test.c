@@ -220,6 +220,40 @@ static void a_list_is_made_piece_by_piece(void **state) {
     assert_int_equal(world_count(w, VERB_job_info), rows + 1);
 }
 
+/* P-43: those that run are found at once, however many wait; still in pages. */
+static void running_jobs_are_found_behind_any_backlog(void **state) {
+    struct world *w = *state;
+    uint64_t ids[3];
+    world_add_worker(w, 9, 3);
+    for (int i = 0; i < 3; i++)
+        ids[i] = world_submit(w, (struct msg_submit){0});
+    world_turn(w, 1);
+    for (int n = 0; n < 20000; n++) {
+        if (n % 10000 == 0)
+            world_begin(w, 1);
+        world_offer(w, (struct msg_submit){0});
+        if (n % 10000 == 9999)
+            world_end(w);
+    }
+    struct msg_list_jobs m = {0};
+    MSG_SET(&m, list_jobs, state, (uint64_t)JOB_running);
+    MSG_SET(&m, list_jobs, limit, 2);
+    world_begin(w, 1);
+    uint32_t before = w->n;
+    uint64_t next = list(w, &m, 0);
+    assert_int_equal(w->n, before + 3);
+    assert_int_equal(w->letters[before].id, ids[2]);
+    assert_int_equal(w->letters[before + 1].id, ids[1]);
+    assert_int_equal(next, ids[1]);
+    assert_int_equal(list(w, &m, next), 0);
+    assert_int_equal(w->letters[before + 3].id, ids[0]);
+    m = (struct msg_list_jobs){0};
+    MSG_SET(&m, list_jobs, state, (uint64_t)JOB_cancelling);
+    assert_int_equal(list(w, &m, 0), 0);
+    assert_int_equal(w->n, before + 6);
+    world_end(w);
+}
+
 /* ---- names ----------------------------------------------------------------------------------- */
 static uint64_t offer_to(struct world *w, const char *queue) {
     struct msg_submit m = {0};
@@ -523,6 +557,7 @@ int main(void) {
         BOUND(the_oldest_answers_are_let_go),
         BOUND(sweeps_are_bounded),
         BOUND(a_list_is_made_piece_by_piece),
+        BOUND(running_jobs_are_found_behind_any_backlog),
         BOUND(an_unused_queue_makes_room),
         BOUND(ended_jobs_give_their_queue_back),
         BOUND(a_name_that_comes_again_has_higher_versions),

@@ -145,6 +145,52 @@ static void queues_beyond_the_bound_are_others(void **state) {
     assert_true(rest->oldest_ms >= 50);
 }
 
+static struct msg_queue_info queue_of(struct world *w) {
+    struct msg_get_status all = {0};
+    world_ask(w, 3, ROLE_OPERATOR, VERB_list_queues, &all);
+    return w->queue;
+}
+
+static void a_queue_counts_what_comes_and_what_ends(void **state) {
+    struct world *w = *state;
+    world_hello(w, 3, ROLE_OPERATOR, 0);
+    world_add_worker(w, WORKER, 1);
+    uint64_t id = world_submit(w, (struct msg_submit){0});
+    world_turn(w, 1);
+    assert_int_equal(queue_of(w).entered, 1);
+    assert_int_equal(queue_of(w).ended, 0);
+    struct seen d = world_last(w, VERB_dispatch);
+    world_report(w, WORKER, d.job, d.fence, OUTCOME_REJECTED);
+    assert_int_equal(queue_of(w).ended, 1);
+    assert_int_equal(queue_of(w).dead, 1);
+    /* What is run again comes in again. */
+    struct msg_retry_job r = {0};
+    MSG_SET(&r, retry_job, id, id);
+    world_ask(w, 3, ROLE_OPERATOR, VERB_retry_job, &r);
+    for (int i = 0; i < 3; i++)
+        world_turn(w, 1);
+    assert_int_equal(queue_of(w).entered, 2);
+    assert_int_equal(queue_of(w).ended, 1);
+}
+
+static void cpu_and_refills_are_told_as_the_driver_says(void **state) {
+    struct world *w = *state;
+    struct core_outside outside = {.cpu_ms = 1234, .stream_refills = 5};
+    struct msg_get_status m = {0};
+    core_set_outside(w->core, &outside);
+    world_hello(w, 3, ROLE_OPERATOR, 0);
+    world_submit(w, (struct msg_submit){0});
+    world_ask(w, 3, ROLE_OPERATOR, VERB_get_status, &m);
+    assert_int_equal(w->status.cpu_ms, 1234);
+    assert_int_equal(w->status.stream_refills, 5);
+    assert_int_equal(w->status.submitted, 1);
+    assert_int_equal(w->status.sessions, world_stats(w).sessions);
+    assert_false(w->status.full);
+    core_set_room(w->core, CORE_RESERVE);
+    world_ask(w, 3, ROLE_OPERATOR, VERB_get_status, &m);
+    assert_true(w->status.full);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(attempts_are_counted_by_their_end, world_set_up,
@@ -153,6 +199,10 @@ int main(void) {
         cmocka_unit_test_setup_teardown(kinds_beyond_the_bound_are_others, world_set_up,
                                         world_tear_down),
         cmocka_unit_test_setup_teardown(queues_beyond_the_bound_are_others, world_set_up,
+                                        world_tear_down),
+        cmocka_unit_test_setup_teardown(a_queue_counts_what_comes_and_what_ends, world_set_up,
+                                        world_tear_down),
+        cmocka_unit_test_setup_teardown(cpu_and_refills_are_told_as_the_driver_says, world_set_up,
                                         world_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

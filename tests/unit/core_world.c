@@ -149,6 +149,8 @@ static void keep_answer(struct world *w, struct seen *s, const struct letter *l)
         keep_dead(w, s, l->message);
     } else if (l->verb == VERB_queue_info && l->message) {
         keep_queue(w, l->message);
+    } else if (l->verb == VERB_status_info) {
+        w->status = *(const struct msg_status_info *)l->message;
     } else if (l->verb == VERB_error) {
         s->code = ((const struct msg_error *)l->message)->code;
         keep_text(w, ((const struct msg_error *)l->message)->text);

@@ -68,6 +68,7 @@ struct world {
     struct msg_rec_kind kind;          /* the last one that was written, without its texts */
     char text[160];                    /* of the last refusal */
     struct msg_queue_info queue;       /* the last one that was listed, without its texts */
+    struct msg_status_info status;     /* the last one; its texts are not kept */
     char tenant[65];                   /* of that */
     struct msg_dispatch dispatch;      /* the last one, without its texts */
     struct msg_flow_info flow;         /* likewise */
