@@ -29,6 +29,7 @@ struct cli {
     bool terminal_err;     /* standard error is a terminal */
     bool colour_err;       /* ... that wants colours */
     struct client *client; /* NULL until cli_connect */
+    uint64_t answer_ms;    /* cli_ask: for one answer; 0: CLI_ANSWER_MS */
     enum role role;        /* as which it speaks with the broker */
     const char *command;   /* its name; NULL until it is known */
     bool told;             /* a JSON document was printed */

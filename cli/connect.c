@@ -153,7 +153,8 @@ int cli_ask(struct cli *c, enum verb verb, const void *message, bool payloads, j
     struct asking a = {.items = json_array(), .payloads = payloads};
     struct client_item item = {.message = message};
     *items = NULL;
-    int rc = client_call(c->client, verb, &item, 1, on_item, &a, cli_deadline(CLI_ANSWER_MS), e);
+    struct mono until = cli_deadline(c->answer_ms ? c->answer_ms : CLI_ANSWER_MS);
+    int rc = client_call(c->client, verb, &item, 1, on_item, &a, until, e);
     if (rc == 0 && a.err.code) {
         *e = a.err;
         rc = -1;

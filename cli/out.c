@@ -212,6 +212,22 @@ void put_list(struct buf *out, const json_t *row, const char *key) {
     }
 }
 
+void out_rate(struct buf *out, const json_t *row) {
+    static const struct {
+        uint64_t ms;
+        const char *unit;
+    } units[] = {{1000, "/s"}, {60000, "/m"}, {3600000, "/h"}, {86400000, "/d"}};
+    uint64_t count = out_field(row, "rate_count"), per_ms = out_field(row, "rate_per_ms");
+    buf_printf(out, "%" PRIu64, count);
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
+        if (units[i].ms != per_ms)
+            continue;
+        buf_printf(out, "%s", units[i].unit);
+        return;
+    }
+    buf_printf(out, "/%" PRIu64 "ms", per_ms);
+}
+
 /* Characters, not bytes: those that continue one do not count. */
 static size_t width_of(struct str s) {
     size_t width = 0;

@@ -66,6 +66,9 @@ void put_duration(struct buf *out, const json_t *row, const char *key); /* nothi
 void put_size(struct buf *out, const json_t *row, const char *key);
 void put_list(struct buf *out, const json_t *row, const char *key);
 
+/* The limit of a queue's row: "5/s", "100/h" */
+void out_rate(struct buf *out, const json_t *row);
+
 #define TABLE(columns, rows, none, colour)                                                         \
     table_print((columns), sizeof(columns) / sizeof(columns)[0], (rows), (none), (colour))
 

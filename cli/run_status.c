@@ -7,22 +7,6 @@
 #define VIEW_MAX 65536U
 
 /* ---- columns -------------------------------------------------------------------------------- */
-static void put_rate(struct buf *out, const json_t *row) {
-    static const struct {
-        uint64_t ms;
-        const char *unit;
-    } units[] = {{1000, "/s"}, {60000, "/m"}, {3600000, "/h"}, {86400000, "/d"}};
-    uint64_t count = out_field(row, "rate_count"), per_ms = out_field(row, "rate_per_ms");
-    buf_printf(out, "%" PRIu64, count);
-    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
-        if (units[i].ms != per_ms)
-            continue;
-        buf_printf(out, "%s", units[i].unit);
-        return;
-    }
-    buf_printf(out, "/%" PRIu64 "ms", per_ms);
-}
-
 /* What one tenant may run of the queue, who runs most, and how many run all they may. */
 static void put_quota(struct buf *out, const json_t *row) {
     buf_printf(out, "%" PRIu64 " a tenant", out_field(row, "tenant_concurrency"));
@@ -48,7 +32,7 @@ static void put_limits(struct buf *out, const json_t *row, const char *key) {
     }
     if (out_field(row, "rate_count")) {
         buf_printf(out, "%s", comma);
-        put_rate(out, row);
+        out_rate(out, row);
         comma = ", ";
     }
     if (out_field(row, "tenant_concurrency")) {

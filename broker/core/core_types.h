@@ -145,8 +145,7 @@ struct queue {
     uint64_t pos;
     uint32_t bytes;
     uint64_t by_state[JOB_STATES];
-    uint64_t entered, ended; /* since the start; entered: also by being run again */
-    uint64_t kept_dead;
+    uint64_t kept_dead, entered, ended; /* those two since the start; being run again enters */
 };
 
 struct tenant {

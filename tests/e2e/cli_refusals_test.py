@@ -16,6 +16,7 @@ GONE, GONE_TOO = "0000c00000007", "0000c00000008"
 REFUSED = [
     (("status", "--broker", "tcp://127.0.0.1:1"), 3, "UNREACHABLE_BROKER"),
     (("doctor", "--broker", "tcp://no port"), 2, "USAGE"),
+    (("top", "--once", "--broker", "tcp://127.0.0.1:1"), 3, "UNREACHABLE_BROKER"),
     (("reload", "--data", "/nowhere"), 3, "UNREACHABLE_BROKER"),
     (("submit", "nokind"), 2, "UNKNOWN_KIND"),
     (("submit", "nokind", "--wait"), 2, "UNKNOWN_KIND"),

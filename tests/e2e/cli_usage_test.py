@@ -14,8 +14,8 @@ import quern_tree
 from quern_tree import BIN
 
 SOURCE = pathlib.Path(os.environ["QUERN_TEST_SOURCE"])
-COMMANDS = ("up down reload doctor status submit job why jobs cancel dead retry queues pause resume purge "
-            "limit workers pools scale drain bench keygen keys help").split()
+COMMANDS = ("up down reload doctor status top submit job why jobs cancel dead retry queues pause resume "
+            "purge limit workers pools scale drain bench keygen keys help").split()
 FAMILIES = {"schedule": "add list run rm pause resume".split()}
 # What may stand first on the command line.
 FIRST = [*COMMANDS, *FAMILIES]
