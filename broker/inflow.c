@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -16,6 +17,7 @@
 #define GREETING_2     12 /* with the type of the socket */
 #define GREETING_3     64
 #define REVISION_2     1
+#define MECHANISM_HEAD 6 /* the minor version, and as much of the name as CURVE has letters */
 
 /* The flags of a frame, then its length in one byte or eight. */
 #define FLAG_MORE    1U
@@ -25,15 +27,23 @@
 #define HEAD_LONG    9U
 
 static struct inflow flows[GATE_FILES_MAX];
+static _Atomic uint32_t taken[GATE_FILES_MAX];
 static _Atomic uint64_t bound_bytes = UINT64_MAX;
 
 /* ---- counting ------------------------------------------------------------------------------- */
 static bool greeting(struct inflow *f) {
     const unsigned char *h = f->head;
     bool known = h[0] == 0xFF && (h[SIGNATURE_LAST] & 1) && h[REVISION] >= REVISION_2;
-    f->state = INFLOW_FRAME;
-    f->skip = (h[REVISION] == REVISION_2 ? GREETING_2 : GREETING_3) - GREETING_HEAD;
+    bool is_2 = h[REVISION] == REVISION_2;
+    f->state = is_2 ? INFLOW_FRAME : INFLOW_MECHANISM;
+    f->skip = is_2 ? GREETING_2 - GREETING_HEAD : 0;
     return known;
+}
+
+static bool mechanism(struct inflow *f) {
+    f->state = memcmp(f->head + 1, "CURVE", 5) == 0 ? INFLOW_CURVE : INFLOW_FRAME;
+    f->skip = GREETING_3 - GREETING_HEAD - MECHANISM_HEAD;
+    return true;
 }
 
 static uint64_t length(const unsigned char *head) {
@@ -64,9 +74,36 @@ static bool frame(struct inflow *f, uint64_t bound) {
     return fits;
 }
 
+/* Each frame looks like the last one of its message. */
+static bool hidden_frame(struct inflow *f, uint64_t bound) {
+    f->skip = length(f->head);
+    if (f->head[0] & FLAG_COMMAND)
+        return true;
+    uint64_t most = bound < UINT64_MAX / INFLOW_WAITING ? bound * INFLOW_WAITING : UINT64_MAX;
+    bool fits = f->skip <= most && f->bytes <= most - f->skip;
+    f->bytes += f->skip;
+    f->frames++;
+    return fits && f->frames <= INFLOW_FRAMES * INFLOW_WAITING;
+}
+
+static bool take_head(struct inflow *f, uint64_t bound) {
+    switch (f->state) {
+    case INFLOW_GREETING:
+        return greeting(f);
+    case INFLOW_MECHANISM:
+        return mechanism(f);
+    case INFLOW_CURVE:
+        return hidden_frame(f, bound);
+    default:
+        return frame(f, bound);
+    }
+}
+
 static unsigned head_size(const struct inflow *f) {
     if (f->state == INFLOW_GREETING)
         return GREETING_HEAD;
+    if (f->state == INFLOW_MECHANISM)
+        return MECHANISM_HEAD;
     return f->have && (f->head[0] & FLAG_LONG) ? HEAD_LONG : HEAD_SHORT;
 }
 
@@ -85,10 +122,18 @@ bool inflow_pass(struct inflow *f, const void *bytes, size_t n, uint64_t bound) 
         if (f->have < head_size(f))
             continue;
         f->have = 0;
-        if (!(f->state == INFLOW_GREETING ? greeting(f) : frame(f, bound)))
+        if (!take_head(f, bound))
             return false;
     }
     return true;
+}
+
+void inflow_note_taken(struct inflow *f, uint32_t now) {
+    if (f->state != INFLOW_CURVE || f->seen == now)
+        return;
+    f->seen = now;
+    f->bytes = 0;
+    f->frames = 0;
 }
 
 /* ---- in libzmq's thread ---------------------------------------------------------------------- */
@@ -113,6 +158,7 @@ ssize_t recv(int fd, void *bytes, size_t n, int flags) {
     if (got <= 0 || (flags & MSG_PEEK) || fd < 0 || (uint32_t)fd >= GATE_FILES_MAX)
         return got;
     struct inflow *f = &flows[fd];
+    inflow_note_taken(f, atomic_load(&taken[fd]));
     if (f->state == INFLOW_NONE || inflow_pass(f, bytes, (size_t)got, bound_bytes))
         return got;
     return end(fd, f);
@@ -124,7 +170,12 @@ void inflow_set_bound(uint64_t bytes) {
 }
 
 void inflow_begin(int fd) {
-    flows[fd] = (struct inflow){.state = INFLOW_GREETING};
+    flows[fd] = (struct inflow){.state = INFLOW_GREETING, .seen = atomic_load(&taken[fd])};
+}
+
+void inflow_taken(int fd) {
+    if (fd >= 0 && (uint32_t)fd < GATE_FILES_MAX)
+        atomic_fetch_add(&taken[fd], 1);
 }
 
 void inflow_leave(int fd) {

@@ -1,5 +1,6 @@
 #include "broker/peers.h"
 
+#include "broker/inflow.h"
 #include "common/base/check.h"
 #include "common/base/mem.h"
 #include "common/log/log.h"
@@ -180,6 +181,8 @@ bool peers_take(struct peers *p, enum role role, struct parcel *in) {
             zmq_msg_close(&rest);
     }
     note_conn(p, in);
+    if (p->keyring)
+        inflow_taken(parcel_fd(in));
     p->stats.received++;
     return true;
 }

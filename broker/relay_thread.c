@@ -1,5 +1,6 @@
 #include "broker/relay_thread.h"
 
+#include "broker/inflow.h"
 #include "broker/peers.h"
 #include "broker/readers.h"
 #include "common/base/check.h"
@@ -128,7 +129,7 @@ static bool take_orders(struct relay_thread *t, struct mono now) {
     return some;
 }
 
-static bool receive(void *socket, zmq_msg_t *m) {
+static bool receive(const struct relay_thread *t, void *socket, zmq_msg_t *m) {
     zmq_msg_init(m);
     while (zmq_msg_recv(m, socket, ZMQ_DONTWAIT) < 0) {
         if (zmq_errno() == EINTR)
@@ -136,6 +137,8 @@ static bool receive(void *socket, zmq_msg_t *m) {
         zmq_msg_close(m);
         return false;
     }
+    if (t->keyring)
+        inflow_taken(zmq_msg_get(m, ZMQ_SRCFD));
     return true;
 }
 
@@ -148,7 +151,7 @@ static bool admitted(struct relay_thread *t, zmq_msg_t *m, const char *domain) {
 static bool take_frames(struct relay_thread *t, struct mono now) {
     zmq_msg_t m;
     unsigned n = 0;
-    while (n < FRAMES_TURN && receive(t->in, &m)) {
+    while (n < FRAMES_TURN && receive(t, t->in, &m)) {
         n++;
         take_orders(t, now);
         if (!admitted(t, &m, KEYRING_STREAM_WORKER))
@@ -184,7 +187,7 @@ static void take_subscriptions(struct relay_thread *t) {
     zmq_msg_t m;
     if (t->keyring)
         readers_judge(&t->readers, t->keyring);
-    for (unsigned n = 0; n < FRAMES_TURN && receive(t->out, &m); n++) {
+    for (unsigned n = 0; n < FRAMES_TURN && receive(t, t->out, &m); n++) {
         subscription(t, &m);
         zmq_msg_close(&m);
     }

@@ -291,13 +291,36 @@ static void half_handshakes(void **state) {
     raw_close(&p);
 }
 
+/* P-8, as P-103 has it: a message of very many frames is not kept until its end. */
+static void endless(void **state) {
+    struct curve_scene *s = *state;
+    static struct str parts[20000];
+    struct raw_peer p;
+    curve_join(s, &p, ROLE_CLIENT, CURVE_CLIENT_A);
+    void *pair = watch(&p);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        parts[i] = STR("x");
+    raw_send_parts(&p, parts, sizeof parts / sizeof *parts);
+    await_event(pair, ZMQ_EVENT_DISCONNECTED, 0);
+    broker_await_log(&s->b, "peer.endless");
+    zmq_socket_monitor(p.socket, NULL, 0);
+    zmq_close(pair);
+    int linger = 0;
+    zmq_setsockopt(p.socket, ZMQ_LINGER, &linger, sizeof linger);
+    raw_close(&p);
+    curve_join(s, &p, ROLE_CLIENT, CURVE_CLIENT_B);
+    raw_submit(&p, "echo", STR(""));
+    raw_close(&p);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_role),      cmocka_unit_test(strangers),
         cmocka_unit_test(wrong_role),      cmocka_unit_test(instances_are_of_keys),
         cmocka_unit_test(taken_out),       cmocka_unit_test(changed),
         cmocka_unit_test(all_or_nothing),  cmocka_unit_test(restart),
-        cmocka_unit_test(beyond_loopback), cmocka_unit_test(half_handshakes),
+        cmocka_unit_test(endless),         cmocka_unit_test(beyond_loopback),
+        cmocka_unit_test(half_handshakes),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

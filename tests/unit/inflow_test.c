@@ -68,6 +68,36 @@ static void test_messages_that_end(void **state) {
     assert_true(passes_anyhow(&b));
 }
 
+/* By CURVE every frame looks like a last one: what counts is what was taken meanwhile. */
+static void test_hidden_frames(void **state) {
+    AUTO_BUF b = BUF(4U << 20);
+    struct inflow f = {.state = INFLOW_GREETING};
+    const unsigned most = INFLOW_FRAMES * INFLOW_WAITING;
+    (void)state;
+    put_greeting(&b, 3);
+    memcpy(b.at + 12, "CURVE", 5);
+    put_frame(&b, COMMAND | LONG, 200);
+    for (unsigned i = 0; i < most; i++)
+        put_frame(&b, LAST, 10);
+    assert_true(inflow_pass(&f, b.at, b.len, BOUND));
+    inflow_note_taken(&f, 1);
+    assert_true(inflow_pass(&f, b.at + b.len - 12, 12, BOUND));
+    inflow_note_taken(&f, 1); /* nothing more was */
+    for (unsigned i = 1; i < most; i++)
+        assert_true(inflow_pass(&f, b.at + b.len - 12, 12, BOUND));
+    assert_false(inflow_pass(&f, b.at + b.len - 12, 12, BOUND));
+    put_frame(&b, LAST, 10);
+    assert_false(passes_anyhow(&b));
+    buf_clear(&b);
+    put_greeting(&b, 3);
+    memcpy(b.at + 12, "CURVE", 5);
+    for (unsigned i = 0; i < INFLOW_WAITING; i++)
+        put_frame(&b, LAST, BOUND);
+    assert_true(passes_anyhow(&b));
+    put_frame(&b, LAST, 1);
+    assert_false(passes_anyhow(&b));
+}
+
 static void test_too_many_bytes(void **state) {
     AUTO_BUF b = BUF(1U << 20);
     (void)state;
@@ -148,6 +178,7 @@ static void test_the_socket_is_closed(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_messages_that_end),
+        cmocka_unit_test(test_hidden_frames),
         cmocka_unit_test(test_too_many_bytes),
         cmocka_unit_test(test_a_last_frame_beyond_the_bound),
         cmocka_unit_test(test_a_length_beyond_all),
