@@ -40,6 +40,18 @@ pools:
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
+def copy_examples(quern):
+    """Node looks for packages in the folders above a module."""
+    if not (PACKAGES / "installed").exists():
+        said = PACKAGES / "npm.log"
+        why = said.read_text()[-2000:] if said.exists() else "it has not run"
+        raise AssertionError(f"`./dev test` has not installed packages in build/node: {why}")
+    folder = quern.path / "node"
+    shutil.copytree(EXAMPLES, folder, ignore=shutil.ignore_patterns("node_modules"))
+    (folder / "node_modules").symlink_to(PACKAGES / "node_modules")
+    return folder
+
+
 class NodeClient:
     """A process that is a client in Node; commands run side by side, in threads of its own."""
 
@@ -95,16 +107,9 @@ class NodePeers(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        if not (PACKAGES / "installed").exists():
-            said = PACKAGES / "npm.log"
-            why = said.read_text()[-2000:] if said.exists() else "it has not run"
-            raise AssertionError(f"`./dev test` has not installed packages in build/node: {why}")
         cls.quern = Quern("")
         cls.addClassCleanup(cls.quern.close)
-        # Node looks for packages in the folders above a module.
-        folder = cls.quern.path / "node"
-        shutil.copytree(EXAMPLES, folder, ignore=shutil.ignore_patterns("node_modules"))
-        (folder / "node_modules").symlink_to(PACKAGES / "node_modules")
+        folder = copy_examples(cls.quern)
         cls.quern.config.write_text(CONFIG.format(program=folder / "word_count.mjs",
                                                   prefetch=cls.PREFETCH, kinds=cls.KINDS))
         cls.quern.start()
@@ -420,6 +425,50 @@ class Ends:
         self.quern.tree.wait()
         wait_for("the worker to end", lambda: not quern_tree.is_alive(pid))
         self.quern.start()
+
+
+class Keys(unittest.TestCase):
+    """P-103: by TCP, with keys; the worker is started by hand."""
+
+    CONFIG = """
+broker:
+  key_file: {file}
+  tcp_worker: tcp://127.0.0.1:*
+  tcp_operator: tcp://127.0.0.1:*
+streams: {{tcp_worker: "tcp://127.0.0.1:*", tcp_reader: "tcp://127.0.0.1:*"}}
+pools: {{default: {{processes_min: 0}}}}
+keys:
+{keys}
+"""
+
+    def node(self, role, program, *words):
+        ready = self.quern.events("broker.ready")[-1]
+        key = self.quern.data / "keys" / f"{role}.key"
+        where = ready["tcp_operator" if role == "operator" else "tcp_worker"]
+        env = quern_tree.environment(QUERN_BROKER=where, QUERN_KEY_FILE=str(key))
+        process = subprocess.Popen(["node", self.folder / program, *words], env=env, text=True,
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.addCleanup(lambda: (process.kill(), process.wait(), process.stdout.close()))
+        return process
+
+    def test_by_tcp(self):
+        self.quern = Quern("")
+        self.addCleanup(self.quern.close)
+        self.folder = copy_examples(self.quern)
+        server = self.quern.json("keygen", "--server")
+        keys = [self.quern("keygen", role, "--role", role) for role in ("worker", "operator")]
+        self.quern.config.write_text(self.CONFIG.format(
+            file=server["file"], keys="\n".join("  " + key for key in keys)))
+        self.quern.start()
+        misled = self.node("nobody", "word_count.mjs")
+        self.assertIn("nobody.key", misled.communicate(timeout=DEADLINE_S)[0])
+        self.assertEqual(misled.returncode, 2)
+        worker = self.node("worker", "word_count.mjs")
+        wait_for("the worker", self.quern.workers)
+        told, _ = self.node("operator", "ask.mjs", "a b", "c").communicate(timeout=DEADLINE_S)
+        self.assertRegex(told, r"^\w+ done 2\n\w+ done 1\na b c { words: 3 }\n$")
+        worker.terminate()
+        self.assertEqual((worker.communicate(timeout=DEADLINE_S)[0], worker.returncode), ("", 0))
 
 
 class Together(StreamsAndFlows, Deaths, Ends, NodePeers):

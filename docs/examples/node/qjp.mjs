@@ -3,7 +3,7 @@
 // first.
 
 import { randomBytes } from 'node:crypto';
-import { openSync, statSync } from 'node:fs';
+import { openSync, readFileSync, statSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { basename, dirname, resolve } from 'node:path';
 import { Packr } from 'msgpackr';
@@ -217,6 +217,8 @@ function readMessage(frames) {
 // --- where the broker is ---
 
 const SOCKET_PATH_MAX = 107;
+const Z85 =
+    '0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#';
 
 // `place` is an endpoint, the path of a socket, or of a data folder; by default QUERN_BROKER,
 // QUERN_DATA.
@@ -238,6 +240,31 @@ export function streamEndpoint(endpoint, welcome) {
     if (endpoint.startsWith('ipc://'))
         return welcome.stream && `${dirname(endpoint)}/${welcome.stream}`;
     return welcome.stream_port && endpoint.replace(/:\d+$/, `:${welcome.stream_port}`);
+}
+
+// The options of a socket for a broker by TCP that wants keys: those of a file of `quern keygen`.
+function keysFor(endpoint, file = process.env.QUERN_KEY_FILE) {
+    if (!file || !endpoint.startsWith('tcp://')) return {};
+    const text = readFileSync(file, 'utf8');
+    const key = (name) => new RegExp(`^${name}: *([0-9a-f]{64})$`, 'm').exec(text)?.[1];
+    const server = key('server') ?? process.env.QUERN_SERVER_KEY;
+    if (!key('public') || !key('secret') || !server)
+        throw new QuernError(ERROR.BAD_CONFIG, `key file ${file}: no public, secret or server key`);
+    return {
+        curveServerKey: z85(server),
+        curvePublicKey: z85(key('public')),
+        curveSecretKey: z85(key('secret')),
+    };
+}
+
+// Keys as zeromq takes them: four bytes are five digits of base 85.
+function z85(hex) {
+    let text = '';
+    for (let at = 0; at < hex.length; at += 8) {
+        const value = parseInt(hex.slice(at, at + 8), 16);
+        for (let by = 85 ** 4; by >= 1; by /= 85) text += Z85[Math.floor(value / by) % 85];
+    }
+    return text;
 }
 
 // A socket of zeromq takes one send at a time: this keeps the rest, in order.
@@ -291,10 +318,11 @@ export class Conversation {
     #sequence = 0;
     #helloAt = 0;
 
-    constructor(owner, role, { broker, instance, name } = {}) {
+    constructor(owner, role, { broker, keyFile, instance, name } = {}) {
         this.owner = owner;
         this.role = role;
         this.endpoint = endpointOf(role, broker);
+        this.keys = keysFor(this.endpoint, keyFile);
         this.instance = instance ?? randomBytes(16);
         this.name = name;
         this.epoch = 0n;
@@ -313,18 +341,26 @@ export class Conversation {
             reconnectInterval: 50,
             reconnectMaxInterval: 250,
             sendHighWaterMark: 0,
+            ...this.keys,
         });
         this.#socket = socket;
         this.#sender = new Sender(socket);
-        socket.events.on(
-            'disconnect',
-            () => socket === this.#socket && !this.closed && this.#connect(),
-        );
+        socket.events.on('disconnect', () => this.#cutOff(socket));
+        socket.events.on('handshake:error:auth', () => this.#cutOff(socket));
         socket.connect(this.endpoint);
         this.#heard = this.#ticked = performance.now();
         this.#beatEvery(this.welcome?.heartbeat_ms ?? 1000);
         this.sayHello();
         this.#read(socket);
+    }
+
+    // The connection has ended: a new one at once, but not for ever where none is let in.
+    #cutOff(socket) {
+        if (socket !== this.#socket || this.closed) return;
+        if (this.welcome) return this.#connect();
+        clearTimeout(this.#retry);
+        this.#retry = setTimeout(() => this.#connect(), this.#delayMs);
+        this.#delayMs = Math.min(2 * this.#delayMs, 1000);
     }
 
     async #read(socket) {

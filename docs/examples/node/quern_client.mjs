@@ -51,7 +51,8 @@ export class Client {
     #early = new Map(); // ends that came before the answer to their SUBMIT
     #streams = new Map(); // id -> StreamReader
 
-    // Options: role (client), broker (an endpoint, the path of a socket or a data folder), name.
+    // Options: role (client), broker (an endpoint, the path of a socket or a data folder), keyFile,
+    // name.
     constructor({ role = 'client', ...options } = {}) {
         this.#conversation = new Conversation(this, role, { name: 'node', ...options });
     }
@@ -400,6 +401,7 @@ export class Client {
         if (!where || (this.#subscriber && !another)) return;
         this.#subscriber?.close();
         const socket = new Subscriber({
+            ...this.#conversation.keys,
             linger: 0,
             receiveHighWaterMark: 0,
             reconnectInterval: 50,

@@ -69,6 +69,7 @@ export class Worker {
         this.#options = {
             name: options.name ?? 'node',
             broker: options.broker,
+            keyFile: options.keyFile,
             slots: Number(env.QUERN_WORKER_SLOTS || options.slots || 1),
             prefetch: Number(env.QUERN_WORKER_PREFETCH || options.prefetch || 0),
             pool: env.QUERN_WORKER_POOL || options.pool,
@@ -388,6 +389,7 @@ export class Worker {
         this.#streamsAt = endpoint;
         if (!endpoint) return;
         const socket = new Publisher({
+            ...this.#conversation.keys,
             linger: 1000,
             sendHighWaterMark: 10000,
             reconnectInterval: 50,
@@ -430,13 +432,7 @@ export class Worker {
 // Runs a worker as this process: SIGTERM and SIGINT let it finish what runs, a second one ends it
 // at once.
 export async function serve(kinds, options) {
-    let worker;
-    try {
-        worker = new Worker(kinds, options);
-    } catch (error) {
-        console.error(`quern: ${error.message}`);
-        process.exit(2);
-    }
+    const worker = await orExit(() => new Worker(kinds, options));
     const stop = () => {
         process.once('SIGTERM', () => process.exit(1));
         process.once('SIGINT', () => process.exit(1));
@@ -444,5 +440,15 @@ export async function serve(kinds, options) {
     };
     process.once('SIGTERM', stop);
     process.once('SIGINT', stop);
-    process.exit(await worker.run());
+    process.exit(await orExit(() => worker.run()));
+}
+
+// Settings that cannot be: another start would end in the same way.
+async function orExit(begin) {
+    try {
+        return await begin();
+    } catch (error) {
+        console.error(`quern: ${error.message}`);
+        process.exit(2);
+    }
 }
