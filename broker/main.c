@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define EXIT_FAILED 1
 #define EXIT_USAGE  2
@@ -91,9 +92,12 @@ static int load_settings(const char *path, struct settings **out) {
     if (settings_load(path, environ, out, &errors) == 0)
         return 0;
     for (size_t i = 0; i < errors.count; i++)
-        fprintf(stderr, "quern-broker: %s\n", errors.at[i].text);
-    if (errors.dropped)
-        fprintf(stderr, "quern-broker: and %zu more\n", errors.dropped);
+        log_refuse("quern-broker", LOG_config_refused, &errors.at[i]);
+    if (errors.dropped) {
+        struct err more = {0};
+        err_set(&more, ERR_BAD_CONFIG, "and %zu more", errors.dropped);
+        log_refuse("quern-broker", LOG_config_refused, &more);
+    }
     return -1;
 }
 
@@ -109,10 +113,10 @@ int main(int argc, char **argv) {
     if (a.status >= 0)
         return a.status;
     umask(077);
+    log_open("quern-broker", STDERR_FILENO);
     struct settings *settings;
     if (load_settings(a.config, &settings) < 0)
         return EXIT_USAGE;
-    log_open("quern-broker", 2);
     configure_log(settings);
     struct dispatcher_options options = {.data = a.data,
                                          .config = a.config,
@@ -122,6 +126,6 @@ int main(int argc, char **argv) {
     struct err e = {0};
     if (dispatcher_run(&options, &e) == 0)
         return 0;
-    fprintf(stderr, "quern-broker: %s\n", e.text);
+    log_refuse("quern-broker", LOG_program_failed, &e);
     return e.code == ERR_BAD_CONFIG ? EXIT_USAGE : EXIT_FAILED;
 }

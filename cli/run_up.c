@@ -230,6 +230,8 @@ static struct mono next_time(const struct up *u) {
         if (!waits && t.ms < next.ms)
             next = t;
     }
+    if (u->log[0] && u->log_look_at.ms < next.ms)
+        next = u->log_look_at;
     if (u->c->client && !u->asking && u->ask_at.ms < next.ms)
         next = u->ask_at;
     if (u->c->client && client_next(u->c->client).ms < next.ms)
@@ -280,6 +282,7 @@ static void run_tree(struct up *u) {
         if (u->failed.code && !u->stops)
             stop(u);
         struct mono now = clock_mono();
+        up_turn_log(u, now);
         if (u->stops) {
             if (go_on_stopping(u, now))
                 return;

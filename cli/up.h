@@ -33,6 +33,8 @@ struct up {
     const char *config;
     char config_path[PATH_MAX];
     char data[PATH_MAX];         /* absolute */
+    char log[PATH_MAX];          /* of --detach; empty: it goes where it was sent */
+    struct mono log_look_at;
     struct handed handed;        /* what the parts read of it */
     struct settings *boot, *now; /* as started; as last loaded */
     struct part parts[PARTS];
@@ -65,6 +67,9 @@ void part_look(struct part *p);
 int detach(struct up *u, struct err *e);
 /* Tells who waits how it went: status 0 and the ready line, or another one and why. */
 void detach_answer(struct up *u, int status, struct str text);
+
+/* Turns the log when it has become too large; looks once a second. */
+void up_turn_log(struct up *u, struct mono now);
 
 /* ---- up_reload.c ---------------------------------------------------------------------------- */
 int up_load(struct up *u, struct settings **out, struct err_list *errors);

@@ -1,5 +1,6 @@
 /* Into the background: the process that was started waits until the tree is ready, then ends. */
 #include "cli/up.h"
+#include "common/log/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -7,7 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define ANSWER_MAX 8192
+#define ANSWER_MAX  8192
+#define LOG_LOOK_MS 1000
 
 static int open_log(const struct up *u, char path[PATH_MAX], struct err *e) {
     if (snprintf(path, PATH_MAX, "%s/log", u->data) >= PATH_MAX - 16)
@@ -58,7 +60,23 @@ int detach(struct up *u, struct err *e) {
     close(nothing);
     close(log);
     u->answer_fd = answer[1];
+    memcpy(u->log, path, sizeof u->log);
     return 0;
+}
+
+void up_turn_log(struct up *u, struct mono now) {
+    struct stat is;
+    char old[PATH_MAX + 2];
+    if (!u->log[0] || !mono_reached(now, u->log_look_at))
+        return;
+    u->log_look_at = mono_add(now, LOG_LOOK_MS);
+    if (stat(u->log, &is) < 0 || (uint64_t)is.st_size < u->now->log.file_max)
+        return;
+    snprintf(old, sizeof old, "%s.1", u->log);
+    if (rename(u->log, old) < 0)
+        return;
+    log_look(); /* the parts see it by themselves */
+    log_event(LOG_log_turned, log_text("old", old), log_u64("bytes", (uint64_t)is.st_size));
 }
 
 void detach_answer(struct up *u, int status, struct str text) {

@@ -57,6 +57,7 @@ int part_start(struct part *p, struct up *u, struct err *e) {
                               .output = -1,
                               .pass = ready[1],
                               .death_signal = p->death_signal};
+    log_look(); /* it gets the log that we have */
     int rc = child_start(&spec, &p->child, e);
     if (ready[1] >= 0)
         close(ready[1]);

@@ -12,5 +12,9 @@
     } while (0)
 #define UNREACHABLE() check_failed(__FILE__, __LINE__, __func__, "unreachable")
 
+/* Who is told first, so that it stands in the log; until then it is printed. */
+typedef void check_tell_fn(const char *file, int line, const char *func, const char *what);
+void check_tell(check_tell_fn *tell);
+
 void check_failed(const char *file, int line, const char *func, const char *what)
     __attribute__((noreturn, cold));

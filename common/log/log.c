@@ -2,24 +2,18 @@
 
 #include "common/base/check.h"
 #include "common/base/id.h"
+#include "common/log/sink.h"
 #include "common/os/clock.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
 
-struct log_def {
-    const char *name, *text;
-    enum log_level level;
-    uint32_t per_second;
-};
-
-static const struct log_def defs[LOG_EVENTS] = {
-#define LOG_EVENT(id, name, level, per_second, text)                                               \
-    [LOG_##id] = {name, text, LOG_LEVEL_##level, per_second},
+static const struct log_row defs[LOG_EVENTS] = {
+#define LOG_EVENT(id, name, level, per_second, text, advice)                                       \
+    [LOG_##id] = {name, text, advice, LOG_LEVEL_##level, per_second},
 #include "schemas/log_events.def"
 #undef LOG_EVENT
 };
@@ -34,17 +28,27 @@ static const char *const level_names[] = {
 /* The one state of a process that all its threads share; each part stands for itself. */
 static struct {
     _Atomic(const char *) program;
-    atomic_int fd;
     atomic_int level, format;
-    atomic_uint_fast64_t lost;
+    atomic_uint_fast64_t lost, lost_told;
     /* What each event wrote in its running second: second << 24 | lines. */
     atomic_uint_fast64_t spent[LOG_EVENTS];
     atomic_uint_fast64_t suppressed[LOG_EVENTS];
-} log_state = {.fd = 2, .level = LOG_LEVEL_info, .format = LOG_FORMAT_json};
+} log_state = {.level = LOG_LEVEL_info, .format = LOG_FORMAT_json};
+
+/* The last line of a program that has met a bug of its own. */
+static void tell_bug(const char *file, int line, const char *func, const char *what) {
+    log_event(LOG_program_bug, log_text("file", file), log_u64("line", (uint64_t)line),
+              log_text("function", func), log_text("what", what));
+}
 
 void log_open(const char *program, int fd) {
     atomic_store(&log_state.program, program);
-    atomic_store(&log_state.fd, fd);
+    sink_open(fd);
+    check_tell(tell_bug);
+}
+
+void log_look(void) {
+    sink_look();
 }
 
 void log_set(enum log_level level, enum log_format format) {
@@ -56,8 +60,20 @@ bool log_wanted(enum log_id id) {
     return (int)defs[id].level <= atomic_load_explicit(&log_state.level, memory_order_relaxed);
 }
 
+bool log_is_json(void) {
+    return atomic_load(&log_state.format) == LOG_FORMAT_json;
+}
+
 uint64_t log_lost(void) {
     return atomic_load(&log_state.lost);
+}
+
+const struct log_row *log_row(enum log_id id) {
+    return &defs[id];
+}
+
+const char *log_level_name(enum log_level level) {
+    return level_names[level];
 }
 
 const char *log_event_name(enum log_id id) {
@@ -175,7 +191,7 @@ static struct str show_time(char to[40]) {
     return str_make(to, n);
 }
 
-static void put_head(struct line *l, const struct log_def *d, bool json) {
+static void put_head(struct line *l, const struct log_row *d, bool json) {
     char when[40];
     struct str now = show_time(when);
     const char *program = atomic_load(&log_state.program);
@@ -193,13 +209,11 @@ static void put_head(struct line *l, const struct log_def *d, bool json) {
     l->len = (size_t)n;
 }
 
-static void write_line(const struct line *l) {
-    ssize_t n;
-    do {
-        n = write(atomic_load(&log_state.fd), l->at, l->len);
-    } while (n < 0 && errno == EINTR);
-    if (n != (ssize_t)l->len)
+static bool write_line(const char *at, size_t len) {
+    bool written = sink_write(at, len);
+    if (!written)
         atomic_fetch_add(&log_state.lost, 1);
+    return written;
 }
 
 /* Whether this second has room for one more line of the event. */
@@ -220,9 +234,9 @@ static bool may_write(enum log_id id) {
     return true;
 }
 
-void log_write(enum log_id id, const struct log_field *fields, size_t n) {
+static bool write_event(enum log_id id, const struct log_field *fields, size_t n) {
     if (!log_wanted(id) || !may_write(id))
-        return;
+        return false;
     bool json = atomic_load(&log_state.format) == LOG_FORMAT_json;
     struct line l = {.len = 0};
     put_head(&l, &defs[id], json);
@@ -236,5 +250,32 @@ void log_write(enum log_id id, const struct log_field *fields, size_t n) {
     if (json)
         l.at[l.len++] = '}';
     l.at[l.len++] = '\n';
-    write_line(&l);
+    return write_line(l.at, l.len);
+}
+
+/* Lines can be written again: how many could not. */
+static void tell_lost(void) {
+    uint64_t lost = atomic_load(&log_state.lost), told = atomic_load(&log_state.lost_told);
+    if (lost == told || !atomic_compare_exchange_strong(&log_state.lost_told, &told, lost))
+        return;
+    struct log_field n = log_u64("lines", lost - told);
+    if (!write_event(LOG_log_lost, &n, 1))
+        atomic_fetch_sub(&log_state.lost_told, lost - told);
+}
+
+void log_write(enum log_id id, const struct log_field *fields, size_t n) {
+    if (write_event(id, fields, n))
+        tell_lost();
+}
+
+void log_pass(struct str line) {
+    if (line.len && line.len <= LOG_LINE_MAX && write_line(line.at, line.len))
+        tell_lost();
+}
+
+void log_refuse(const char *program, enum log_id id, const struct err *e) {
+    if (isatty(STDERR_FILENO))
+        fprintf(stderr, "%s: %s\n", program, e->text);
+    else
+        log_event(id, LOG_WHY(e));
 }

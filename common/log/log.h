@@ -8,7 +8,8 @@
  *
  * A line is one write(2) of at most LOG_LINE_MAX bytes, which a pipe takes whole: lines of several
  * processes do not mix. A value that would make it longer is cut and ends with "...". Bytes that
- * are not UTF-8 come out as '?'. What cannot be written is lost, and counted by log_lost.
+ * are not UTF-8 come out as '?'. What cannot be written at once is lost (common/log/sink.h); how
+ * many lines that were is told by the next that can be, as log.lost.
  *
  * Any thread may call anything here. */
 #pragma once
@@ -26,7 +27,7 @@ enum log_level { LOG_LEVEL_error, LOG_LEVEL_warn, LOG_LEVEL_info, LOG_LEVEL_debu
 enum log_format { LOG_FORMAT_json, LOG_FORMAT_text };
 
 enum log_id {
-#define LOG_EVENT(id, name, level, per_second, text) LOG_##id,
+#define LOG_EVENT(id, name, level, per_second, text, advice) LOG_##id,
 #include "schemas/log_events.def"
 #undef LOG_EVENT
     LOG_EVENTS
@@ -96,12 +97,28 @@ static inline struct log_field log_trace(struct str v) {
                                 sizeof LOG_FIELDS(__VA_ARGS__) / sizeof(struct log_field))         \
                     : (void)0)
 
-/* The program's name, which must outlive all logging, and where lines go (2 until then). */
+/* The program's name, which must outlive all logging, and where lines go (2 until then). Before
+ * there are threads. */
 void log_open(const char *program, int fd);
+/* Whether another file has the log's name by now; so does each line, once a second. */
+void log_look(void);
 /* Until then: info, JSON. */
 void log_set(enum log_level level, enum log_format format);
 bool log_wanted(enum log_id id);
+bool log_is_json(void);
 void log_write(enum log_id id, const struct log_field *fields, size_t n);
+/* A line, with its end, that another program of ours has made. */
+void log_pass(struct str line);
+/* Why a program does not begin, or cannot go on: to a person as words, to a file as the event. */
+void log_refuse(const char *program, enum log_id id, const struct err *e);
 uint64_t log_lost(void);
 
+/* A row of the table. */
+struct log_row {
+    const char *name, *text, *advice;
+    enum log_level level;
+    uint32_t per_second;
+};
+const struct log_row *log_row(enum log_id id);
 const char *log_event_name(enum log_id id);
+const char *log_level_name(enum log_level level);

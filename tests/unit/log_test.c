@@ -1,5 +1,6 @@
 /* Lines of the log: what stands in them, whatever is put in. */
 #include "common/base/id.h"
+#include "common/base/rng.h"
 #include "common/log/log.h"
 
 #include <jansson.h>
@@ -99,6 +100,31 @@ static void any_bytes(void **state) {
     assert_ptr_equal(strchr(said, '\n'), said + strlen(said) - 1);
 }
 
+/* The same of all that chance puts together, and cut anywhere. */
+static void bytes_of_chance(void **state) {
+    struct rng rng = rng_seed(20261);
+    for (int round = 0; round < 3000; round++) {
+        static char bytes[2 * LOG_LINE_MAX];
+        static const char pieces[] = "\\\"\n\xc3\xbc\xe2\x82\xf0\x9f\x90\x9d\xed\xa0\x80{},:";
+        size_t len = rng_below(&rng, rng_below(&rng, 8) ? 200 : sizeof bytes);
+        for (size_t i = 0; i < len; i++)
+            bytes[i] = rng_below(&rng, 2) ? pieces[rng_below(&rng, sizeof pieces)]
+                                          : (char)rng_below(&rng, 256);
+        set_up(state);
+        log_event(LOG_broker_ready, log_str("a", str_make(bytes, len)), log_u64("n", len),
+                  log_str("b", str_make(bytes + len / 2, len / 2)));
+        json_t *o = heard_json(); /* which takes UTF-8 only */
+        assert_in_range(strlen(said), 1, LOG_LINE_MAX);
+        assert_ptr_equal(strchr(said, '\n'), said + strlen(said) - 1);
+        const char *cut = json_string_value(json_object_get(o, "a"));
+        if (len > LOG_LINE_MAX)
+            assert_string_equal(cut + strlen(cut) - 3, "...");
+        json_decref(o);
+        tear_down(state);
+    }
+    set_up(state);
+}
+
 /* A line has at most LOG_LINE_MAX bytes; it stays well-formed wherever it is cut. */
 static void long_values(void **state) {
     (void)state;
@@ -160,6 +186,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(all_types, set_up, tear_down),
         cmocka_unit_test_setup_teardown(any_bytes, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(bytes_of_chance, set_up, tear_down),
         cmocka_unit_test_setup_teardown(long_values, set_up, tear_down),
         cmocka_unit_test_setup_teardown(levels, set_up, tear_down),
         cmocka_unit_test_setup_teardown(as_text, set_up, tear_down),

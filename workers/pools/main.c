@@ -111,7 +111,7 @@ static int load(struct supervisor_options *o) {
     if (handed_load(o->handed, o->config, environ, &o->settings, &errors) == 0)
         return 0;
     for (size_t i = 0; i < errors.count; i++)
-        fprintf(stderr, "quern-pools: %s\n", errors.at[i].text);
+        log_refuse("quern-pools", LOG_config_refused, &errors.at[i]);
     return -1;
 }
 
@@ -196,9 +196,11 @@ int main(int argc, char **argv) {
         return status;
     if (!o.data && !o.broker)
         o.data = variable("QUERN_DATA") ? variable("QUERN_DATA") : ".quern";
+    log_open("quern-pools", STDERR_FILENO);
+    unsetenv("TRACEPARENT"); /* whose it was, is not what the jobs of its workers are about */
+    unsetenv("TRACESTATE");
     if (load(&o) < 0)
         return EXIT_USAGE;
-    log_open("quern-pools", STDERR_FILENO);
     supervisor_set_log(o.settings);
     struct err e = {0};
     if (run(&o, &e) == 0)
@@ -206,7 +208,7 @@ int main(int argc, char **argv) {
     else
         status = e.code == ERR_BAD_CONFIG || e.code == ERR_USAGE ? EXIT_USAGE : EXIT_FAILED;
     if (e.code)
-        fprintf(stderr, "quern-pools: %s\n", e.text);
+        log_refuse("quern-pools", LOG_program_failed, &e);
     settings_destroy(&o.settings);
     handed_done(&handed);
     return status;

@@ -4,17 +4,17 @@
 #include "common/base/str.h"
 #include "common/base/worker_env.h"
 #include "common/os/clock.h"
+#include "workers/pools/output.h"
+#include "workers/pools/supervisor.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#define READ_MAX  (256U << 10) /* of one process before others have their turn */
-#define UNREAD_MS 20           /* for a line that nobody reads */
+#define READ_MAX (256U << 10) /* of one process before others have their turn */
 
 /* ---- its output ----------------------------------------------------------------------------- */
 static void keep(struct process *p, const char *at, size_t n) {
@@ -29,20 +29,13 @@ static void keep(struct process *p, const char *at, size_t n) {
     p->words_len += n;
 }
 
-/* One write for a line, so that lines of several processes do not mix; a pipe that can be written
- * to takes it whole. What nobody reads in time is lost: it must not stop the supervisor's own work.
- */
 static void pass_line(struct process *p) {
-    struct pollfd to = {.fd = STDERR_FILENO, .events = POLLOUT};
     if (!p->line_len)
         return;
     if (p->line[p->line_len - 1] != '\n')
         p->line[p->line_len++] = '\n';
-    if (poll(&to, 1, UNREAD_MS) == 1) {
-        ssize_t n = write(STDERR_FILENO, p->line, p->line_len);
-        (void)n; /* there is nobody to tell */
-    }
-    keep(p, p->line, p->line_len);
+    if (output_pass(p->pool->name, p->hex, str_make(p->line, p->line_len)))
+        keep(p, p->line, p->line_len);
     p->line_len = 0;
 }
 

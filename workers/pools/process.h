@@ -1,7 +1,7 @@
 /* One worker process of this host: how it was started, what it said last, how it ended.
  *
- * What it writes to standard output and error is passed on, line by line, to ours; the last of it
- * is kept for the report of its death. */
+ * What it writes to standard output and error goes into our log, line by line; the last of it is
+ * kept for the report of its death. */
 #pragma once
 
 #include "common/base/time_types.h"
@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #define PROCESS_INSTANCE_LEN 16
-#define PROCESS_LINE_MAX     4096
+#define PROCESS_LINE_MAX     4097 /* the longest of a log, and an end */
 #define PROCESS_WORDS_MAX    2048
 
 struct pool;
