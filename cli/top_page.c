@@ -217,7 +217,7 @@ static void put_troubles(struct top_page *p, const json_t *view, size_t room,
 }
 
 /* ---- the foot ------------------------------------------------------------------------------- */
-static void put_foot(struct top_page *p, const struct top_ui *ui) {
+static void put_foot(struct top_page *p, const json_t *view, const struct top_ui *ui) {
     struct items s = {.text = BUF(ITEM_MAX)};
     static const char *const keys[] = {"q quit", "? help", "Tab pane", "Enter open"};
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
@@ -228,6 +228,11 @@ static void put_foot(struct top_page *p, const struct top_ui *ui) {
     item_end(&s);
     buf_printf(&s.text, "s sort: %s", top_sort_names[ui->sort]);
     item_end(&s);
+    size_t n = top_rows(view, ui->focus);
+    if (n) {
+        buf_printf(&s.text, "row %zu of %zu", ui->row[ui->focus] + 1, n);
+        item_end(&s);
+    }
     put_items(p, &s, TOP_FAINT, ui);
     buf_destroy(&s.text);
 }
@@ -279,7 +284,7 @@ void top_page_make(struct top_page *p, const json_t *view, struct top_ui *ui) {
     while (foot && rows_left(p, ui, foot))
         put_line(p, STR(""), TOP_PLAIN, ui);
     if (foot)
-        put_foot(p, ui);
+        put_foot(p, view, ui);
     if (p->n > ui->size.rows)
         p->n = ui->size.rows;
 }

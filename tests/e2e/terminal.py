@@ -231,6 +231,8 @@ class Terminal:
                 raise AssertionError(f"not within {DEADLINE_S:.0f} s: {what}\n{self.text()}\n"
                                      f"status {self.program.poll()}")
             self.read(0.05)
+        while self.read(0.02):  # the rest of that picture
+            pass
 
     def end(self):
         """Waits for the program's end; its status."""

@@ -383,6 +383,7 @@ static void the_first_glance_tells_what_is_wrong(void **state) {
     assert_true(has_line(&s->page, "! stuck"));
     assert_true(has_line(&s->page, "50%"));
     assert_true(has_line(&s->page, "q quit"));
+    assert_true(has_line(&s->page, "row 1 of 6"));
     ui.lost_ms = 12400;
     top_page_make(&s->page, view, &ui);
     assert_true(has_line(&s->page, "cannot reach the broker since 12s, trying"));
