@@ -288,6 +288,7 @@ void flows_setup(struct core *c);
 void flows_teardown(struct core *c);
 /* Records between these become durable together; they may nest. `more_bytes` beside what the end of
  * one job writes. */
+bool group_fits(const struct core *c, size_t more_bytes);
 void group_open(struct core *c, size_t more_bytes);
 void group_close(struct core *c);
 uint32_t flow_find(const struct core *c, uint64_t id);

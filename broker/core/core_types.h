@@ -200,10 +200,10 @@ struct parent {
     uint32_t kind;
     struct str tenant;
     uint8_t priority;
-    bool is_volatile;
-    bool by_worker; /* its attempt spawns them */
-    bool traced;    /* its trace is known: */
+    bool is_volatile, by_worker; /* its attempt spawns them */
+    bool traced;                 /* its trace is known: */
     struct trace trace;
+    size_t beside; /* bytes of its payload or result, in one row with their records */
 };
 
 /* A job that is offered, and what is found out about it. */

@@ -85,6 +85,7 @@ static uint64_t done_with_children(struct core *c, uint32_t i, struct str result
     struct err e = {0};
     uint64_t pos;
     struct parent parent = parent_of(c, i);
+    parent.beside = result.len;
     if (children_check(c, &parent, k, offers, &e) < 0) {
         pos = refuse_children(c, i, &e);
     } else {

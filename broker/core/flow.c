@@ -14,6 +14,10 @@
 #define GROUP_BYTES (16U << 10)
 
 /* ---- rows of records ----------------------------------------------------------------------- */
+bool group_fits(const struct core *c, size_t more_bytes) {
+    return GROUP_BYTES + more_bytes <= c->config.group_max;
+}
+
 void group_open(struct core *c, size_t more_bytes) {
     if (c->groups++ == 0 && !MUTANT(flow_torn)) {
         size_t bytes = GROUP_BYTES + more_bytes;

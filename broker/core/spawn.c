@@ -100,13 +100,19 @@ static int check_flow(const struct core *c, const struct parent *parent, uint32_
     return 0;
 }
 
-static int check_room(const struct core *c, const struct core_children *k, struct err *e) {
+static int check_room(const struct core *c, const struct core_children *k, size_t beside,
+                      struct err *e) {
     size_t bytes = children_bytes(k);
     uint32_t half = c->config.group_max / 2, most = half < BYTES_MAX ? half : BYTES_MAX;
     uint64_t live = c->jobs.used - c->kept[0].n - c->kept[1].n;
     if (bytes > most)
         return err_set(e, ERR_TOO_LARGE, "children: %zu bytes with their heads, at most %u", bytes,
                        most);
+    if (!group_fits(c, bytes + beside))
+        return err_set(e, ERR_TOO_LARGE,
+                       "children: %zu bytes with their heads beside %zu of their parent, together "
+                       "at most %u (journal.segment_size)",
+                       bytes, beside, c->config.group_max);
     if (live + k->n > c->config.jobs_max)
         return err_set(e, ERR_BUSY, "%u jobs wait or run, at most %u", (unsigned)live,
                        c->config.jobs_max);
@@ -123,7 +129,7 @@ int children_check(struct core *c, const struct parent *parent, const struct cor
                    struct offer *out, struct err *e) {
     if (parent->is_volatile)
         return err_set(e, ERR_BAD_VALUE, "children: not of a job of durability none");
-    if (check_flow(c, parent, k->n, e) < 0 || check_room(c, k, e) < 0)
+    if (check_flow(c, parent, k->n, e) < 0 || check_room(c, k, parent->beside, e) < 0)
         return -1;
     return check_each(c, parent, k, out, e);
 }

@@ -345,7 +345,8 @@ static void accept_with_children(struct core *c, const struct offer *o, struct r
     struct parent parent = {.kind = o->kind,
                             .tenant = o->tenant_name,
                             .priority = o->priority,
-                            .is_volatile = o->durability == DURABLE_NONE};
+                            .is_volatile = o->durability == DURABLE_NONE,
+                            .beside = o->payload.len};
     struct offer *offers = mem_alloc(k->n * sizeof *offers);
     names_hold(&c->queues, o->queue); /* the children's names must not take its place */
     names_hold(&c->tenants, o->tenant);

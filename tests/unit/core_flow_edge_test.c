@@ -91,6 +91,34 @@ static void new_intervals_of_children_are_counted_together(void **state) { /* P-
     assert_int_equal(world_stats(w).interval_keys, 2);
 }
 
+/* What is one for the journal must fit into one of its files, here small ones. */
+static void children_and_their_parent_fit_together(void **state) { /* P-81 */
+    enum { FILE_BYTES = 1 << 20, HALF = 450 << 10, MORE = 600 << 10 };
+    static char bytes[MORE];
+    struct world *w = *state;
+    struct msg_submit m = {0};
+    struct core_child one = child();
+    MSG_SET(&m, submit, kind, STR("k"));
+    MSG_SET(&m, submit, children, 1);
+    w->config.group_max = FILE_BYTES;
+    world_restart(w);
+    const struct {
+        size_t of_parent, of_child;
+        uint64_t code;
+    } rows[] = {{MORE, HALF, ERR_TOO_LARGE}, {HALF, HALF, 0}, {MORE, 1000, 0}};
+    for (size_t n = 0; n < sizeof rows / sizeof *rows; n++) {
+        one.payload = str_make(bytes, rows[n].of_child);
+        world_begin(w, 1);
+        assert_true(core_request(w->core, 1, ROLE_OPERATOR, VERB_submit, ++w->sequence));
+        core_children(w->core, &one, 1);
+        core_item(w->core, &m, str_make(bytes, rows[n].of_parent), NULL);
+        core_request_end(w->core);
+        world_end(w);
+        world_turn(w, 1);
+        assert_int_equal(world_last(w, VERB_submitted).code, rows[n].code);
+    }
+}
+
 /* ---- a flow that ends ------------------------------------------------------------------------ */
 /* What is spawned into it is cancelled soon, however many other jobs there are. */
 static void what_comes_late_is_found_at_once(void **state) { /* P-85 */
@@ -325,6 +353,7 @@ int main(void) {
         CASE(children_hold_the_names_that_they_take),
         CASE(without_unique_keys_their_bound_is_no_bound),
         CASE(new_intervals_of_children_are_counted_together),
+        CASE(children_and_their_parent_fit_together),
         CASE(what_comes_late_is_found_at_once),
         CASE(of_a_job_that_is_forgotten_at_once_it_is_told),
         CASE(to_have_watched_costs_nothing),
