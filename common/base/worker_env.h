@@ -2,7 +2,8 @@
  * gives them, and the statuses that they end with.
  *
  * The environment is for workers in any language; what the command line says wins over it, and it
- * wins over the configuration file. QUERN_DATA or QUERN_BROKER say where the broker is. */
+ * wins over the configuration file. QUERN_DATA or QUERN_BROKER say where the broker is, and
+ * QUERN_KEY_FILE with which key it is reached, if with one (common/wire/keys.h). */
 #pragma once
 
 /* 32 hex digits: the instance for HELLO. The supervisor names it in WORKER_DIED. */
