@@ -119,6 +119,8 @@ static bool puts_nothing(enum role role, enum verb verb) {
     case VERB_list_workers:
     case VERB_list_pools:
     case VERB_list_schedules:
+    case VERB_set_note:
+    case VERB_list_notes:
     case VERB_progress:
     case VERB_purge_queue: /* what it puts it puts when there is room, and it makes more */
         return true;
@@ -157,6 +159,7 @@ static bool is_question(enum verb verb, enum waiting_what *what) {
     case VERB_list_queues:
     case VERB_list_workers:
     case VERB_list_pools:
+    case VERB_list_notes:
         return true;
     default:
         return false;

@@ -95,7 +95,7 @@ struct cli_name cli_row_name(const struct cli_row *row) {
     snprintf(name.at, sizeof name.at, "%s", row->name);
     for (char *c = name.at; *c; c++)
         if (*c == '_')
-            *c = '-';
+            *c = c[1] ? '-' : '\0';
     return name;
 }
 

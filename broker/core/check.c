@@ -290,6 +290,8 @@ void core_check(const struct core *c) {
     flows_check(c);
     dead_check(c);
     check_counted(c);
+    notes_check(c);
+    check_heap(&c->notes.ends);
     check_heap(&c->mono_timers);
     check_heap(&c->wall_timers);
 }

@@ -25,6 +25,7 @@ struct core_config core_config_default(void) {
         .group_max = 60U << 20,
         .schedules_max = 10000,
         .schedules_bytes = 64ULL << 20,
+        .notes_max = NOTES_MAX,
         .items_max = 1024,
         .bytes_max = 4U << 20,
         .body_max = 1U << 20,
@@ -71,6 +72,7 @@ struct core *core_new(const struct core_config *config, const struct effects *ef
     streams_setup(c);
     flows_setup(c);
     dead_setup(c);
+    notes_setup(c);
     slab_init(&c->loads, sizeof(struct load));
     slab_init(&c->sweeps, sizeof(struct sweep));
     return c;
@@ -86,6 +88,7 @@ void core_destroy(struct core **cp) {
     streams_teardown(c);
     flows_teardown(c);
     dead_teardown(c);
+    notes_teardown(c);
     keys_teardown(c);
     uniques_teardown(c);
     lanes_teardown(c);
@@ -262,6 +265,7 @@ void core_start(struct core *c, struct mono now, struct wall wall) {
     c->epoch = c->highest_epoch + (MUTANT(epoch_not_raised) && c->highest_epoch ? 0 : 1);
     ASSERT(c->epoch <= ID_EPOCH_MAX); /* core_may_start was asked */
     c->starting = true;
+    notes_start(c);
     c->orphans_end_ms = c->awake_ms + c->config.heartbeat_ms * c->config.missed_max;
     if (MUTANT(orphans_at_once))
         c->orphans_end_ms = 0;
@@ -297,6 +301,7 @@ void core_begin(struct core *c, struct mono now, struct wall wall) {
     c->list_lookups = 0;
     c->schedule_work = 0;
     names_turn(c);
+    notes_expire(c);
 }
 
 void core_end(struct core *c, bool drained) {
@@ -321,8 +326,10 @@ struct mono core_next(const struct core *c) {
     if (c->more)
         return c->now;
     uint64_t next = c->now.ms + c->config.heartbeat_ms / 2;
+    if (c->notes.ends.n && c->notes.ends.at[1].when < next)
+        next = c->notes.ends.at[1].when;
     if (!c->open || c->room >= CORE_TIGHT) /* nothing is fired */
-        return (struct mono){next};
+        return (struct mono){next > c->now.ms ? next : c->now.ms};
     if (c->mono_timers.n && c->mono_timers.at[1].when < next)
         next = c->mono_timers.at[1].when;
     /* A wall clock may step: look often enough, and never trust it for long. */

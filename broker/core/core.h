@@ -151,6 +151,7 @@ struct core_config {
     uint32_t group_max;       /* bytes that the journal can keep together */
     uint32_t schedules_max;
     uint64_t schedules_bytes; /* of their jobs' payloads and texts, all together */
+    uint32_t notes_max;
     uint32_t items_max, bytes_max, body_max, result_max, outstanding_max;
     uint64_t reply_keep_ms;
     uint64_t aging_wait_ms;
@@ -293,6 +294,8 @@ struct core_stats {
     uint32_t queues, kinds, tenants, pools;
     uint32_t keys, interval_keys, unique_keys;
     uint32_t watches, sweeps, reads, flows, schedules, dead_groups;
+    uint32_t notes;
+    uint64_t note_changes, notes_refused; /* the second: where there were notes_max */
     uint64_t reply_items;
     uint64_t body_bytes, volatile_bytes;
     uint64_t memory_bytes; /* of the job table and its index */

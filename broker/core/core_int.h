@@ -38,6 +38,9 @@ static inline struct dead_letter *dead_letter_at(const struct core *c, uint32_t 
 static inline struct dead_group *dead_group_at(const struct core *c, uint32_t i) {
     return slab_at(&c->dead_groups, i);
 }
+static inline struct note *note_at(const struct core *c, uint32_t i) {
+    return slab_at(&c->notes.items, i);
+}
 static inline struct session *session_at(const struct core *c, uint32_t i) {
     return slab_at(&c->sessions, i);
 }
@@ -505,6 +508,16 @@ uint64_t dead_print(const struct core *c, const struct job *j); /* its group's; 
 uint32_t dead_count(const struct core *c, uint64_t print);
 void dead_check(const struct core *c);
 
+/* notes.c: a small table that workers share */
+void notes_setup(struct core *c);
+void notes_teardown(struct core *c);
+void notes_start(struct core *c); /* the epoch is known */
+void notes_expire(struct core *c);
+void note_timer(struct core *c, uint32_t i);
+/* Tells a session what has changed since version `have`, if it is time for that. */
+void notes_tell(struct core *c, uint32_t session, uint64_t have);
+void notes_check(const struct core *c);
+
 /* sweep.c: requests that touch many jobs */
 void sweeps_step(struct core *c);
 void sweep_loaded(struct core *c, const struct load *l, const struct record *r);
@@ -572,6 +585,8 @@ void on_remove_schedule(struct core *c, const void *message, struct str payload)
 void on_run_schedule(struct core *c, const void *message, struct str payload);
 void on_pause_schedule(struct core *c, const void *message, struct str payload);
 void on_list_schedules(struct core *c, const void *message, struct str payload);
+void on_set_note(struct core *c, const void *message, struct str payload);
+void on_list_notes(struct core *c, const void *message, struct str payload);
 void on_result(struct core *c, const void *message, struct str payload);
 void on_returned(struct core *c, const void *message, struct str payload);
 void on_progress(struct core *c, const void *message, struct str payload);

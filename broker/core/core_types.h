@@ -14,6 +14,7 @@
 
 #include "broker/core/core.h"
 #include "broker/core/dead_types.h"
+#include "broker/core/note_types.h"
 #include "broker/core/session_types.h"
 #include "common/base/check.h"
 #include "common/base/hash.h"
@@ -439,17 +440,7 @@ enum timer_what {
     TIMER_STREAM,
     TIMER_FLOW,
     TIMER_SCHEDULE, /* on the wall clock */
-};
-
-struct timer {
-    uint64_t when;
-    uint32_t item;
-    uint32_t what;
-};
-
-struct timers {
-    struct timer *at; /* a heap; at[0] is unused */
-    uint32_t n, size;
+    TIMER_NOTE,
 };
 
 struct turns {
@@ -523,6 +514,7 @@ struct core {
         instance_index, link_index, flow_index, dead_index;
     struct names queues, tenants, kinds, pools, schedules;
     struct timers mono_timers, wall_timers;
+    struct notes notes;
 
     struct list pending;     /* submitted, not yet durable, in order of position */
     struct list uncommitted; /* attachments that wait for a commit, in the order they came */

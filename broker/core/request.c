@@ -34,6 +34,8 @@ static const struct handler handlers[VERBS] = {
     [VERB_run_schedule] = {.item = on_run_schedule, .kept = true, .changes = true},
     [VERB_pause_schedule] = {.item = on_pause_schedule, .kept = true, .changes = true},
     [VERB_list_schedules] = {.item = on_list_schedules},
+    [VERB_set_note] = {.item = on_set_note, .kept = true},
+    [VERB_list_notes] = {.item = on_list_notes},
     [VERB_started] = {.item = on_started, .worker = true},
     [VERB_result] = {.item = on_result, .worker = true},
     [VERB_spawn] = {.item = on_spawn, .worker = true},

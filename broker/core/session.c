@@ -182,7 +182,9 @@ static void send_item(struct core *c, uint64_t link, enum verb verb, uint64_t se
     struct msg_outcome m = {0};
     MSG_SET(&m, outcome, code, item->code);
     MSG_SET(&m, outcome, count, item->count);
-    if (item->id)
+    if (item->id && verb == VERB_set_note)
+        MSG_SET(&m, outcome, version, item->id);
+    else if (item->id)
         MSG_SET(&m, outcome, id, item->id);
     if (text.len)
         MSG_SET(&m, outcome, text, text);
@@ -500,6 +502,7 @@ static int rebind(struct core *c, uint32_t si, struct err *e) {
     lhash_remove(&c->link_index, si);
     s->old_link = s->link;
     s->link = c->request.link;
+    s->notes = (struct note_telling){0}; /* what was under way on the other link is lost */
     lhash_add(&c->link_index, si);
     return 0;
 }
@@ -572,6 +575,8 @@ static int hello(struct core *c, const struct msg_hello *m, struct err *e) {
     session_at(c, si)->heard_ms = c->awake_ms;
     session_at(c, si)->quiet = false;
     welcome(c, c->request.link);
+    if (MSG_HAS(m, hello, notes))
+        notes_tell(c, si, m->notes);
     if (is_worker && !(repeated && session_at(c, si)->worker))
         worker_hello(c, si, m);
     return 0;

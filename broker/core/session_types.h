@@ -1,6 +1,7 @@
 /* What is known of peers: for core_types.h, which says who may include it. */
 #pragma once
 
+#include "broker/core/note_types.h"
 #include "common/base/str.h"
 #include "schemas/messages.h"
 
@@ -39,6 +40,7 @@ struct session {
     uint8_t key[32];   /* what it said its first hello with: nobody else goes on with it */
     bool quiet;        /* was silent for a lease and lost what it was attached to: to be told */
     uint64_t quiet_ms; /* the silence that was last acted on: since when, plus one */
+    struct note_telling notes;
     struct str name, host;
     uint32_t pid;
 };

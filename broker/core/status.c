@@ -20,6 +20,7 @@ void core_stats(const struct core *c, struct core_stats *out) {
     out->watches = c->watches.used;
     out->flows = c->flows.used;
     out->schedules = c->schedules.index.n;
+    out->notes = c->notes.there;
     out->sweeps = c->sweeps.used;
     out->reads = c->loads.used;
     out->dead_groups = c->dead_groups.used;
@@ -38,6 +39,7 @@ static void fill_held(const struct core_stats *s, struct msg_status_info *m) {
     MSG_SET(m, status_info, watches, s->watches);
     MSG_SET(m, status_info, flows, s->flows);
     MSG_SET(m, status_info, schedules, s->schedules);
+    MSG_SET(m, status_info, notes, s->notes);
     MSG_SET(m, status_info, reply_items, s->reply_items);
     MSG_SET(m, status_info, sweeps, s->sweeps);
     MSG_SET(m, status_info, reads, s->reads);

@@ -1,4 +1,5 @@
-/* Two binary heaps of things to come, one on each clock. An item has at most one timer of a sort
+/* Binary heaps of things to come, one on each clock, and one of the ends of notes, which write
+ * nothing and so need not wait while the disk is full. An item has at most one timer of a sort
  * and knows where it stands in the heap, so that it can be moved and taken out at once. */
 #include "broker/core/core_int.h"
 #include "common/base/mem.h"
@@ -26,11 +27,15 @@ static uint32_t *place_of(struct core *c, enum timer_what what, uint32_t item) {
         return &flow_at(c, item)->timer;
     case TIMER_SCHEDULE:
         return &schedule_at(c, item)->timer;
+    case TIMER_NOTE:
+        return &note_at(c, item)->timer;
     }
     UNREACHABLE();
 }
 
 static struct timers *heap_of(struct core *c, enum timer_what what) {
+    if (what == TIMER_NOTE)
+        return &c->notes.ends;
     bool by_wall = what == TIMER_JOB_WALL || what == TIMER_SCHEDULE;
     return by_wall ? &c->wall_timers : &c->mono_timers;
 }
@@ -132,6 +137,9 @@ static void fire(struct core *c, enum timer_what what, uint32_t item) {
     case TIMER_SCHEDULE:
         schedule_timer(c, item);
         return;
+    case TIMER_NOTE:
+        note_timer(c, item);
+        return;
     }
 }
 
@@ -150,7 +158,12 @@ void timers_fire(struct core *c) {
     fire_heap(c, &c->wall_timers, c->wall.ms);
 }
 
+void notes_expire(struct core *c) {
+    fire_heap(c, &c->notes.ends, c->now.ms);
+}
+
 void timers_done(struct core *c) {
+    MEM_FREE(c->notes.ends.at);
     MEM_FREE(c->mono_timers.at);
     MEM_FREE(c->wall_timers.at);
 }

@@ -410,6 +410,8 @@ void on_heartbeat(struct core *c, const void *message, struct str payload) {
     if (c->read_only)
         MSG_SET(&reply, heartbeat, read_only, true);
     send_to(c, c->request.link, VERB_heartbeat, 0, &reply, STR(""), 0);
+    if (MSG_HAS(m, heartbeat, notes))
+        notes_tell(c, c->request.session_index, m->notes);
     if (w)
         worker_nag(c, c->request.session->worker);
 }

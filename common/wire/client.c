@@ -11,6 +11,18 @@
 #define MESSAGES_MAX 256        /* served in one client_poll, so that it returns to its caller */
 
 /* ---- coming and going ----------------------------------------------------------------------- */
+static void fill_hello(void *ctx, struct msg_hello *m) {
+    const struct client *c = ctx;
+    if (c->config.notes)
+        MSG_SET(m, hello, notes, note_table_version(c->config.notes));
+}
+
+static void fill_heartbeat(void *ctx, struct msg_heartbeat *m) {
+    const struct client *c = ctx;
+    if (c->config.notes)
+        MSG_SET(m, heartbeat, notes, note_table_version(c->config.notes));
+}
+
 int client_new(struct client **out, const struct client_config *config, struct err *e) {
     ASSERT(config->role != ROLE_WORKER);
     struct client *c = MEM_NEW(struct client);
@@ -26,7 +38,9 @@ int client_new(struct client **out, const struct client_config *config, struct e
                                .key = config->key,
                                .name = config->name,
                                .clock = config->clock,
-                               .ctx = c};
+                               .ctx = c,
+                               .fill_hello = fill_hello,
+                               .fill_heartbeat = fill_heartbeat};
     memcpy(link.instance, config->instance, sizeof link.instance);
     if (link_new(&c->link, &link, e) < 0) {
         client_destroy(&c);
@@ -114,7 +128,10 @@ static void on_notice(struct client *c, struct frame_in *in) {
     struct frame_item item;
     struct err e;
     for (int got; (got = frame_next(in, &m, c->arena, &item, &e)) != 0;) {
-        if (got > 0 && c->config.on_notice) {
+        if (got > 0 && in->verb->verb == VERB_note_info) {
+            if (c->config.notes)
+                note_table_take(c->config.notes, c->config.clock(), &m.note_info);
+        } else if (got > 0 && c->config.on_notice) {
             c->calls++;
             c->config.on_notice(c->config.ctx, in->verb->verb, &m, item.payload);
         }
@@ -148,6 +165,8 @@ static void on_news(struct client *c, struct link_news *news) {
     }
     c->calls++;
     if (news->what == LINK_UP) {
+        if (c->config.notes && news->new_epoch)
+            note_table_forget(c->config.notes);
         if (c->tap.up)
             c->tap.up(c->tap.ctx);
         requests_again(c, news->new_epoch);

@@ -39,6 +39,7 @@
 #pragma once
 
 #include "common/wire/link.h"
+#include "common/wire/note_table.h"
 
 #define CLIENT_BYTES_MAX   (64U << 20) /* of unanswered requests, if the config has 0 */
 #define CLIENT_WATCHES_MAX (1U << 20)
@@ -99,6 +100,9 @@ struct client_config {
     uint8_t instance[LINK_INSTANCE_LEN];
     struct mono (*clock)(void);
     size_t bytes_max; /* 0: CLIENT_BYTES_MAX */
+    /* What the broker tells of notes comes in here, at most a heartbeat late; the caller's, to be
+     * read between calls. NULL: nothing is asked for. Not for the role CLIENT. */
+    struct note_table *notes;
     void *ctx;
     /* All may be NULL. */
     void (*on_finished)(void *ctx, const struct client_finished *f);
@@ -147,7 +151,7 @@ int client_call(struct client *c, enum verb verb, const struct client_item *item
 /* A request of one item whose answer's items say by a `code` whether it was done: an error of the
  * first item is the error of the call. `count` (may be NULL) gets OUTCOME's count. For CANCEL_JOB,
  * RETRY_JOB, PAUSE_QUEUE, RESUME_QUEUE, PURGE_QUEUE, SET_LIMIT, SCALE_POOL, DRAIN, DECLARE_KIND,
- * REMOVE_SCHEDULE, PAUSE_SCHEDULE. */
+ * REMOVE_SCHEDULE, PAUSE_SCHEDULE, SET_NOTE. */
 int client_change(struct client *c, enum verb verb, const void *message, uint64_t *count,
                   struct mono deadline, struct err *e);
 

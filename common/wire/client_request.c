@@ -32,6 +32,8 @@ static const struct request_rule rules[] = {
     {VERB_run_schedule, VERB_outcome, UNTIL_COUNT, REQUEST_CHANGES},
     {VERB_pause_schedule, VERB_outcome, UNTIL_COUNT, REQUEST_CHANGES},
     {VERB_list_schedules, VERB_schedule_info, UNTIL_EMPTY, REQUEST_ASKS},
+    {VERB_set_note, VERB_outcome, UNTIL_COUNT, REQUEST_CHANGES},
+    {VERB_list_notes, VERB_note_info, UNTIL_EMPTY, REQUEST_ASKS},
 };
 
 const struct request_rule *request_rule(enum verb verb) {

@@ -24,11 +24,17 @@
  *           and a depth less. `fail_fast` is that of the children; child n has the unique key
  *           "UNIQUE/n", from 0, for an hour. The result is {"spawned": its own children}, and if it
  * is a then itself, how those ended that it waited for: {"parent_state", "siblings", "done",
- *           "dead", "cancelled", "expired", "broken"} too. */
+ *           "dead", "cancelled", "expired", "broken"} too.
+ *   note    {name = "note", value, for_ms = 10000, remove = false, absent = false, longer = false,
+ *           await, gone = false, wait_ms = 10000}: sets a note where a value is given, or removes
+ *           it; only if it is not there (`absent`) or none is that lasts as long (`longer`). Then
+ *           waits until this process's copy of the notes has the value `await`, or has none
+ *           (`gone`); fails with NOT_FOUND after `wait_ms`. The result is {"changed", "value",
+ *           "left_ms", "version", "waited_ms"}. */
 #pragma once
 
 #include "workers/harness/job.h"
 
 #define STREAM_PIECE_MAX 65536 /* bytes of a piece of kind `stream` */
 
-job_run_fn run_echo, run_sleep, run_fail, run_crash, run_stream, run_spawn;
+job_run_fn run_echo, run_sleep, run_fail, run_crash, run_stream, run_spawn, run_note;

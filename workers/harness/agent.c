@@ -125,6 +125,7 @@ static void forget(struct agent *a, struct attempt *t) {
     mem_free(t->ending.memory);
     children_destroy(&t->ending.children);
     children_destroy(&t->spawning.child);
+    agent_note_over(t);
     a->unacked_bytes -= t->unacked_bytes;
     slab_give(&a->attempts, t->index);
 }
@@ -241,6 +242,7 @@ static void count_ending(struct agent *a, struct attempt *t) {
 void agent_ended(struct agent *a, struct mono now, struct attempt *t, const struct ending *end) {
     a->done++;
     agent_spawn_over(t);
+    agent_note_over(t);
     if (t->state == ATTEMPT_GONE) {
         struct children unwanted = end->children;
         children_destroy(&unwanted);
@@ -388,6 +390,7 @@ void agent_welcome(struct agent *a, struct mono now, const struct msg_welcome *t
 void agent_down(struct agent *a) {
     a->connected = false;
     a->greeting = true;
+    agent_notes_late(a, (struct mono){0}, true);
 }
 
 static size_t put_pairs(const struct agent *a, enum attempt_state state, uint64_t *to, size_t n) {
@@ -430,6 +433,7 @@ void agent_tick(struct agent *a, struct mono now) {
         }
     }
     agent_spawns_say(a, now, false);
+    agent_notes_late(a, now, false);
     struct row *ended = &a->rows[ATTEMPT_ENDED];
     for (uint32_t n = 0; n < SAY_AGAIN_MAX && ended->head && a->connected; n++) {
         struct attempt *t = at(a, ended->head);

@@ -39,6 +39,7 @@
 #include "schemas/messages.h"
 #include "schemas/states.h"
 #include "workers/harness/children.h"
+#include "workers/harness/note_wish.h"
 
 #define AGENT_SLOTS_MAX     1024
 #define AGENT_PREFETCH_MAX  4096
@@ -78,6 +79,13 @@ struct spawning {
     struct mono said;
 };
 
+/* A note that an attempt sets, and waits to hear about: said once, for nothing depends on it. */
+struct noting {
+    struct note_wish *wish; /* NULL: it does not wait */
+    uint64_t sequence;
+    struct mono said;
+};
+
 struct attempt {
     uint64_t job, fence;
     enum attempt_state state;
@@ -100,6 +108,7 @@ struct attempt {
     char *memory;
     struct ending ending;
     struct spawning spawning;
+    struct noting noting;
     size_t unacked_bytes; /* of its ending */
     struct mono said;
     uint32_t index, hash_next, next, prev;
@@ -116,6 +125,11 @@ struct agent_effects {
     uint64_t (*spawn)(void *ctx, const struct children *child);
     /* What became of the child that it waits for: code OK, it is durable. */
     void (*spawned)(void *ctx, struct attempt *a, const struct err *e);
+    /* SET_NOTE, behind what was said. Its sequence; 0 if it cannot be sent now. */
+    uint64_t (*note)(void *ctx, const struct msg_set_note *m);
+    /* What became of it: code OK, it has that version now. */
+    void (*noted)(void *ctx, struct attempt *a, const struct msg_set_note *m, uint64_t version,
+                  const struct err *e);
     /* HELLO again, behind what was said. */
     void (*hello)(void *ctx);
     /* Whether and where it can run; REJECT with why. */
@@ -151,6 +165,8 @@ void agent_dispatch(struct agent *a, struct mono now, const struct msg_dispatch 
                     struct str payload);
 void agent_result_ack(struct agent *a, struct mono now, const struct msg_attempt_ref *m);
 void agent_spawned(struct agent *a, uint64_t sequence, const struct msg_spawned *m);
+/* False: nobody here has asked for that. */
+bool agent_outcome(struct agent *a, uint64_t sequence, const struct msg_outcome *m);
 /* ERROR about the whole message of that sequence. */
 void agent_refused(struct agent *a, uint64_t sequence, const struct msg_error *m);
 void agent_cancel(struct agent *a, struct mono now, const struct msg_attempt_ref *m);
@@ -164,6 +180,9 @@ void agent_ended(struct agent *a, struct mono now, struct attempt *t, const stru
  * attempt is told to stop or ends. Takes what `child` holds. */
 void agent_spawn(struct agent *a, struct mono now, struct attempt *t, struct children *child,
                  uint32_t index);
+/* A note that one that runs sets: effect `noted` follows within a lease, unless the attempt ends.
+ * Takes the wish. */
+void agent_note(struct agent *a, struct mono now, struct attempt *t, struct note_wish *wish);
 void agent_progress(struct agent *a, const struct attempt *t, uint64_t done, uint64_t total);
 /* Says again what was not acknowledged, stops what is over its time. */
 void agent_tick(struct agent *a, struct mono now);

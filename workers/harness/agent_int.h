@@ -36,3 +36,10 @@ struct attempt *agent_find(const struct agent *a, uint64_t job, uint64_t fence);
 void agent_spawns_say(struct agent *a, struct mono now, bool all);
 /* It waits no longer. */
 void agent_spawn_over(struct attempt *t);
+
+/* ---- agent_note.c --------------------------------------------------------------------------- */
+/* It waits no longer. */
+void agent_note_over(struct attempt *t);
+/* Answers those that have waited for a lease; `all`: the connection is gone. */
+void agent_notes_late(struct agent *a, struct mono now, bool all);
+void agent_note_refused(struct agent *a, uint64_t sequence, const struct msg_error *m);

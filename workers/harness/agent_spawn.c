@@ -67,6 +67,7 @@ static bool is_refusal(uint64_t code) {
 }
 
 void agent_refused(struct agent *a, uint64_t sequence, const struct msg_error *m) {
+    agent_note_refused(a, sequence, m);
     uint32_t i = a->rows[ATTEMPT_RUNNING].head;
     while (i && !(is_spawning(at(a, i)) && at(a, i)->spawning.sequence == sequence))
         i = at(a, i)->next;

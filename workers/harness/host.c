@@ -31,6 +31,8 @@ struct host {
     struct slots *slots;
     struct outbox outbox;
     struct frame_out spawn;
+    struct job_notes notes;
+    uint64_t declared_from, declared_to; /* the sequences of our last DECLARE_KINDs */
     struct stream_socket *streams;
     char stream_endpoint[LINK_ENDPOINT_MAX]; /* empty: none */
     struct arena *arena;
@@ -58,13 +60,15 @@ static const struct worker_kind *find_kind(const struct host *h, struct str name
 
 static void declare_kinds(struct host *h) {
     struct frame_out f __attribute__((cleanup(frame_destroy))) = FRAME_OUT;
-    frame_begin(&f, VERB_declare_kind, link_sequence(h->link));
+    h->declared_from = h->declared_to = link_sequence(h->link);
+    frame_begin(&f, VERB_declare_kind, h->declared_from);
     for (size_t i = 0; i < h->config->kinds.n; i++) {
         struct msg_kind_info m = worker_kind_info(h->config->kinds.at[i]);
         if (frame_add(&f, &m) == 0)
             continue;
         link_send(h->link, &f, NULL);
-        frame_begin(&f, VERB_declare_kind, link_sequence(h->link));
+        h->declared_to = link_sequence(h->link);
+        frame_begin(&f, VERB_declare_kind, h->declared_to);
         frame_add(&f, &m);
     }
     link_send(h->link, &f, NULL);
@@ -128,6 +132,29 @@ static uint64_t fx_spawn(void *ctx, const struct children *child) {
 
 static void fx_spawned(void *ctx, struct attempt *a, const struct err *e) {
     (void)ctx;
+    slots_answer(a, e);
+}
+
+static uint64_t fx_note(void *ctx, const struct msg_set_note *m) {
+    struct host *h = ctx;
+    if (!link_is_up(h->link))
+        return 0;
+    uint64_t sequence = link_sequence(h->link);
+    frame_begin(&h->spawn, VERB_set_note, sequence);
+    int rc = frame_add(&h->spawn, m);
+    ASSERT(rc == 0);
+    return link_send(h->link, &h->spawn, NULL) < 0 ? 0 : sequence;
+}
+
+/* Its own jobs see at once what they have set. */
+static void fx_noted(void *ctx, struct attempt *a, const struct msg_set_note *m, uint64_t version,
+                     const struct err *e) {
+    struct host *h = ctx;
+    if (!e->code) {
+        pthread_mutex_lock(&h->notes.lock);
+        note_table_set(h->notes.table, clock_mono(), m, version);
+        pthread_mutex_unlock(&h->notes.lock);
+    }
     slots_answer(a, e);
 }
 
@@ -202,6 +229,7 @@ static void fill_hello(void *ctx, struct msg_hello *m) {
     MSG_SET(m, hello, kinds, ((struct str_list){h->names, n}));
     if (h->config->pool.len)
         MSG_SET(m, hello, pool, h->config->pool);
+    MSG_SET(m, hello, notes, note_table_version(h->notes.table));
 }
 
 static void fill_heartbeat(void *ctx, struct msg_heartbeat *m) {
@@ -209,6 +237,7 @@ static void fill_heartbeat(void *ctx, struct msg_heartbeat *m) {
     outbox_flush(&h->outbox); /* `held` counts what is on its way */
     agent_fill_heartbeat(h->agent, m);
     MSG_SET(m, heartbeat, rss_bytes, rss_bytes());
+    MSG_SET(m, heartbeat, notes, note_table_version(h->notes.table));
 }
 
 /* ---- leaving -------------------------------------------------------------------------------- */
@@ -277,11 +306,18 @@ static void look_whether_over(struct host *h, struct mono now) {
 }
 
 /* ---- what the broker says ------------------------------------------------------------------- */
-static void on_outcome(const struct msg_outcome *m) {
-    if (m->code)
+static void on_outcome(struct host *h, uint64_t sequence, const struct msg_outcome *m) {
+    bool declared = sequence >= h->declared_from && sequence <= h->declared_to;
+    if (!agent_outcome(h->agent, sequence, m) && declared && m->code)
         log_event(LOG_worker_kind_refused, log_str("error", m->text),
                   log_text("code", err_code_known(m->code) ? err_code_name((enum err_code)m->code)
                                                            : "unknown"));
+}
+
+static void on_note(struct host *h, struct mono now, const struct msg_note_info *m) {
+    pthread_mutex_lock(&h->notes.lock);
+    note_table_take(h->notes.table, now, m);
+    pthread_mutex_unlock(&h->notes.lock);
 }
 
 static void on_item(struct host *h, struct mono now, const struct frame_in *in,
@@ -308,6 +344,9 @@ static void on_item(struct host *h, struct mono now, const struct frame_in *in,
     case VERB_stream_need:
         agent_stream_need(h->agent, &m->stream_need);
         break;
+    case VERB_note_info:
+        on_note(h, now, &m->note_info);
+        break;
     case VERB_recall:
         agent_recall(h->agent, now, &m->attempt_ref);
         break;
@@ -315,7 +354,7 @@ static void on_item(struct host *h, struct mono now, const struct frame_in *in,
         leave(h, false, WORKER_EXIT_DRAINED, "the broker says so");
         break;
     case VERB_outcome:
-        on_outcome(&m->outcome);
+        on_outcome(h, in->sequence, &m->outcome);
         break;
     default: /* heartbeats are the link's business */
         break;
@@ -355,8 +394,12 @@ static void open_stream(struct host *h, bool new_epoch) {
 
 static void on_up(struct host *h, bool new_epoch) {
     log_event(LOG_worker_connected, log_u64("epoch", link_epoch(h->link)));
-    if (new_epoch)
+    if (new_epoch) {
+        pthread_mutex_lock(&h->notes.lock);
+        note_table_forget(h->notes.table);
+        pthread_mutex_unlock(&h->notes.lock);
         declare_kinds(h);
+    }
     open_stream(h, new_epoch);
     agent_welcome(h->agent, clock_mono(), link_terms(h->link));
 }
@@ -398,6 +441,11 @@ static void on_ended(void *ctx, struct attempt *a, const struct ending *end) {
 static void on_asks(void *ctx, struct attempt *a, struct children *child, uint32_t index) {
     struct host *h = ctx;
     agent_spawn(h->agent, clock_mono(), a, child, index);
+}
+
+static void on_wishes(void *ctx, struct attempt *a, struct note_wish *wish) {
+    struct host *h = ctx;
+    agent_note(h->agent, clock_mono(), a, wish);
 }
 
 static void tell_progress(void *ctx, struct attempt *a) {
@@ -459,7 +507,8 @@ static void tell_handshake(struct host *h) {
 }
 
 static void serve(struct host *h) {
-    const struct slots_news news = {.ctx = h, .ended = on_ended, .asks = on_asks};
+    const struct slots_news news = {
+        .ctx = h, .ended = on_ended, .asks = on_asks, .notes = on_wishes};
     while (!h->over) {
         bool more = read_messages(h);
         tell_handshake(h);
@@ -499,6 +548,8 @@ static int open_all(struct host *h, struct err *e) {
     static const struct agent_effects none = {.say = fx_say,
                                               .spawn = fx_spawn,
                                               .spawned = fx_spawned,
+                                              .note = fx_note,
+                                              .noted = fx_noted,
                                               .hello = fx_hello,
                                               .admit = fx_admit,
                                               .start = fx_start,
@@ -514,6 +565,10 @@ static int open_all(struct host *h, struct err *e) {
     job_setup(&h->inline_job);
     h->streams = stream_socket_new();
     h->slots = slots_new(config->slots);
+    pthread_mutex_init(&h->notes.lock, NULL);
+    h->notes.table = note_table_new();
+    h->inline_job.notes = &h->notes;
+    slots_share_notes(h->slots, &h->notes);
     sigset_t set;
     signal_set(&set);
     h->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
@@ -544,6 +599,8 @@ static void close_all(struct host *h, bool *clean) {
     if (!*clean)
         return; /* what still runs uses the rest */
     slots_destroy(&h->slots);
+    note_table_destroy(&h->notes.table);
+    pthread_mutex_destroy(&h->notes.lock);
     agent_destroy(&h->agent);
     frame_destroy(&h->spawn);
     stream_socket_destroy(&h->streams);

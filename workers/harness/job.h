@@ -139,6 +139,36 @@ struct job_siblings {
 /* False: it is no then. */
 bool job_siblings(const struct job *job, struct job_siblings *out);
 
+/* ---- notes: what all workers of a broker know of each other ----------------------------------- */
+/* A note is a name and a value that is there for a while, such as that a provider is to be left
+ * alone. Every worker has a copy of all of them, which is at most a heartbeat old; a broker that is
+ * started anew knows none. So a note may spare work, or a provider; nothing may depend on it. */
+struct job_note {
+    struct str value;
+    uint64_t left_ms; /* until it ends */
+    uint64_t version; /* of the change that set it */
+};
+/* From this process's copy. False: there is no such note. The value is in the job's arena. */
+bool job_note_get(struct job *job, struct str name, struct job_note *out);
+
+struct job_note_change {
+    struct str name;  /* letters, digits and . _ : -, at most 64 */
+    struct str value; /* text of at most 256 bytes; empty: the note is removed */
+    uint64_t for_ms;  /* it is there for so long, at most a day; 0: it is removed */
+    bool longer;      /* only if none is there that lasts as long */
+    bool conditional; /* only if it has the version that follows: 0 if it must not be there */
+    uint64_t if_version;
+};
+/* Sets or removes a note and waits for the broker's answer, a lease (by default 3 s) at most.
+ * *changed: it was done; else what is there did not allow it. Of several jobs that set the same
+ * note under `conditional` with 0, one has it changed.
+ *
+ * -1 when the job must stop, with BAD_VALUE, with BUSY where there are too many notes, or with
+ * UNREACHABLE_BROKER where no answer came: then it may be set or not. A job that can go on without
+ * it should. Not for kinds that run INLINE. */
+int job_note_set(struct job *job, const struct job_note_change *change, bool *changed,
+                 struct err *e);
+
 /* ---- parameters: fields of the payload ------------------------------------------------------ */
 /* -1 with BAD_VALUE where the field is of another type or over `max` (of the value, or of bytes).
  */

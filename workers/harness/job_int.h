@@ -4,6 +4,7 @@
  * but for the atomics, through which the host thread speaks in. */
 #pragma once
 
+#include "common/wire/note_table.h"
 #include "workers/harness/agent.h"
 #include "workers/harness/job.h"
 #include "workers/harness/stream_out.h"
@@ -19,7 +20,13 @@ struct job_limits {
     uint64_t body_max; /* bytes of a child's payload */
 };
 
-/* A child that the slot's thread hands over, and the answer that it waits for. */
+/* The process's copy of the notes: the host writes, all slots read. */
+struct job_notes {
+    pthread_mutex_t lock;
+    struct note_table *table;
+};
+
+/* What the slot's thread hands over, a child or a note, and the answer that it waits for. */
 struct job_asking {
     pthread_mutex_t lock;
     pthread_cond_t news; /* it was answered, or the job must stop */
@@ -46,6 +53,9 @@ struct job {
     /* Gives a child, and what `child` holds, to the host, which answers by job_answer. NULL: there
      * is nobody who could answer while it waits. */
     void (*hand_over)(struct job *job, struct children *child, uint32_t index);
+    /* Likewise a note. */
+    void (*hand_over_note)(struct job *job, struct note_wish *wish);
+    struct job_notes *notes; /* NULL: there are none */
 };
 
 void job_setup(struct job *job);
@@ -55,8 +65,14 @@ void job_execute(struct job *job, struct attempt *a, job_run_fn *run, struct mon
                  const struct job_limits *limits, struct ending *end);
 /* From another thread. */
 void job_ask_stop(struct job *job, enum err_code why);
-/* What became of the child that it waits for; nothing if it waits no longer. */
+/* What became of the child or note that it waits for; nothing if it waits no longer. */
 void job_answer(struct job *job, const struct err *answer);
+/* In the slot's thread: what is handed over next will be answered. */
+void job_await(struct job *job);
+/* Until it is answered or the job must stop; the host sees to its timeout. */
+int job_awaited(struct job *job, struct err *e);
+/* What was refused only for want of room holds the job. -1. */
+int job_refused(struct err *e);
 /* Before the next attempt is handed over: what was asked of the last one does not count. From then
  * on a stop is that of the new one, even before its thread has begun. */
 void job_forget_stop(struct job *job);

@@ -96,8 +96,11 @@ static void set_open(struct job *job, bool open) {
     pthread_mutex_unlock(&job->asking.lock);
 }
 
-/* Until it is answered or the job must stop; the host sees to its timeout. */
-static int await_answer(struct job *job, struct err *e) {
+void job_await(struct job *job) {
+    set_open(job, true);
+}
+
+int job_awaited(struct job *job, struct err *e) {
     struct job_asking *k = &job->asking;
     struct err answer = {0};
     pthread_mutex_lock(&k->lock);
@@ -119,7 +122,7 @@ static bool no_room(enum err_code code) {
     return code == ERR_BUSY || code == ERR_DISK_FULL || code == ERR_READ_ONLY;
 }
 
-static int refused(struct err *e) {
+int job_refused(struct err *e) {
     if (no_room(e->code)) {
         e->class = ERR_CLASS_HOLD;
         e->retry_after_ms = e->retry_after_ms ? e->retry_after_ms : NO_ROOM_MS;
@@ -141,10 +144,10 @@ int job_spawn_now(struct job *job, const struct job_child *child, struct err *e)
     if (job_check(job, e) < 0 || check(job, child, e) < 0 ||
         children_add(&one, &m, child->payload, e) < 0)
         return -1;
-    set_open(job, true);
+    job_await(job);
     job->hand_over(job, &one, job->spawned);
-    if (await_answer(job, e) < 0)
-        return refused(e);
+    if (job_awaited(job, e) < 0)
+        return job_refused(e);
     job->spawned++;
     job->has_then |= child->then;
     return 0;

@@ -28,6 +28,7 @@ struct slot {
     bool asks;
     struct children child;
     uint32_t index;
+    struct note_wish *wish; /* NULL: it asks for the child */
     struct slot *next_asking;
 };
 
@@ -59,21 +60,37 @@ static void hand_back(struct slot *slot) {
         wake_host(s);
 }
 
-static void hand_over(struct job *job, struct children *child, uint32_t index) {
-    struct slot *slot = (struct slot *)(void *)((char *)job - offsetof(struct slot, job));
+static struct slot *slot_of(struct job *job) {
+    return (struct slot *)(void *)((char *)job - offsetof(struct slot, job));
+}
+
+/* What it asks for stands in the slot. */
+static void ask(struct slot *slot) {
     struct slots *s = slot->all;
     pthread_mutex_lock(&s->lock);
     bool first = !s->ended && !s->asking;
     ASSERT(!slot->asks);
     slot->asks = true;
-    slot->child = *child;
-    slot->index = index;
     slot->next_asking = s->asking;
     s->asking = slot;
     pthread_mutex_unlock(&s->lock);
-    *child = (struct children){0};
     if (first)
         wake_host(s);
+}
+
+/* A slot that was answered has been taken from the list; one that was told to stop asks no more. */
+static void hand_over(struct job *job, struct children *child, uint32_t index) {
+    struct slot *slot = slot_of(job);
+    slot->child = *child;
+    slot->index = index;
+    *child = (struct children){0};
+    ask(slot);
+}
+
+static void hand_over_note(struct job *job, struct note_wish *wish) {
+    struct slot *slot = slot_of(job);
+    slot->wish = wish;
+    ask(slot);
 }
 
 static void *run_slot(void *p) {
@@ -143,7 +160,13 @@ static struct slot *take(struct slots *s, const struct slots_news *news) {
     for (struct slot *slot = asking, *next; slot; slot = next) {
         next = slot->next_asking;
         struct children child = slot->child;
-        news->asks(news->ctx, slot->attempt, &child, slot->index);
+        struct note_wish *wish = slot->wish;
+        slot->child = (struct children){0};
+        slot->wish = NULL;
+        if (wish)
+            news->notes(news->ctx, slot->attempt, wish);
+        else
+            news->asks(news->ctx, slot->attempt, &child, slot->index);
     }
     return turn_round(ended);
 }
@@ -192,6 +215,7 @@ struct slots *slots_new(uint32_t n) {
         slot->all = s;
         job_setup(&slot->job);
         slot->job.hand_over = hand_over;
+        slot->job.hand_over_note = hand_over_note;
         sem_init(&slot->go, 0, 0);
         slot->next = s->free;
         s->free = slot;
@@ -199,6 +223,11 @@ struct slots *slots_new(uint32_t n) {
         ASSERT(rc == 0);
     }
     return s;
+}
+
+void slots_share_notes(struct slots *s, struct job_notes *notes) {
+    for (uint32_t i = 0; i < s->n; i++)
+        s->at[i].job.notes = notes;
 }
 
 void slots_destroy(struct slots **sp) {

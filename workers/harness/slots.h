@@ -13,15 +13,18 @@
 
 struct slots;
 struct job_limits;
+struct job_notes;
 
 struct slots *slots_new(uint32_t n);
+/* Before anything is started: what the jobs read. */
+void slots_share_notes(struct slots *s, struct job_notes *notes);
 /* All must be free. */
 void slots_destroy(struct slots **s);
 /* There must be a free one. `a->user` is the slot until it is collected. */
 void slots_start(struct slots *s, struct attempt *a, job_run_fn *run, struct mono now,
                  const struct job_limits *limits);
 void slots_stop(struct attempt *a, enum err_code why);
-/* The answer to the child that it asked for. */
+/* The answer to the child or the note that it asked for. */
 void slots_answer(struct attempt *a, const struct err *answer);
 
 struct slots_news {
@@ -29,6 +32,8 @@ struct slots_news {
     void (*ended)(void *ctx, struct attempt *a, const struct ending *end);
     /* It waits for slots_answer. Takes what `child` holds. May be NULL: no job spawns. */
     void (*asks)(void *ctx, struct attempt *a, struct children *child, uint32_t index);
+    /* Likewise for a note. Takes the wish. May be NULL: no job sets any. */
+    void (*notes)(void *ctx, struct attempt *a, struct note_wish *wish);
 };
 /* Calls these for each that has asked or ended since the last call. */
 void slots_collect(struct slots *s, const struct slots_news *news);
