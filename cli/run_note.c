@@ -37,12 +37,17 @@ static void put_setter(struct buf *out, const json_t *row, const char *key) {
         buf_printf(out, " %llu", (unsigned long long)out_field(row, "pid"));
 }
 
+/* Enough of it to find the worker in `quern workers`. */
+static void put_instance(struct buf *out, const json_t *row, const char *key) {
+    buf_printf(out, "%.12s", out_text(row, key));
+}
+
 static const struct table_column columns[] = {
     {"NOTE", false, put_text, "name"},
     {"VALUE", false, put_text, "value"},
     {"LEFT", true, put_duration, "left_ms"},
     {"SET BY", false, put_setter, "by"},
-    {"INSTANCE", false, put_text, "instance"},
+    {"INSTANCE", false, put_instance, "instance"},
 };
 
 int run_notes(struct cli *c, const struct args_notes *args) {
@@ -51,7 +56,7 @@ int run_notes(struct cli *c, const struct args_notes *args) {
     struct msg_get_status m = {0};
     if (args->name.len)
         MSG_SET(&m, get_status, name, args->name);
-    if (cli_connect(c, &e) < 0 || cli_ask(c, VERB_list_notes, &m, c->json, &rows, &e) < 0)
+    if (cli_connect(c, &e) < 0 || cli_ask(c, VERB_list_notes, &m, false, &rows, &e) < 0)
         return cli_fail(c, &e);
     if (args->name.len && !json_array_size(rows)) {
         err_set(&e, ERR_NOT_FOUND, "note '" STR_FMT "': not there", STR_ARG(args->name));

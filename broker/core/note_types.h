@@ -45,7 +45,8 @@ struct notes {
 /* What one peer was told last. One telling at a time is under way: the next one waits until the
  * peer has said that it has it, or until it must be taken for lost. */
 struct note_telling {
-    uint64_t upto;     /* this version; 0: nothing is under way */
+    uint64_t from;     /* behind this version, */
+    uint64_t upto;     /* up to this one; 0: nothing is under way */
     uint64_t again_ms; /* until then it is waited for */
     uint32_t tries;
 };

@@ -247,11 +247,12 @@ void notes_tell(struct core *c, uint32_t session, uint64_t have) {
     if (under_way && (c->now.ms < t->again_ms || MUTANT(note_told_once)))
         return;
     uint64_t lease_ms = c->config.heartbeat_ms * c->config.missed_max;
-    if (!under_way)
+    if (!under_way || have > t->from) /* it took some of it */
         t->tries = 0;
     else if (t->tries < TRIES_MAX)
         t->tries++;
     t->again_ms = c->now.ms + (lease_ms << t->tries);
+    t->from = have;
     t->upto = newest;
     tell_behind(c, s->link, have);
 }

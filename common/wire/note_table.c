@@ -130,10 +130,10 @@ static void change(struct note_table *t, struct mono now, struct str name, struc
 }
 
 void note_table_take(struct note_table *t, struct mono now, const struct msg_note_info *m) {
-    if (m->version <= t->version || m->behind > t->version)
+    if (m->behind && (m->version <= t->version || m->behind > t->version))
         return;
     for (uint32_t n = t->n; n-- > 0 && !m->behind;)
-        if (t->at[n]->version < m->version)
+        if (t->at[n]->version <= t->version) /* else we have set it since */
             remove_at(t, n);
     t->version = m->version;
     change(t, now, m->name, m->value, m->left_ms, m->version);

@@ -27,7 +27,8 @@ void note_table_destroy(struct note_table **t);
 
 /* One change, as the broker told it; what is old, or behind a gap, is passed over. */
 void note_table_take(struct note_table *t, struct mono now, const struct msg_note_info *m);
-/* What this peer has set: the broker said that it has this version now, or, with 0, that it is gone.
+/* What this peer has set: the broker said that it has this version now, or, with 0, that it is
+ * gone.
  */
 void note_table_set(struct note_table *t, struct mono now, const struct msg_set_note *m,
                     uint64_t version);

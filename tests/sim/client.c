@@ -354,6 +354,8 @@ void client_tick(struct sim *s, uint32_t i) {
         listen_some(s, i);
     if (i == 0 && rng_below(&s->rng, 20) == 0)
         say(s, i, VERB_list_dead, ++c->sequence, &(struct msg_list_dead){0}, STR(""));
+    if (i == 0 && rng_below(&s->rng, 20) == 0)
+        notes_set_some(s, c->link, ROLE_OPERATOR, &c->sequence);
     if (c->request && s->now - c->request_at > RESEND_MS)
         send_request(s, i);
     if (!c->request && i == 0 && (s->healing ? !c->schedules_paused : rng_below(&s->rng, 30) == 0))

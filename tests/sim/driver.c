@@ -60,7 +60,10 @@ static void on_send(void *ctx, const struct letter *l) {
     struct broker_sim *b = &s->broker;
     sim_say(s, "  -> link %llu %s", (unsigned long long)l->link, verb_def(l->verb)->name);
     observe_letter(s, l);
-    bool same = b->out_open && b->out_link == l->link && l->sequence &&
+    if (l->verb == VERB_note_info && l->message)
+        notes_told(s, l->message);
+    bool joins = l->sequence || l->verb == VERB_note_info;
+    bool same = b->out_open && b->out_link == l->link && joins &&
                 b->out.verb->verb == l->verb && b->same_sequence == l->sequence;
     if (!same) {
         out_close(s);
@@ -296,6 +299,8 @@ static void open_packet(struct sim *s, const struct packet *p, struct arena *are
             core_children(c, children, n);
         if (in.verb->verb == VERB_result)
             observe_result(s, &m.result);
+        if (in.verb->verb == VERB_set_note)
+            notes_heard(s, &m.set_note);
         core_item(c, &m, item.payload, NULL);
         observe_result(s, NULL);
     }

@@ -265,6 +265,7 @@ static void live(struct sim *s) {
     s->slow_ms = rng_below(&s->rng, 600);
     s->broker.wide_share = 1 + rng_below(&s->rng, 3);
     observe_start(s);
+    note_copies_setup(s);
     broker_start(s);
     for (uint32_t i = 0; i < SIM_CLIENTS; i++)
         client_setup(s, i);
@@ -283,6 +284,7 @@ static void live(struct sim *s) {
     for (uint64_t end = s->now + 3000; s->now < end;)
         step(s);
     observe_end(s);
+    observe_notes_end(s);
 }
 
 static void tear_down(struct sim *s) {
@@ -293,6 +295,7 @@ static void tear_down(struct sim *s) {
     mem_free(s->events);
     disk_done(&s->disk);
     model_done(s);
+    note_copies_done(s);
     observe_done(s);
     mem_free(s);
 }

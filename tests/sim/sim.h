@@ -14,15 +14,17 @@
 #include "broker/records.h"
 #include "common/base/rng.h"
 #include "common/wire/frame.h"
+#include "common/wire/note_table.h"
 #include "tests/sim/mutants.h"
 
 #include <setjmp.h>
 
-#define SIM_CLIENTS  3
-#define SIM_WORKERS  3
-#define SIM_JOBS_MAX 512
-#define SIM_SPAN_MS  40000  /* of the first phase */
-#define SIM_HEAL_MS  900000 /* by then all must have ended */
+#define SIM_CLIENTS   3
+#define SIM_WORKERS   3
+#define SIM_JOBS_MAX  512
+#define SIM_NOTES_MAX 4096
+#define SIM_SPAN_MS   40000  /* of the first phase */
+#define SIM_HEAL_MS   900000 /* by then all must have ended */
 
 enum behaviour {
     DO_succeed,
@@ -195,6 +197,12 @@ struct worker_sim {
     uint64_t delivered_at; /* the last packet that reached the broker's inbox */
 };
 
+struct note_sim {
+    struct note_table *copies[SIM_WORKERS];
+    uint32_t n;                   /* values that were set, each a number of its own, */
+    uint64_t ends[SIM_NOTES_MAX]; /* and when each is over; 0: the broker has not heard of it */
+};
+
 struct observer;
 
 struct sim {
@@ -211,6 +219,7 @@ struct sim {
     struct disk disk;
     struct broker_sim broker;
     struct relay_model relay;
+    struct note_sim notes;
     struct client_sim clients[SIM_CLIENTS];
     struct worker_sim workers[SIM_WORKERS];
     uint64_t links;
@@ -276,6 +285,15 @@ uint64_t some_child(struct sim *s, bool ended);
 void schedule_request(struct sim *s, uint64_t link, enum verb verb, uint64_t sequence,
                       uint32_t which);
 void observe_schedules(struct sim *s);
+
+/* notes.c: notes, and what must hold of them */
+void note_copies_setup(struct sim *s);
+void note_copies_done(struct sim *s);
+void notes_set_some(struct sim *s, uint64_t link, enum role role, uint64_t *sequence);
+void notes_heard(struct sim *s, const struct msg_set_note *m); /* by the broker */
+void notes_told(struct sim *s, const struct msg_note_info *m); /* by the broker */
+void notes_take(struct sim *s, uint32_t worker, const struct msg_note_info *m);
+void observe_notes_end(struct sim *s);
 
 /* relay_model.c: what the core orders of it, and its answers */
 uint64_t model_token(const struct sim *s, uint64_t fence);

@@ -11,6 +11,7 @@
 void worker_setup(struct sim *s, uint32_t i) {
     struct worker_sim *w = &s->workers[i];
     uint64_t partition = w->partition_until;
+    note_table_forget(s->notes.copies[i]);
     *w = (struct worker_sim){
         .link = ++s->links, .alive = true, .born_at = s->now, .partition_until = partition};
     for (size_t n = 0; n < sizeof w->instance; n++)
@@ -46,6 +47,7 @@ static void hello(struct sim *s, struct worker_sim *w) {
     MSG_SET(&m, hello, pool, STR("pool"));
     MSG_SET(&m, hello, running, ((struct uint_list){running, n}));
     MSG_SET(&m, hello, unacked, ((struct uint_list){unacked, u}));
+    MSG_SET(&m, hello, notes, note_table_version(s->notes.copies[w - s->workers]));
     w->hello_at = s->now;
     say(s, w, VERB_hello, ++w->sequence, &m, STR(""));
 }
@@ -206,6 +208,7 @@ static void beat(struct sim *s, struct worker_sim *w) {
     struct msg_heartbeat m = {0};
     MSG_SET(&m, heartbeat, epoch, w->epoch);
     MSG_SET(&m, heartbeat, held, w->n);
+    MSG_SET(&m, heartbeat, notes, note_table_version(s->notes.copies[w - s->workers]));
     say(s, w, VERB_heartbeat, 0, &m, STR(""));
 }
 
@@ -228,6 +231,8 @@ void worker_tick(struct sim *s, uint32_t i) {
         return;
     }
     beat(s, w);
+    if (rng_below(&s->rng, 50) == 0)
+        notes_set_some(s, w->link, ROLE_WORKER, &w->sequence);
     if (w->draining && w->n == 0) {
         struct msg_bye m = {0};
         say(s, w, VERB_bye, ++w->sequence, &m, STR(""));
@@ -331,8 +336,13 @@ static void on_message(struct sim *s, struct worker_sim *w, enum verb verb, cons
                        struct str payload) {
     switch (verb) {
     case VERB_welcome:
+        if (w->epoch != m->welcome.epoch)
+            note_table_forget(s->notes.copies[w - s->workers]);
         w->welcome = true;
         w->epoch = m->welcome.epoch;
+        return;
+    case VERB_note_info:
+        notes_take(s, (uint32_t)(w - s->workers), &m->note_info);
         return;
     case VERB_dispatch:
         on_dispatch(s, w, &m->dispatch, payload);
@@ -347,6 +357,7 @@ static void on_message(struct sim *s, struct worker_sim *w, enum verb verb, cons
         w->draining = true;
         return;
     case VERB_heartbeat:
+    case VERB_outcome:
     case VERB_stream_need: /* what it says again is not in this world */
         return;
     default:

@@ -132,6 +132,15 @@ static void keep_dead(struct world *w, struct seen *s, const struct msg_dead_inf
     w->n_dead += m->id != 0;
 }
 
+static void keep_note(struct seen *s, const struct msg_note_info *m) {
+    s->id = m->version;
+    s->holder = m->behind;
+    s->state = m->left_ms;
+    memcpy(s->text, m->name.at, m->name.len < 63 ? m->name.len : 63);
+    if (m->value.len)
+        memcpy(s->reason, m->value.at, m->value.len < 31 ? m->value.len : 31);
+}
+
 static void keep_answer(struct world *w, struct seen *s, const struct letter *l) {
     if (l->verb == VERB_why_info) {
         const struct msg_why_info *m = l->message;
@@ -159,6 +168,9 @@ static void keep_answer(struct world *w, struct seen *s, const struct letter *l)
         s->count = ((const struct msg_outcome *)l->message)->count;
         s->flow = ((const struct msg_outcome *)l->message)->flow;
         keep_text(w, ((const struct msg_outcome *)l->message)->text);
+        s->id = ((const struct msg_outcome *)l->message)->version;
+    } else if (l->verb == VERB_note_info && l->message) {
+        keep_note(s, l->message);
     } else if (l->verb == VERB_job_info && l->message) {
         w->info = *(const struct msg_job_info *)l->message;
         keep_text_of(w->trace, sizeof w->trace, w->info.trace);

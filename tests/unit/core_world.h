@@ -22,8 +22,9 @@ struct seen {
     uint32_t orders; /* of the relay, before it */
     bool duplicate, flow;
     uint64_t state, count, holder;
-    char text[64];   /* of a reason */
-    char reason[32]; /* or the name of a pool, whose processes are `state` */
+    char text[64];   /* of a reason; the name of a note, */
+    char reason[32]; /* or the name of a pool, whose processes are `state`; its value: `id` is its
+                        version, behind `holder`, and `state` the time that is left */
 };
 
 /* A job's record as a restart reads it. */

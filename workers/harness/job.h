@@ -139,7 +139,8 @@ struct job_siblings {
 /* False: it is no then. */
 bool job_siblings(const struct job *job, struct job_siblings *out);
 
-/* ---- notes: what all workers of a broker know of each other ----------------------------------- */
+/* ---- notes: what all workers of a broker know of each other -----------------------------------
+ */
 /* A note is a name and a value that is there for a while, such as that a provider is to be left
  * alone. Every worker has a copy of all of them, which is at most a heartbeat old; a broker that is
  * started anew knows none. So a note may spare work, or a provider; nothing may depend on it. */
