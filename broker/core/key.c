@@ -307,7 +307,7 @@ void key_leave(struct core *c, uint32_t i, enum job_state was, uint64_t after) {
         return;
     }
     k->holder = 0;
-    if (after && j->fence && !MUTANT(key_freed_early)) {
+    if (after && !MUTANT(key_freed_early)) {
         release_after(c, key, after);
         return;
     }

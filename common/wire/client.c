@@ -129,8 +129,10 @@ static void on_notice(struct client *c, struct frame_in *in) {
     struct err e;
     for (int got; (got = frame_next(in, &m, c->arena, &item, &e)) != 0;) {
         if (got > 0 && in->verb->verb == VERB_note_info) {
-            if (c->config.notes)
+            if (c->config.notes) {
+                c->calls++;
                 note_table_take(c->config.notes, c->config.clock(), &m.note_info);
+            }
         } else if (got > 0 && c->config.on_notice) {
             c->calls++;
             c->config.on_notice(c->config.ctx, in->verb->verb, &m, item.payload);

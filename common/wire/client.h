@@ -133,7 +133,8 @@ int client_request(struct client *c, enum verb verb, const struct client_item *i
 /* Something that has no answer: POOL_REPORT. -1 if it could not be sent now. */
 int client_notify(struct client *c, enum verb verb, const struct client_item *items, size_t n,
                   struct err *e);
-/* Serves the link until `until`, or until anything was called back; how often that was. */
+/* Serves the link until `until`, or until anything was called back or told of notes; how often that
+ * was. */
 uint32_t client_poll(struct client *c, struct mono until);
 /* Requests under way. */
 uint32_t client_outstanding(const struct client *c);

@@ -11,6 +11,7 @@
  * journal commits, and the next turn o   room in the journal x   the disk is gone k   the broker is
  * killed and starts again Four links have said HELLO before the first step. */
 #include "common/base/check.h"
+#include "common/base/id.h"
 #include "common/log/log.h"
 #include "tests/fuzz/protocol_world.h"
 #include "tests/support/message_maker.h"
@@ -115,6 +116,8 @@ static uint64_t id_of(const struct world *w, const struct field_def *d, uint8_t 
 static uint64_t uint_of(const struct fuzz *f, uint64_t link, const struct field_def *d, uint8_t v) {
     if (is(d, "epoch"))
         return core_epoch(f->world.core) + (v >= 250);
+    if (is(d, "if_version") || is(d, "notes")) /* of a note */
+        return v < 32 ? 0 : id_make(core_epoch(f->world.core), v % 32) + (v >= 250);
     if (is(d, "role"))
         return v < 240 ? peers_role(link) : 1 + v % 4;
     if (is(d, "version_min"))

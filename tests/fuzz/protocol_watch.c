@@ -27,7 +27,8 @@ void watch_close(struct watcher *t) {
  */
 static bool is_list(enum verb verb) {
     return verb == VERB_list_jobs || verb == VERB_list_queues || verb == VERB_list_workers ||
-           verb == VERB_list_pools || verb == VERB_list_dead || verb == VERB_list_schedules;
+           verb == VERB_list_pools || verb == VERB_list_dead || verb == VERB_list_schedules ||
+           verb == VERB_list_notes;
 }
 
 static struct asked *asked_of(struct watcher *t, uint64_t sequence) {

@@ -194,6 +194,7 @@ static struct core_config small_config(void) {
     k.volatile_bytes = 2U << 10;
     k.attempts_max = 2;
     k.backoff_ms = 10;
+    k.notes_max = 3;
     return k;
 }
 

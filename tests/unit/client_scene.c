@@ -150,6 +150,10 @@ void submitted(struct scene *s, uint64_t sequence, uint64_t first, uint64_t n) {
 }
 
 int set_up(void **state) {
+    return set_up_as(state, ROLE_CLIENT, NULL);
+}
+
+int set_up_as(void **state, enum role role, struct note_table *notes) {
     static struct scene s;
     struct err e = {0};
     s = (struct scene){.folder = "/tmp/quern-unit-XXXXXX", .out = FRAME_OUT};
@@ -163,7 +167,8 @@ int set_up(void **state) {
     zmq_setsockopt(s.router, ZMQ_ROUTER_MANDATORY, &one, sizeof one);
     zmq_setsockopt(s.router, ZMQ_LINGER, &none, sizeof none);
     assert_int_equal(zmq_bind(s.router, s.endpoint), 0);
-    struct client_config config = {.role = ROLE_CLIENT,
+    struct client_config config = {.role = role,
+                                   .notes = notes,
                                    .endpoint = s.endpoint,
                                    .instance = {1, 2, 3},
                                    .clock = test_clock,

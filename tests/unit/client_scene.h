@@ -42,6 +42,7 @@ struct scene {
 };
 
 int set_up(void **state);
+int set_up_as(void **state, enum role role, struct note_table *notes);
 int tear_down(void **state);
 #define SCENE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 

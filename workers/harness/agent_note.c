@@ -72,6 +72,10 @@ bool agent_outcome(struct agent *a, uint64_t sequence, const struct msg_outcome 
 
 void agent_note_refused(struct agent *a, uint64_t sequence, const struct msg_error *m) {
     struct attempt *t = find(a, sequence);
-    if (t)
+    if (!t)
+        return;
+    if (m->code == ERR_NO_HELLO || m->code == ERR_STARTING || m->code == ERR_STOPPING)
+        answer_unheard(a, t);
+    else
         answer_code(a, t, m->code, m->text, 0, m->retry_after_ms);
 }
