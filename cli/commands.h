@@ -167,8 +167,8 @@ const struct cli_row *command_word(const struct command *c, size_t n);
 const struct cli_row *command_option_at(const struct command *c, size_t n);
 /* Whether the name is the option's own: "run-at" is that of run_at. */
 bool cli_row_is(const struct cli_row *row, struct str name);
-/* The option's name as it is written, without dashes in front. A word of C has a `_` behind it in the
- * table. */
+/* The option's name as it is written, without dashes in front. A word of C has a `_` behind it in
+ * the table. */
 struct cli_name {
     char at[32];
 };

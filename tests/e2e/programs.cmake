@@ -1,7 +1,7 @@
 # ---- the command line, `quern up` and quern-pools, as people use them ----
 find_package(Python3 REQUIRED COMPONENTS Interpreter)
 foreach(part cli_usage_test cli_refusals_test cli_jobs_test cli_tree_test cli_full_test
-    cli_turned_away_test stream_cli_test flow_cli_test schedule_cli_test trace_cli_test log_cli_test
+    cli_turned_away_test stream_cli_test flow_cli_test schedule_cli_test notes_cli_test trace_cli_test log_cli_test
     pools_test ops_test curve_cli_test node_peer_test top_cli_test)
   add_test(NAME ${part} COMMAND ${Python3_EXECUTABLE} -B ${CMAKE_CURRENT_SOURCE_DIR}/${part}.py)
   set_tests_properties(${part} PROPERTIES LABELS e2e TIMEOUT 300 ENVIRONMENT
