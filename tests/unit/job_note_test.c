@@ -1,6 +1,7 @@
 /* Notes as a job's code sees them, through its slot and the agent; the test is the broker. */
 #include "common/os/clock.h"
 #include "workers/harness/job_int.h"
+#include "workers/harness/notes.h"
 #include "workers/harness/slots.h"
 
 #include <poll.h>
@@ -20,7 +21,7 @@ static const struct job_limits limits = {.result_max = 1000, .together_max = 300
 struct bench {
     struct agent *agent;
     struct slots *slots;
-    struct job_notes notes;
+    struct job_notes *notes;
     job_run_fn *run;
     struct mono now;
     bool ended, mute;
@@ -61,10 +62,8 @@ static uint64_t fx_note(void *ctx, const struct msg_set_note *m) {
 static void fx_noted(void *ctx, struct attempt *a, const struct msg_set_note *m, uint64_t version,
                      const struct err *e) {
     struct bench *b = ctx;
-    pthread_mutex_lock(&b->notes.lock);
     if (!e->code)
-        note_table_set(b->notes.table, clock_mono(), m, version);
-    pthread_mutex_unlock(&b->notes.lock);
+        job_notes_set(b->notes, clock_mono(), m, version);
     slots_answer(a, e);
 }
 
@@ -107,10 +106,9 @@ static void run(struct bench *b, job_run_fn *fn, void (*broker)(struct bench *b)
                                .stop = fx_stop};
     bool mute = b->mute;
     *b = (struct bench){.run = fn, .now = {5000}, .broker = broker, .mute = mute};
-    b->notes.table = note_table_new();
-    pthread_mutex_init(&b->notes.lock, NULL);
+    b->notes = job_notes_new();
     b->slots = slots_new(1);
-    slots_share_notes(b->slots, &b->notes);
+    slots_share_notes(b->slots, b->notes);
     b->agent = agent_new(&(struct agent_config){.slots = 1}, &fx);
     agent_welcome(b->agent, b->now, &terms);
     struct msg_dispatch m = {.job = 7, .fence = 9, .kind = STR("k"), .tenant = STR("t")};
@@ -122,8 +120,7 @@ static void run(struct bench *b, job_run_fn *fn, void (*broker)(struct bench *b)
     }
     agent_destroy(&b->agent);
     slots_destroy(&b->slots);
-    note_table_destroy(&b->notes.table);
-    pthread_mutex_destroy(&b->notes.lock);
+    job_notes_destroy(&b->notes);
 }
 
 static void answer(struct bench *b, enum err_code code, uint64_t version) {

@@ -4,6 +4,7 @@
 #include "common/os/clock.h"
 #include "common/os/files.h"
 #include "workers/harness/job_int.h"
+#include "workers/harness/notes.h"
 #include "workers/harness/outbox.h"
 #include "workers/harness/rss.h"
 #include "workers/harness/slots.h"
@@ -31,8 +32,8 @@ struct host {
     struct slots *slots;
     struct outbox outbox;
     struct frame_out spawn;
-    struct job_notes notes;
-    uint64_t declared_from, declared_to; /* the sequences of our last DECLARE_KINDs */
+    struct job_notes *notes;
+    uint64_t declared; /* the sequence of our last DECLARE_KIND */
     struct stream_socket *streams;
     char stream_endpoint[LINK_ENDPOINT_MAX]; /* empty: none */
     struct arena *arena;
@@ -50,30 +51,7 @@ struct host {
     struct str names[WORKER_KINDS_MAX];
 };
 
-/* ---- kinds ---------------------------------------------------------------------------------- */
-static const struct worker_kind *find_kind(const struct host *h, struct str name) {
-    for (size_t i = 0; i < h->config->kinds.n; i++)
-        if (str_eq(name, str_of(h->config->kinds.at[i]->name)))
-            return h->config->kinds.at[i];
-    return NULL;
-}
-
-static void declare_kinds(struct host *h) {
-    struct frame_out f __attribute__((cleanup(frame_destroy))) = FRAME_OUT;
-    h->declared_from = h->declared_to = link_sequence(h->link);
-    frame_begin(&f, VERB_declare_kind, h->declared_from);
-    for (size_t i = 0; i < h->config->kinds.n; i++) {
-        struct msg_kind_info m = worker_kind_info(h->config->kinds.at[i]);
-        if (frame_add(&f, &m) == 0)
-            continue;
-        link_send(h->link, &f, NULL);
-        h->declared_to = link_sequence(h->link);
-        frame_begin(&f, VERB_declare_kind, h->declared_to);
-        frame_add(&f, &m);
-    }
-    link_send(h->link, &f, NULL);
-}
-
+/* ---- bounds --------------------------------------------------------------------------------- */
 static uint64_t least(uint64_t a, uint64_t b) {
     return a < b ? a : b;
 }
@@ -150,11 +128,8 @@ static uint64_t fx_note(void *ctx, const struct msg_set_note *m) {
 static void fx_noted(void *ctx, struct attempt *a, const struct msg_set_note *m, uint64_t version,
                      const struct err *e) {
     struct host *h = ctx;
-    if (!e->code) {
-        pthread_mutex_lock(&h->notes.lock);
-        note_table_set(h->notes.table, clock_mono(), m, version);
-        pthread_mutex_unlock(&h->notes.lock);
-    }
+    if (!e->code)
+        job_notes_set(h->notes, clock_mono(), m, version);
     slots_answer(a, e);
 }
 
@@ -166,7 +141,7 @@ static void fx_hello(void *ctx) {
 
 static enum agent_route fx_admit(void *ctx, struct attempt *a, struct err *e) {
     const struct host *h = ctx;
-    const struct worker_kind *kind = find_kind(h, a->kind);
+    const struct worker_kind *kind = worker_kind_named(&h->config->kinds, a->kind);
     if (!kind) {
         err_set(e, ERR_UNKNOWN_KIND, "this worker does not run kind " STR_FMT, STR_ARG(a->kind));
         return AGENT_REJECT;
@@ -180,7 +155,7 @@ static enum agent_route fx_admit(void *ctx, struct attempt *a, struct err *e) {
 
 static void fx_start(void *ctx, struct attempt *a) {
     struct host *h = ctx;
-    const struct worker_kind *kind = find_kind(h, a->kind);
+    const struct worker_kind *kind = worker_kind_named(&h->config->kinds, a->kind);
     const struct job_limits most = limits(h);
     ASSERT(kind);
     a->kind_data = kind->data;
@@ -229,7 +204,7 @@ static void fill_hello(void *ctx, struct msg_hello *m) {
     MSG_SET(m, hello, kinds, ((struct str_list){h->names, n}));
     if (h->config->pool.len)
         MSG_SET(m, hello, pool, h->config->pool);
-    MSG_SET(m, hello, notes, note_table_version(h->notes.table));
+    MSG_SET(m, hello, notes, job_notes_version(h->notes));
 }
 
 static void fill_heartbeat(void *ctx, struct msg_heartbeat *m) {
@@ -237,7 +212,7 @@ static void fill_heartbeat(void *ctx, struct msg_heartbeat *m) {
     outbox_flush(&h->outbox); /* `held` counts what is on its way */
     agent_fill_heartbeat(h->agent, m);
     MSG_SET(m, heartbeat, rss_bytes, rss_bytes());
-    MSG_SET(m, heartbeat, notes, note_table_version(h->notes.table));
+    MSG_SET(m, heartbeat, notes, job_notes_version(h->notes));
 }
 
 /* ---- leaving -------------------------------------------------------------------------------- */
@@ -307,17 +282,11 @@ static void look_whether_over(struct host *h, struct mono now) {
 
 /* ---- what the broker says ------------------------------------------------------------------- */
 static void on_outcome(struct host *h, uint64_t sequence, const struct msg_outcome *m) {
-    bool declared = sequence >= h->declared_from && sequence <= h->declared_to;
-    if (!agent_outcome(h->agent, sequence, m) && declared && m->code)
+    bool of_note = agent_outcome(h->agent, sequence, m) || sequence > h->declared;
+    if (!of_note && m->code)
         log_event(LOG_worker_kind_refused, log_str("error", m->text),
                   log_text("code", err_code_known(m->code) ? err_code_name((enum err_code)m->code)
                                                            : "unknown"));
-}
-
-static void on_note(struct host *h, struct mono now, const struct msg_note_info *m) {
-    pthread_mutex_lock(&h->notes.lock);
-    note_table_take(h->notes.table, now, m);
-    pthread_mutex_unlock(&h->notes.lock);
 }
 
 static void on_item(struct host *h, struct mono now, const struct frame_in *in,
@@ -345,7 +314,7 @@ static void on_item(struct host *h, struct mono now, const struct frame_in *in,
         agent_stream_need(h->agent, &m->stream_need);
         break;
     case VERB_note_info:
-        on_note(h, now, &m->note_info);
+        job_notes_take(h->notes, now, &m->note_info);
         break;
     case VERB_recall:
         agent_recall(h->agent, now, &m->attempt_ref);
@@ -395,10 +364,8 @@ static void open_stream(struct host *h, bool new_epoch) {
 static void on_up(struct host *h, bool new_epoch) {
     log_event(LOG_worker_connected, log_u64("epoch", link_epoch(h->link)));
     if (new_epoch) {
-        pthread_mutex_lock(&h->notes.lock);
-        note_table_forget(h->notes.table);
-        pthread_mutex_unlock(&h->notes.lock);
-        declare_kinds(h);
+        job_notes_forget(h->notes);
+        h->declared = worker_kinds_declare(&h->config->kinds, h->link);
     }
     open_stream(h, new_epoch);
     agent_welcome(h->agent, clock_mono(), link_terms(h->link));
@@ -565,10 +532,8 @@ static int open_all(struct host *h, struct err *e) {
     job_setup(&h->inline_job);
     h->streams = stream_socket_new();
     h->slots = slots_new(config->slots);
-    pthread_mutex_init(&h->notes.lock, NULL);
-    h->notes.table = note_table_new();
-    h->inline_job.notes = &h->notes;
-    slots_share_notes(h->slots, &h->notes);
+    h->inline_job.notes = h->notes = job_notes_new();
+    slots_share_notes(h->slots, h->notes);
     sigset_t set;
     signal_set(&set);
     h->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
@@ -599,8 +564,7 @@ static void close_all(struct host *h, bool *clean) {
     if (!*clean)
         return; /* what still runs uses the rest */
     slots_destroy(&h->slots);
-    note_table_destroy(&h->notes.table);
-    pthread_mutex_destroy(&h->notes.lock);
+    job_notes_destroy(&h->notes);
     agent_destroy(&h->agent);
     frame_destroy(&h->spawn);
     stream_socket_destroy(&h->streams);

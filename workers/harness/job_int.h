@@ -4,7 +4,6 @@
  * but for the atomics, through which the host thread speaks in. */
 #pragma once
 
-#include "common/wire/note_table.h"
 #include "workers/harness/agent.h"
 #include "workers/harness/job.h"
 #include "workers/harness/stream_out.h"
@@ -20,11 +19,7 @@ struct job_limits {
     uint64_t body_max; /* bytes of a child's payload */
 };
 
-/* The process's copy of the notes: the host writes, all slots read. */
-struct job_notes {
-    pthread_mutex_t lock;
-    struct note_table *table;
-};
+struct job_notes;
 
 /* What the slot's thread hands over, a child or a note, and the answer that it waits for. */
 struct job_asking {

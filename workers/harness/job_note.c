@@ -2,28 +2,12 @@
 #include "common/os/clock.h"
 #include "common/wire/codec.h"
 #include "workers/harness/job_int.h"
+#include "workers/harness/notes.h"
 
 bool job_note_get(struct job *job, struct str name, struct job_note *out) {
-    struct job_notes *notes = job->notes;
-    struct mono now = clock_mono();
-    bool there = false;
+    char *room = job->notes ? arena_try(job->arena, NOTE_MAX_LEN) : NULL;
     *out = (struct job_note){.value = STR("")};
-    if (!notes)
-        return false;
-    char *text = arena_try(job->arena, NOTE_MAX_LEN);
-    if (!text)
-        return false;
-    pthread_mutex_lock(&notes->lock);
-    const struct note_entry *n = note_table_find(notes->table, now, name);
-    if (n) {
-        there = true;
-        memcpy(text, n->value.at, n->value.len);
-        *out = (struct job_note){.value = {text, n->value.len},
-                                 .left_ms = mono_until(now, n->ends),
-                                 .version = n->version};
-    }
-    pthread_mutex_unlock(&notes->lock);
-    return there;
+    return room && job_notes_find(job->notes, clock_mono(), name, room, out);
 }
 
 static int fill(const struct job_note_change *c, struct msg_set_note *m, struct err *e) {

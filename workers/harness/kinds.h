@@ -2,6 +2,7 @@
 #pragma once
 
 #include "common/base/str.h"
+#include "common/wire/link.h"
 #include "schemas/messages.h"
 #include "workers/harness/job.h"
 
@@ -29,3 +30,7 @@ struct worker_kinds {
 
 /* What DECLARE_KIND says of it; borrows from the row. */
 struct msg_kind_info worker_kind_info(const struct worker_kind *kind);
+/* NULL: there is none of that name. */
+const struct worker_kind *worker_kind_named(const struct worker_kinds *kinds, struct str name);
+/* Says DECLARE_KIND for all of them, in as few messages as they fit. Returns the last sequence. */
+uint64_t worker_kinds_declare(const struct worker_kinds *kinds, struct link *link);
