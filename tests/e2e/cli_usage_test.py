@@ -15,8 +15,8 @@ from quern_tree import BIN
 
 SOURCE = pathlib.Path(os.environ["QUERN_TEST_SOURCE"])
 COMMANDS = ("up down reload doctor status top submit job why jobs cancel dead retry queues pause resume "
-            "purge limit workers pools scale drain bench keygen keys help").split()
-FAMILIES = {"schedule": "add list run rm pause resume".split()}
+            "purge limit workers pools scale drain notes bench keygen keys help").split()
+FAMILIES = {"schedule": "add list run rm pause resume".split(), "note": "set rm".split()}
 # What may stand first on the command line.
 FIRST = [*COMMANDS, *FAMILIES]
 

@@ -19,7 +19,6 @@
 #define PROGRESS_MS  1000  /* between two reports of a job's progress */
 #define UNHEARD_MS   10000 /* a draining worker waits so long for a broker that is gone */
 #define PARENT_MS    500   /* for a parent that is being killed to be gone */
-#define ENVELOPE_MAX 8192  /* of a RESULT with its words */
 #define STREAMS_MS   20    /* between two looks at how far streams are */
 #define ARENA_BYTES  (1U << 20)
 #define OWN_FILES    32 /* half of them ZeroMQ's, some for what kinds open */
@@ -52,22 +51,6 @@ struct host {
 };
 
 /* ---- bounds --------------------------------------------------------------------------------- */
-static uint64_t least(uint64_t a, uint64_t b) {
-    return a < b ? a : b;
-}
-
-static struct job_limits limits(const struct host *h) {
-    const struct msg_welcome *terms = link_terms(h->link);
-    uint64_t together = terms->bytes_max > 2 * ENVELOPE_MAX ? terms->bytes_max - ENVELOPE_MAX
-                                                            : terms->bytes_max / 2;
-    return (struct job_limits){
-        .result_max = least(least(together, terms->result_max), BODY_MAX_LEN),
-        .together_max = together,
-        .children_max = (uint32_t)least(CHILDREN_MAX, terms->items_max - 1),
-        .body_max = least(terms->body_max, BODY_MAX_LEN),
-    };
-}
-
 static uint64_t stream_max(const struct host *h) {
     const struct msg_welcome *terms = link_terms(h->link);
     return MSG_HAS(terms, welcome, stream_max) ? terms->stream_max : STREAM_BYTES_DEFAULT;
@@ -156,7 +139,7 @@ static enum agent_route fx_admit(void *ctx, struct attempt *a, struct err *e) {
 static void fx_start(void *ctx, struct attempt *a) {
     struct host *h = ctx;
     const struct worker_kind *kind = worker_kind_named(&h->config->kinds, a->kind);
-    const struct job_limits most = limits(h);
+    const struct job_limits most = job_limits_of(link_terms(h->link));
     ASSERT(kind);
     a->kind_data = kind->data;
     if (kind->streams)

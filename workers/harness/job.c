@@ -12,6 +12,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#define ENVELOPE_MAX 8192 /* of a RESULT with its words */
+
 static const struct msgpack_limits body_limits = {.depth_max = MSGPACK_DEPTH_MAX,
                                                   .values_max = 262144};
 
@@ -258,6 +260,22 @@ static int body_check(struct str body, const char *what, struct err *e) {
 
 int job_payload_check(struct str payload, struct err *e) {
     return body_check(payload, "payload", e);
+}
+
+/* ---- bounds --------------------------------------------------------------------------------- */
+static uint64_t least(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
+struct job_limits job_limits_of(const struct msg_welcome *terms) {
+    uint64_t together = terms->bytes_max > 2 * ENVELOPE_MAX ? terms->bytes_max - ENVELOPE_MAX
+                                                            : terms->bytes_max / 2;
+    return (struct job_limits){
+        .result_max = least(least(together, terms->result_max), BODY_MAX_LEN),
+        .together_max = together,
+        .children_max = (uint32_t)least(CHILDREN_MAX, terms->items_max - 1),
+        .body_max = least(terms->body_max, BODY_MAX_LEN),
+    };
 }
 
 /* ---- running -------------------------------------------------------------------------------- */

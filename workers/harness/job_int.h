@@ -18,6 +18,7 @@ struct job_limits {
     uint32_t children_max;
     uint64_t body_max; /* bytes of a child's payload */
 };
+struct job_limits job_limits_of(const struct msg_welcome *terms);
 
 struct job_notes;
 
