@@ -195,6 +195,27 @@ static void clients_get_none(void **state) { /* P-100 */
     peer_done(&c);
 }
 
+/* Nor does one whose key is for one tenant: they belong to none. */
+static void keys_of_a_tenant_get_none(void **state) { /* P-100 */
+    struct world *w = *state;
+    struct peer a = peer_new(w, 9, ROLE_WORKER);
+    const uint8_t id[32] = {7};
+    const struct core_rights rights = {.id = id, .tenant = STR("acme"), .name = STR("acme-web")};
+    struct msg_set_note m = note("p", "2", 60000);
+    set(w, &a, "p", "1", 60000);
+    core_set_rights(w->core, &rights);
+    struct peer g = peer_new(w, 10, ROLE_GATEWAY);
+    assert_int_equal(peer_hears(w, &g), 0);
+    world_begin(w, 1);
+    assert_false(core_request(w->core, 10, ROLE_GATEWAY, VERB_set_note, ++w->sequence));
+    world_end(w);
+    assert_int_equal(world_last(w, VERB_error).code, ERR_BAD_ROLE);
+    core_set_rights(w->core, NULL);
+    assert_int_equal(set_by(w, &a, m).code, ERR_OK);
+    peer_done(&a);
+    peer_done(&g);
+}
+
 static void a_restart_forgets_them(void **state) { /* P-102 */
     struct world *w = *state;
     struct peer a = peer_new(w, 9, ROLE_WORKER);
@@ -378,6 +399,7 @@ int main(void) {
         CASE(what_was_lost_is_told_again),
         CASE(who_does_not_listen_costs_little),
         CASE(clients_get_none),
+        CASE(keys_of_a_tenant_get_none),
         CASE(a_restart_forgets_them),
         CASE(a_note_ends),
         CASE(one_that_ends_early_is_told),
