@@ -398,6 +398,18 @@ class Deaths(PythonTest):
             self.client.get(row["id"], payload=True).get("result", {}).get("n", 0)
             for row in self.client.jobs(parent=job.id)) == [1, 2])
 
+    def test_children_once_over_a_restart(self):
+        """P-83: SPAWN is said again with its index, and the index makes it the same child."""
+        job = self.client.submit("tree", {"leaves": 100}, watch=True)
+        wait_for("some of them", lambda: self.client.get(job.id).get("spawned", 0) > 10)
+        self.kill_broker()
+        self.ends(job)
+        wait_for("all of it", lambda: self.client.get(job.id).get("settled"))
+        below = list(self.client.jobs(parent=job.id))
+        found = sorted(self.client.get(row["id"], payload=True)["result"]["n"]
+                       for row in below if row["kind"] == "leaf")
+        self.assertEqual(found, list(range(-1, 100)))
+
     def test_stream_outlives_the_broker(self):
         """P-74, P-77: both sides say and ask again, and nothing comes twice."""
         words = [f"{n} " for n in range(60)]

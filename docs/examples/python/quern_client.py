@@ -319,7 +319,7 @@ class Client(Peer):
         del self._pending[request.sequence]
         if request.verb == "submit":
             for packed, (item, _) in zip(_parents(request), request.answer):
-                self._follow(packed, item)
+                self._follow(packed, item, request.times > 1)
         request.future.set_result(request.answer)
         self._pump()
 
@@ -337,15 +337,23 @@ class Client(Peer):
 
     # --- ends of jobs ------------------------------------------------------
 
-    def _follow(self, packed: Item, item: Item) -> None:
-        """SUBMITTED of a job with `watch` or `attach`."""
+    def _follow(self, packed: Item, item: Item, repeated: bool) -> None:
+        """SUBMITTED of a job with `watch` or `attach`.
+
+        Of one that was said again, FINISHED may have left on the connection
+        that is gone, and it comes only once: so it is asked for anew (P-39).
+        """
+        number = item.get("id", 0)
         if item["code"] == 0 and packed.get("attach"):
-            reader = self._attach(item["id"])
-            reader.asked(time.monotonic())
-            reader.ask_at = math.inf
+            reader = self._attach(number)
+            if not repeated:
+                reader.asked(time.monotonic())
+                reader.ask_at = math.inf
         elif item["code"] == 0 and packed.get("watch"):
-            if item["id"] not in self._ended:
-                self._watched.add(item["id"])
+            if number not in self._ended:
+                self._watched.add(number)
+                if repeated:
+                    self._watch([number])
 
     def _wait(self, number: int, future: Future[Finished]) -> None:
         if self._failure:
