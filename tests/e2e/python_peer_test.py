@@ -62,8 +62,13 @@ class PythonTest(TreeTest):
     def run_job(self, kind, payload, state="done", **options):
         return self.ends(self.client.submit(kind, payload, watch=True, **options), state)
 
-    def wait_running(self, job):
-        wait_for(f"job {job.id} to run", lambda: self.client.get(job.id)["state"] == "running")
+    def run(self, result=None):
+        """What was at work when a test fails is in its output."""
+        before = len(result.failures) + len(result.errors)
+        super().run(result)
+        if len(result.failures) + len(result.errors) > before:
+            print(self.quern.log_tail(), self.quern.run("jobs", "--limit", "9").stdout,
+                  self.quern.run("workers").stdout, file=sys.stderr)
 
     def worker_pid(self):
         [worker] = wait_for("one worker", lambda: [w for w in self.quern.workers()])
@@ -123,7 +128,7 @@ class Words(PythonTest):
 
     def test_stream(self):
         job = self.client.submit("tell", {"text": TEXT, "ms": 2}, attach=True)
-        early = self.client.stream(job.id)
+        early = self.client.stream(job.id, DEADLINE_S)
         events = [next(iter(early)) for _ in range(20)]
         late = self.client.stream(self.client.submit("tell", {"text": "x"}).id)
         self.assertEqual([e.value for e in late], ["x ", {"words": 1}])
@@ -133,12 +138,12 @@ class Words(PythonTest):
         self.assertEqual(events[-1], ("map", 1, {"words": len(TEXT.split())}))
         self.assertTrue(early.whole)
         # Who comes when all is over hears it too, in order.
-        self.assertEqual(list(self.client.stream(job.id)), events)
+        self.assertEqual(list(self.client.stream(job.id, DEADLINE_S)), events)
 
     def test_two_readers_join_while_it_runs(self):
         job = self.client.submit("tell", {"text": TEXT, "ms": 5})
         with Client(str(self.quern.data), role="operator") as other:
-            heard = [list(c.stream(job.id)) for c in (self.client, other)]
+            heard = [list(c.stream(job.id, DEADLINE_S)) for c in (self.client, other)]
         self.assertEqual(heard[0], heard[1])
         self.assertEqual(len(heard[0]), len(TEXT.split()) + 1)
 
@@ -174,7 +179,8 @@ class Words(PythonTest):
         folder.symlink_to(self.quern.data)
         with Client(str(folder), role="gateway", timeout=DEADLINE_S) as far:
             job = far.submit("tell", {"text": "far away"})
-            self.assertEqual([event.value for event in far.stream(job.id)][:2], ["far ", "away "])
+            self.assertEqual(
+                [event.value for event in far.stream(job.id, DEADLINE_S)][:2], ["far ", "away "])
 
     def test_refusals(self):
         with self.assertRaisesRegex(QuernError, "UNREACHABLE_BROKER"):
@@ -414,7 +420,7 @@ class Deaths(PythonTest):
         """P-74, P-77: both sides say and ask again, and nothing comes twice."""
         words = [f"{n} " for n in range(60)]
         job = self.client.submit("verse", {"words": words, "ms": 20}, attach=True)
-        stream = iter(reader := self.client.stream(job.id))
+        stream = iter(reader := self.client.stream(job.id, DEADLINE_S))
         heard = [next(stream) for _ in range(10)]
         self.kill_broker()
         heard += stream
@@ -424,10 +430,10 @@ class Deaths(PythonTest):
     def test_stream_begins_anew(self):
         words = ["a", "b", "again", "c"]
         job = self.client.submit("verse", {"words": words, "ms": 150}, attach=True)
-        heard = [(event.kind, event.value) for event in self.client.stream(job.id)]
+        heard = [(event.kind, event.value) for event in self.client.stream(job.id, DEADLINE_S)]
         self.assertEqual(heard, [("text", "a"), ("text", "b"), ("reset", None), ("text", "c")])
         job = self.client.submit("verse", {"words": words, "ms": 150}, attach=True)
-        stream = iter(self.client.stream(job.id))
+        stream = iter(self.client.stream(job.id, DEADLINE_S))
         next(stream)
         os.kill(self.worker_pid(), signal.SIGKILL)
         heard = [event.value for event in stream]
@@ -435,7 +441,7 @@ class Deaths(PythonTest):
 
     def test_stream_of_nobody(self):
         job = self.client.submit("verse", {"words": ["again"], "ms": 1}, attach=True)
-        self.assertEqual(list(self.client.stream(job.id)), [])
+        self.assertEqual(list(self.client.stream(job.id, DEADLINE_S)), [])
         end = self.run_job("flood", {}, "dead")
         self.assertEqual(end.error, Code.TOO_LARGE)
 

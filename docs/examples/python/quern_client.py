@@ -124,11 +124,16 @@ class Client(Peer):
             raise QuernError(Code.WAIT_TIMEOUT, f"job {job}: has not ended "
                              f"within {timeout} s") from None
 
-    def stream(self, job: str) -> StreamReader:
-        """What it says, from the beginning; for a gateway or operator."""
+    def stream(self, job: str, timeout: float | None = None) -> StreamReader:
+        """What it says, from the beginning; for a gateway or operator.
+
+        It fails when nothing was heard for longer than `timeout`.
+        """
         future: Future[StreamReader] = Future()
         self.call(lambda: future.set_result(self._attach(id_number(job))))
-        return future.result()
+        reader = future.result()
+        reader.timeout = timeout
+        return reader
 
     def get(self, job: str, payload: bool = False) -> dict:
         """JOB_INFO by name; with `payload`, also `payload` and `result`."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from quern_peer import Item, QuernError
+from quern_peer import Code, Item, QuernError
 
 
 class Finished(NamedTuple):
@@ -47,6 +47,7 @@ class StreamReader:
         self.finished: Finished | None = None
         self.whole = True
         self.close = close              # to hear no more of it
+        self.timeout: float | None = None       # between two events
         self.number = number
         self.known = False              # the broker has answered ATTACH
         self.epoch = self.seq = 0       # all up to there was heard
@@ -57,10 +58,17 @@ class StreamReader:
             queue.SimpleQueue())
 
     def __iter__(self) -> Iterator[Event]:
-        while (event := self._queue.get()) is not None:
+        while (event := self._next()) is not None:
             if isinstance(event, QuernError):
                 raise event
             yield event
+
+    def _next(self) -> Event | QuernError | None:
+        try:
+            return self._queue.get(timeout=self.timeout)
+        except queue.Empty:
+            return QuernError(Code.WAIT_TIMEOUT, f"nothing was heard within "
+                              f"{self.timeout} s")
 
     # For the client's own thread.
 
