@@ -137,6 +137,7 @@ class Words(PythonTest):
                          [word + " " for word in TEXT.split()])
         self.assertEqual(events[-1], ("map", 1, {"words": len(TEXT.split())}))
         self.assertTrue(early.whole)
+        self.assertFalse(self.client._ended)    # nothing is kept for nobody
         # Who comes when all is over hears it too, in order.
         self.assertEqual(list(self.client.stream(job.id, DEADLINE_S)), events)
 

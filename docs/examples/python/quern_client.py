@@ -389,9 +389,11 @@ class Client(Peer):
             reader.finish(finished, (item.get("epoch", 0),
                                      item.get("seq", 0)))
             self._settle(reader)
-        self._end(item["id"], finished)
+        # One that is followed as a stream tells its end there.
+        self._end(item["id"], finished, keep=reader is None)
 
-    def _end(self, number: int, how: Finished | QuernError) -> None:
+    def _end(self, number: int, how: Finished | QuernError,
+             keep: bool = False) -> None:
         self._watched.discard(number)
         waiters = self._waiters.pop(number, [])
         for waiter in waiters:
@@ -399,9 +401,8 @@ class Client(Peer):
                 waiter.set_exception(how)
             else:
                 waiter.set_result(how)
-        if not waiters and isinstance(how, Finished):
-            if number not in self._readers:
-                self._ended[number] = how
+        if keep and not waiters and isinstance(how, Finished):
+            self._ended[number] = how   # until somebody waits for it
 
     # --- streams -----------------------------------------------------------
 
