@@ -57,7 +57,7 @@ enum inflow_state {
     INFLOW_FRAME      /* or its head */
 };
 
-/* So many messages were taken: by CURVE the count begins anew where there are more than before. */
-void inflow_note_taken(struct inflow *f, uint32_t taken);
+/* `now` messages were taken: by CURVE the count begins anew where there are more than before. */
+void inflow_note_taken(struct inflow *f, uint32_t now);
 /* False: it must end. */
 bool inflow_pass(struct inflow *f, const void *bytes, size_t n, uint64_t bound);

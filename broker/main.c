@@ -87,7 +87,6 @@ static struct arguments read_arguments(int argc, char **argv) {
 }
 
 static int load_settings(const char *path, struct settings **out) {
-    extern char **environ;
     struct err_list errors = {0};
     if (settings_load(path, environ, out, &errors) == 0)
         return 0;

@@ -32,8 +32,8 @@ struct up {
     struct cli *c;
     const char *config;
     char config_path[PATH_MAX];
-    char data[PATH_MAX];         /* absolute */
-    char log[PATH_MAX];          /* of --detach; empty: it goes where it was sent */
+    char data[PATH_MAX]; /* absolute */
+    char log[PATH_MAX];  /* of --detach; empty: it goes where it was sent */
     struct mono log_look_at;
     struct handed handed;        /* what the parts read of it */
     struct settings *boot, *now; /* as started; as last loaded */

@@ -23,6 +23,7 @@ static int next_due(const struct core *c, const struct due_rule *r, uint64_t aft
                     uint64_t *due_ms, struct err *e) {
     if (r->cron.len)
         return c->fx.due(c->fx.ctx, r, after_ms, due_ms, e);
+    ASSERT(r->interval_ms);
     uint64_t n = after_ms >= r->anchor_ms ? (after_ms - r->anchor_ms) / r->interval_ms + 1 : 1;
     *due_ms = r->anchor_ms + n * r->interval_ms;
     return 0;
@@ -40,7 +41,7 @@ static uint64_t start_of(struct core *c, const struct schedule *s, uint64_t due_
     if (!s->jitter_ms)
         return due_ms;
     uint64_t next = due_after(c, s, due_ms), most = s->jitter_ms;
-    if (next && next - due_ms < most)
+    if (next > due_ms && next - due_ms < most)
         most = next - due_ms;
     return due_ms + hash_mix(hash_bytes(0, s->row.name), due_ms) % most;
 }

@@ -91,7 +91,7 @@ struct client {
 
     struct watches jobs, flows;
     struct mono watch_again; /* watches were refused for now: all are told anew then */
-    uint64_t wait_id; /* of client_wait */
+    uint64_t wait_id;        /* of client_wait */
     struct client_finished *wait_out;
 };
 

@@ -56,6 +56,10 @@ REFUSED = [
     (("schedule", "resume", "nothing"), 4, "NOT_FOUND"),
     (("bench", "submit", "--kind", "nokind"), 2, "UNKNOWN_KIND"),
     (("bench", "roundtrip", "--kind", "nokind"), 2, "UNKNOWN_KIND"),
+    (("notes", "nothing"), 4, "NOT_FOUND"),
+    (("note", "set", "-n", "v", "--for", "1s"), 2, "USAGE"),
+    (("note", "set", "n", "v"), 2, "USAGE"),
+    (("note", "rm", "nothing"), 4, "NOT_FOUND"),
     (("keygen", "a", "--role", "client"), 2, "USAGE"),
     (("keys", "--config", "/nowhere"), 2, "BAD_CONFIG"),
 ]
@@ -70,7 +74,7 @@ OF_EACH = [
 
 
 def command(words):
-    return " ".join(words[:2 if words[0] == "schedule" else 1])
+    return " ".join(words[:2 if words[0] in ("schedule", "note") else 1])
 
 
 class Refused(TreeTest):

@@ -88,7 +88,8 @@ static void find_one(const char *text, const char *name, char out[256]) {
     snprintf(key, sizeof key, "\"%s\":\"", name);
     for (const char *next = strstr(text, key); next; next = strstr(next + 1, key))
         at = next;
-    assert_non_null(at);
+    if (!at)
+        fail_msg("the log does not say %s", name);
     at += strlen(key);
     snprintf(out, 256, "%.*s", (int)strcspn(at, "\""), at);
 }

@@ -283,10 +283,10 @@ static void test_no_broker(void **state) {
 static void test_drain(void **state) {
     struct scene *s = *state;
     start(s, &s->first, "--slots 1 --prefetch 3");
-    uint64_t first = worker_submit(s->c, "sleep", "{\"ms\": 1}"), ids[4];
+    uint64_t first = worker_submit(s->c, "sleep", "{\"ms\": 300}"), ids[4];
     for (int i = 0; i < 4; i++)
         ids[i] = worker_submit(s->c, "sleep", "{\"ms\": 600}");
-    worker_await_end(s->c, first, JOB_done); /* so it has begun with the next */
+    worker_await_end(s->c, first, JOB_done); /* the slot has taken the next meanwhile */
     worker_signal(&s->first, SIGTERM);
     assert_int_equal(worker_wait(&s->first), WORKER_EXIT_DRAINED);
     worker_await_state(s->c, ids[0], JOB_done);
@@ -314,12 +314,20 @@ static void test_drained_by_operator(void **state) {
     worker_await_state(s->c, id, JOB_done);
 }
 
+/* A slot runs it: it is not only on its way to one. */
+static void await_begun(struct scene *s, uint64_t id) {
+    struct mono deadline = worker_deadline();
+    while (!worker_await_state(s->c, id, JOB_running).progress_total)
+        assert_false(mono_reached(clock_mono(), deadline));
+}
+
 static void test_stopped_at_once(void **state) {
     struct scene *s = *state;
     start(s, &s->first, "--slots 1 --prefetch 1");
     uint64_t first = worker_submit(s->c, "sleep", "{\"ms\": 1}");
     uint64_t id = worker_submit(s->c, "sleep", "{\"ms\": 60000, \"stubborn\": true}");
-    worker_await_end(s->c, first, JOB_done); /* so it has begun with the next */
+    worker_await_end(s->c, first, JOB_done);
+    await_begun(s, id);
     worker_signal(&s->first, SIGTERM);
     broker_await_log(&s->b, "worker.draining");
     worker_signal(&s->first, SIGTERM);

@@ -63,8 +63,8 @@ static void on_send(void *ctx, const struct letter *l) {
     if (l->verb == VERB_note_info && l->message)
         notes_told(s, l->message);
     bool joins = l->sequence || l->verb == VERB_note_info;
-    bool same = b->out_open && b->out_link == l->link && joins &&
-                b->out.verb->verb == l->verb && b->same_sequence == l->sequence;
+    bool same = b->out_open && b->out_link == l->link && joins && b->out.verb->verb == l->verb &&
+                b->same_sequence == l->sequence;
     if (!same) {
         out_close(s);
         frame_begin(&b->out, l->verb, l->sequence);

@@ -138,11 +138,11 @@ static void a_device_that_is_full(void **state) {
 }
 
 /* ---- files ----------------------------------------------------------------------------------- */
-static char folder[] = "/tmp/sink-test-XXXXXX", path[64], moved[64];
+static char folder[32], path[64], moved[64];
 
 static int set_up(void **state) {
     (void)state;
-    memcpy(strrchr(folder, '-') + 1, "XXXXXX", 6);
+    snprintf(folder, sizeof folder, "/tmp/sink-test-XXXXXX");
     assert_non_null(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/log", folder);
     snprintf(moved, sizeof moved, "%s/log.1", folder);

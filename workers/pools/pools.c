@@ -58,8 +58,9 @@ static void tell(struct supervisor *s, struct pool *pool) {
 
 /* What we were told ourselves must not be taken by a worker for its own. */
 static bool is_for_workers(const char *variable) {
-    static const char *const names[] = {
-        "QUERN_DATA=", "QUERN_BROKER=", "QUERN_CONFIG=", KEY_ENV_FILE "=", "QUERN_WORKER_"};
+    static const char key_file[] = KEY_ENV_FILE "=";
+    static const char *const names[] = {"QUERN_DATA=", "QUERN_BROKER=", "QUERN_CONFIG=", key_file,
+                                        "QUERN_WORKER_"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strncmp(variable, names[i], strlen(names[i])) == 0)
             return true;

@@ -31,13 +31,13 @@ struct pool {
 };
 
 struct supervisor_options {
-    const char *data;      /* NULL if `broker` is given */
-    const char *broker;    /* operator endpoint, or NULL */
-    struct key_places key; /* our own */
+    const char *data;       /* NULL if `broker` is given */
+    const char *broker;     /* operator endpoint, or NULL */
+    struct key_places key;  /* our own */
     const char *worker_key; /* the file of that which workers are given, or NULL */
-    const char *workers;   /* what workers are told to connect to, or NULL: the data folder */
-    const char *config;    /* or NULL */
-    struct handed *handed; /* what workers read of it */
+    const char *workers;    /* what workers are told to connect to, or NULL: the data folder */
+    const char *config;     /* or NULL */
+    struct handed *handed;  /* what workers read of it */
     struct settings *settings;
 };
 
@@ -54,7 +54,7 @@ struct supervisor {
     struct client *client;
     struct drain_asked *drains; /* not answered yet */
     struct orphan *orphans;
-    bool met; /* the broker was reached once */
+    bool met;              /* the broker was reached once */
     const char *handshake; /* why it fails, as it was told */
     struct rng rng;
     int signals;

@@ -290,16 +290,16 @@ enum quern_log_level {
  * pool's settings what they shall decide. */
 struct quern_worker_options {
     size_t size;
-    const char *name;   /* for people and the log; NULL: the name of the program */
-    const char *data;   /* the broker's data folder; NULL: $QUERN_DATA, else .quern */
-    /* tcp://HOST:PORT, ipc://PATH, or a path; NULL: $QUERN_BROKER, else data. The key for tcp is that
-     * of $QUERN_KEY_FILE; beyond this host there must be one. */
+    const char *name; /* for people and the log; NULL: the name of the program */
+    const char *data; /* the broker's data folder; NULL: $QUERN_DATA, else .quern */
+    /* tcp://HOST:PORT, ipc://PATH, or a path; NULL: $QUERN_BROKER, else data. The key for tcp is
+     * that of $QUERN_KEY_FILE; beyond this host there must be one. */
     const char *broker;
-    const char *pool;   /* NULL: $QUERN_WORKER_POOL, else none */
-    uint32_t slots;     /* jobs at a time; 0: $QUERN_WORKER_SLOTS, else the settings' */
-    uint32_t prefetch;  /* jobs it takes beyond that; 0: $QUERN_WORKER_PREFETCH, else settings' */
-    int log_level;      /* enum quern_log_level */
-    uint64_t memory_max;     /* bytes; it leaves when it has grown over; 0: the settings' */
+    const char *pool;    /* NULL: $QUERN_WORKER_POOL, else none */
+    uint32_t slots;      /* jobs at a time; 0: $QUERN_WORKER_SLOTS, else the settings' */
+    uint32_t prefetch;   /* jobs it takes beyond that; 0: $QUERN_WORKER_PREFETCH, else settings' */
+    int log_level;       /* enum quern_log_level */
+    uint64_t memory_max; /* bytes; it leaves when it has grown over; 0: the settings' */
     uint64_t recycle_jobs;   /* it leaves after so many; 0: the settings' */
     uint64_t recycle_age_ms; /* it leaves after so long; 0: the settings' */
 };
@@ -461,12 +461,12 @@ enum quern_role {
 
 struct quern_client_options {
     size_t size;
-    const char *data;   /* the broker's data folder; NULL: $QUERN_DATA, else .quern */
-    /* tcp://HOST:PORT, ipc://PATH, or a path; NULL: $QUERN_BROKER, else data. The key for tcp is that
-     * of $QUERN_KEY_FILE; beyond this host there must be one. */
+    const char *data; /* the broker's data folder; NULL: $QUERN_DATA, else .quern */
+    /* tcp://HOST:PORT, ipc://PATH, or a path; NULL: $QUERN_BROKER, else data. The key for tcp is
+     * that of $QUERN_KEY_FILE; beyond this host there must be one. */
     const char *broker;
-    const char *name;   /* for people; NULL: the name of the program */
-    int role;           /* enum quern_role; 0: client */
+    const char *name;    /* for people; NULL: the name of the program */
+    int role;            /* enum quern_role; 0: client */
     uint64_t timeout_ms; /* for the answer of whatever has no time of its own; 0: 10 s */
 };
 
