@@ -157,6 +157,11 @@ static struct log_field maybe(const char *key, struct str text) {
     return text.len ? log_str(key, text) : (struct log_field){.type = LOG_TYPE_NONE};
 }
 
+static bool traces(void *ctx, enum core_event what) {
+    (void)ctx;
+    return log_wanted(log_rows[what].id);
+}
+
 static void event(void *ctx, const struct event *e) {
     struct effects_context *x = ctx;
     x->ended += e->what == EVENT_job_ended;
@@ -226,6 +231,7 @@ struct effects effects_of(struct effects_context *x) {
                             .load = load,
                             .send = send,
                             .event = event,
+                            .traces = traces,
                             .token = token,
                             .stream = stream,
                             .due = due};

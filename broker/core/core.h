@@ -112,6 +112,8 @@ struct effects {
     void (*load)(void *ctx, uint64_t position, uint32_t bytes, uint64_t token);
     void (*send)(void *ctx, const struct letter *l);
     void (*event)(void *ctx, const struct event *e);
+    /* Whether the trace of such an event is looked at: making one costs. NULL: it always is. */
+    bool (*traces)(void *ctx, enum core_event what);
     /* 64 bits that nobody can guess who knows others of them; the same for the same fence. */
     uint64_t (*token)(void *ctx, uint64_t fence);
     void (*stream)(void *ctx, const struct stream_order *o);

@@ -47,9 +47,15 @@ void job_tell_traced(struct core *c, enum core_event what, uint32_t i, const str
     tell(c, what, i, job_at(c, i)->fence, t, text);
 }
 
+static const struct trace *trace_for(const struct core *c, enum core_event what, uint32_t i,
+                                     struct trace *room) {
+    bool wanted = !c->fx.traces || c->fx.traces(c->fx.ctx, what);
+    return wanted && job_trace(c, i, room) ? room : NULL;
+}
+
 void job_tell(struct core *c, enum core_event what, uint32_t i, struct str text) {
     struct trace t;
-    job_tell_traced(c, what, i, job_trace(c, i, &t) ? &t : NULL, text);
+    job_tell_traced(c, what, i, trace_for(c, what, i, &t), text);
 }
 
 void job_tell_id(struct core *c, enum core_event what, uint64_t id, uint64_t fence,
@@ -57,8 +63,7 @@ void job_tell_id(struct core *c, enum core_event what, uint64_t id, uint64_t fen
     uint32_t i = job_find(c, id);
     struct trace t;
     if (i) {
-        tell(c, what, i, fence ? fence : job_at(c, i)->fence, job_trace(c, i, &t) ? &t : NULL,
-             text);
+        tell(c, what, i, fence ? fence : job_at(c, i)->fence, trace_for(c, what, i, &t), text);
         return;
     }
     struct event e = {.what = what, .job = id, .fence = fence, .text = text};

@@ -88,10 +88,9 @@ static void find_one(const char *text, const char *name, char out[256]) {
     snprintf(key, sizeof key, "\"%s\":\"", name);
     for (const char *next = strstr(text, key); next; next = strstr(next + 1, key))
         at = next;
-    if (!at)
-        fail_msg("the log does not say %s", name);
-    at += strlen(key);
-    snprintf(out, 256, "%.*s", (int)strcspn(at, "\""), at);
+    assert_true(at);
+    if (at) /* which the analyzer does not take from the assertion */
+        snprintf(out, 256, "%.*s", (int)strcspn(at + strlen(key), "\""), at + strlen(key));
 }
 
 void curve_scene_find(struct curve_scene *s) {

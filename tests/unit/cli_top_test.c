@@ -317,8 +317,8 @@ static void take_all(struct scene *s) {
          "\"queue\":\"q\",\"started_ms\":1800000000500,\"progress\":5,"
          "\"progress_total\":10,\"worker\":\"quern-worker h 7\"}]");
     take(s, TOP_DEAD,
-         "[{\"group\":\"1\",\"kind\":\"fail\",\"count\":12345678,\"error\":\"FAILED\","
          /* NOLINTNEXTLINE(misc-misleading-bidirectional): that is what is tried */
+         "[{\"group\":\"1\",\"kind\":\"fail\",\"count\":12345678,\"error\":\"FAILED\","
          "\"text\":\"a\\tb\\u0007 e\xcc\x81\xcc\x81\xcc\x81\xcc\x81\xe2\x80\xae\"}]");
     take(s, TOP_SCHEDULES, "[{\"name\":\"nightly\",\"kind\":\"k\",\"next_ms\":1800000050000}]");
 }
