@@ -212,6 +212,13 @@ static void on_stream(void *ctx, const struct stream_order *o) {
     (void)o;
 }
 
+/* As in a broker that logs no more than usual. */
+static bool on_traces(void *ctx, enum core_event what) {
+    (void)ctx;
+    (void)what;
+    return false;
+}
+
 static void setup(struct bench *b, bool keep) {
     struct core_config k = core_config_default();
     k.done_jobs = k.dead_jobs = keep ? 100000 : 1000;
@@ -221,6 +228,7 @@ static void setup(struct bench *b, bool keep) {
                          .load = on_load,
                          .send = on_send,
                          .event = on_event,
+                         .traces = on_traces,
                          .token = on_token,
                          .stream = on_stream};
     b->core = core_new(&k, &fx);
