@@ -56,17 +56,6 @@ static void every_role(void **state) {
     raw_close(&operator);
 }
 
-/* Watches how its connections go. */
-static void *watch(struct raw_peer *p) {
-    static unsigned watches;
-    char name[32];
-    snprintf(name, sizeof name, "inproc://seen-%u", watches++);
-    assert_int_equal(zmq_socket_monitor(p->socket, name, ZMQ_EVENT_ALL), 0);
-    void *pair = zmq_socket(p->context, ZMQ_PAIR);
-    assert_int_equal(zmq_connect(pair, name), 0);
-    return pair;
-}
-
 static void await_event(void *pair, int one, int other) {
     for (;;) {
         zmq_pollitem_t item = {.socket = pair, .events = ZMQ_POLLIN};
@@ -92,8 +81,7 @@ static void expect_silence(struct curve_scene *s, struct raw_peer *p) {
 
 static void turned_away(struct curve_scene *s, enum role role, const struct key_file *key) {
     struct raw_peer p;
-    raw_connect_with_key(&p, s->at[role], role, ++s->seed, key);
-    void *pair = watch(&p);
+    void *pair = raw_connect_watched(&p, s->at[role], role, ++s->seed, key);
     struct msg_hello m = raw_hello_message(&p);
     raw_ask(&p, VERB_hello, &m, STR(""));
     await_event(pair, ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL,
@@ -154,7 +142,7 @@ static void taken_out(void **state) {
     struct raw_peer gone, stays;
     curve_join(s, &gone, ROLE_CLIENT, CURVE_CLIENT_A);
     curve_join(s, &stays, ROLE_CLIENT, CURVE_CLIENT_B);
-    void *pair = watch(&gone);
+    void *pair = raw_watch(&gone);
     curve_scene_settings(s, CURVE_CLIENT_A, "a");
     curve_scene_reload(s);
     await_event(pair, ZMQ_EVENT_DISCONNECTED, 0);
@@ -177,7 +165,7 @@ static void changed(void **state) {
     struct raw_peer p;
     curve_join(s, &p, ROLE_CLIENT, CURVE_CLIENT_A);
     uint64_t id = raw_submit(&p, "echo", STR(""));
-    void *pair = watch(&p);
+    void *pair = raw_watch(&p);
     curve_scene_settings(s, CURVE_KEYS, "c");
     curve_scene_reload(s);
     await_event(pair, ZMQ_EVENT_DISCONNECTED, 0);
@@ -297,7 +285,7 @@ static void endless(void **state) {
     static struct str parts[20000];
     struct raw_peer p;
     curve_join(s, &p, ROLE_CLIENT, CURVE_CLIENT_A);
-    void *pair = watch(&p);
+    void *pair = raw_watch(&p);
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         parts[i] = STR("x");
     raw_send_parts(&p, parts, sizeof parts / sizeof *parts);

@@ -10,6 +10,16 @@
 #include <cmocka.h>
 
 /* ---- life ----------------------------------------------------------------------------------- */
+void *raw_watch(struct raw_peer *p) {
+    static unsigned watches;
+    char name[32];
+    snprintf(name, sizeof name, "inproc://seen-%u", watches++);
+    assert_int_equal(zmq_socket_monitor(p->socket, name, ZMQ_EVENT_ALL), 0);
+    void *pair = zmq_socket(p->context, ZMQ_PAIR);
+    assert_int_equal(zmq_connect(pair, name), 0);
+    return pair;
+}
+
 static void connect_to(struct raw_peer *p, const char *endpoint, const char *routing) {
     int queue = 1;
     int linger = 1000;
@@ -22,6 +32,8 @@ static void connect_to(struct raw_peer *p, const char *endpoint, const char *rou
         zmq_setsockopt(p->socket, ZMQ_RCVHWM, &queue, sizeof queue);
     if (routing)
         assert_int_equal(zmq_setsockopt(p->socket, ZMQ_ROUTING_ID, routing, strlen(routing)), 0);
+    if (p->watched)
+        p->events = raw_watch(p);
     assert_int_equal(zmq_connect(p->socket, endpoint), 0);
 }
 
@@ -42,6 +54,15 @@ void raw_connect_with_key(struct raw_peer *p, const char *endpoint, enum role ro
     raw_make(p, role, seed);
     p->key = key;
     connect_to(p, endpoint, NULL);
+}
+
+void *raw_connect_watched(struct raw_peer *p, const char *endpoint, enum role role, uint8_t seed,
+                          const struct key_file *key) {
+    raw_make(p, role, seed);
+    p->key = key;
+    p->watched = true;
+    connect_to(p, endpoint, NULL);
+    return p->events;
 }
 
 static void endpoint_of(char out[256], const char *run, enum role role) {

@@ -16,6 +16,8 @@ struct raw_peer {
     enum role role;
     const struct key_file *key; /* NULL: without */
     bool deaf; /* ZeroMQ takes hardly anything from its connection until that was read */
+    bool watched;
+    void *events; /* of raw_watch, where it is watched from the beginning */
     uint8_t instance[16];
     uint64_t sequence; /* of the last request */
     uint64_t epoch;    /* of the last WELCOME */
@@ -34,6 +36,11 @@ void raw_connect(struct raw_peer *p, const char *endpoint, enum role role, uint8
                  const char *routing);
 /* The same by CURVE. */
 void raw_connect_with_key(struct raw_peer *p, const char *endpoint, enum role role, uint8_t seed,
+                          const struct key_file *key);
+/* Tells from now on how its connections go: a PAIR of zmq_socket_monitor, the caller's to close. */
+void *raw_watch(struct raw_peer *p);
+/* By CURVE, watched from before it connects. */
+void *raw_connect_watched(struct raw_peer *p, const char *endpoint, enum role role, uint8_t seed,
                           const struct key_file *key);
 /* What it does not read stays with the broker. */
 void raw_open_deaf(struct raw_peer *p, const char *run, enum role role, uint8_t seed);
