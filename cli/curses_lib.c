@@ -1,31 +1,23 @@
 #include "cli/curses_lib.h"
 
-#include <dlfcn.h>
-#include <string.h>
+#include "common/os/library.h"
+
+#include <stddef.h>
 
 #define LIBRARY "libncursesw.so.6" /* of the interface that the header declares */
-
-static int find(void *library, const char *name, void *to, struct err *e) {
-    void *symbol = dlsym(library, name);
-    if (!symbol)
-        return err_set(e, ERR_IO, LIBRARY ": has no %s", name);
-    memcpy(to, &symbol, sizeof symbol);
-    return 0;
-}
 
 const struct curses *curses_load(struct err *e) {
     static struct curses curses;
     static bool loaded;
     if (loaded)
         return &curses;
-    void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+    void *library = library_open(LIBRARY, e);
     if (!library) {
-        err_set(e, ERR_IO, "the screen needs the package libncursesw6 (or use --once): %s",
-                dlerror());
+        err_add(e, "the screen needs the package libncursesw6 (or use --once)");
         return NULL;
     }
 #define CURSES_FIND(name)                                                                          \
-    if (find(library, #name, &curses.name, e) < 0)                                                 \
+    if (library_find(library, LIBRARY, #name, &curses.name, e) < 0)                                \
         return NULL;
     CURSES_CALLS(CURSES_FIND)
 #undef CURSES_FIND

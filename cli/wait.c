@@ -40,15 +40,8 @@ static json_t *result_of(const struct client_finished *f, struct err *e) {
 }
 
 json_t *finished_json(const struct client_finished *f, struct err *e) {
-    struct msg_finished m = {0};
-    MSG_SET(&m, finished, id, f->id);
-    if (f->state)
-        MSG_SET(&m, finished, state, f->state);
-    MSG_SET(&m, finished, attempts, f->attempts);
-    if (f->err.code) {
-        MSG_SET(&m, finished, error, (uint64_t)f->err.code);
-        MSG_SET(&m, finished, text, str_of(f->err.text));
-    }
+    struct msg_finished m;
+    client_finished_message(f, &m);
     json_t *json = json_bridge_of_message(msg_def(MSG_finished), &m, e);
     json_t *result = f->result.len ? result_of(f, e) : NULL;
     if (json && result)

@@ -80,6 +80,8 @@ struct client_finished {
 };
 #define CLIENT_FINISHED ((struct client_finished){.result = BUF(FRAME_BYTES_MAX)})
 void client_finished_done(struct client_finished *f);
+/* As FINISHED, without its result. Borrows the text of `f`. */
+void client_finished_message(const struct client_finished *f, struct msg_finished *out);
 
 /* How a flow goes: a job and all below it. */
 struct client_flow {

@@ -199,6 +199,20 @@ static void say_how(const struct msg_finished *m, struct err *e) {
     err_set(e, code_of(m->error, ERR_JOB_REJECTED), STR_FMT, STR_ARG(m->text));
 }
 
+void client_finished_message(const struct client_finished *f, struct msg_finished *out) {
+    *out = (struct msg_finished){0};
+    MSG_SET(out, finished, id, f->id);
+    if (f->state)
+        MSG_SET(out, finished, state, f->state);
+    MSG_SET(out, finished, attempts, f->attempts);
+    if (f->err.code) {
+        MSG_SET(out, finished, error, (uint64_t)f->err.code);
+        MSG_SET(out, finished, text, str_of(f->err.text));
+    }
+    if (f->flow)
+        MSG_SET(out, finished, flow, true);
+}
+
 void watch_on_finished(struct client *c, struct frame_in *in) {
     struct msg_finished m;
     struct frame_item item;

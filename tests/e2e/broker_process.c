@@ -207,7 +207,7 @@ int broker_run(char *said, size_t size, const char *const *arguments) {
 }
 
 /* ---- its log -------------------------------------------------------------------------------- */
-bool broker_log_has(const struct broker *b, const char *text) {
+const char *broker_log_text(const struct broker *b) {
     static char log[1 << 20];
     int fd = open(b->log, O_RDONLY | O_CLOEXEC);
     assert_true(fd >= 0);
@@ -215,7 +215,11 @@ bool broker_log_has(const struct broker *b, const char *text) {
     close(fd);
     assert_true(n >= 0);
     log[n] = '\0';
-    return strstr(log, text) != NULL;
+    return log;
+}
+
+bool broker_log_has(const struct broker *b, const char *text) {
+    return strstr(broker_log_text(b), text) != NULL;
 }
 
 void broker_await_log(const struct broker *b, const char *text) {

@@ -42,4 +42,6 @@ void broker_remove(struct broker *b);
 int broker_run(char *said, size_t size, const char *const *arguments);
 /* Waits until the log holds `text`. */
 void broker_await_log(const struct broker *b, const char *text);
+/* All that it holds now; until the next call. */
+const char *broker_log_text(const struct broker *b);
 bool broker_log_has(const struct broker *b, const char *text);

@@ -101,14 +101,7 @@ static void flood_ipc(struct scene *s) {
 /* As broker.ready tells. */
 static uint16_t tcp_port(const struct scene *s) {
     static const char key[] = "\"tcp_client\":\"tcp://127.0.0.1:";
-    char text[8192];
-    int fd = open(s->b.log, O_RDONLY | O_CLOEXEC);
-    assert_true(fd >= 0);
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    assert_true(n > 0);
-    text[n] = '\0';
-    const char *at = strstr(text, key);
+    const char *at = strstr(broker_log_text(&s->b), key);
     assert_non_null(at);
     return (uint16_t)strtoul(at + sizeof key - 1, NULL, 10);
 }

@@ -10,19 +10,6 @@
 
 #include <cmocka.h>
 
-static struct curve_scene scene;
-
-static int set_up(void **state) {
-    curve_scene_open(&scene);
-    *state = &scene;
-    return 0;
-}
-
-static int tear_down(void **state) {
-    curve_scene_close(*state);
-    return 0;
-}
-
 /* ---- tenants -------------------------------------------------------------------------------- */
 /* What SUBMIT of `tenant` ("": none is named) is answered. */
 static struct msg_submitted submit(struct raw_peer *p, const char *tenant) {
@@ -296,5 +283,5 @@ int main(void) {
         cmocka_unit_test(claims),
         cmocka_unit_test(whole_topics),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, curve_set_up, curve_tear_down);
 }

@@ -81,6 +81,18 @@ void curve_scene_close(struct curve_scene *s) {
     broker_remove(&s->b);
 }
 
+int curve_set_up(void **state) {
+    static struct curve_scene scene;
+    curve_scene_open(&scene);
+    *state = &scene;
+    return 0;
+}
+
+int curve_tear_down(void **state) {
+    curve_scene_close(*state);
+    return 0;
+}
+
 /* The last line that says it. */
 static void find_one(const char *text, const char *name, char out[256]) {
     char key[64];
@@ -96,25 +108,14 @@ static void find_one(const char *text, const char *name, char out[256]) {
 void curve_scene_find(struct curve_scene *s) {
     static const char *const names[] = {"", "tcp_client", "tcp_worker", "tcp_gateway",
                                         "tcp_operator"};
-    static char text[1 << 20];
-    int fd = open(s->b.log, O_RDONLY | O_CLOEXEC);
-    assert_true(fd >= 0);
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    assert_true(n > 0);
-    text[n] = '\0';
+    const char *text = broker_log_text(&s->b);
     for (enum role role = ROLE_CLIENT; role <= ROLE_OPERATOR; role++)
         find_one(text, names[role], s->at[role]);
 }
 
 static unsigned count_reloads(const struct curve_scene *s) {
-    static char text[1 << 20];
     unsigned count = 0;
-    int fd = open(s->b.log, O_RDONLY | O_CLOEXEC);
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    text[n > 0 ? n : 0] = '\0';
-    for (const char *at = text; (at = strstr(at, "config.reloaded")); at++)
+    for (const char *at = broker_log_text(&s->b); (at = strstr(at, "config.reloaded")); at++)
         count++;
     return count;
 }

@@ -28,6 +28,9 @@ struct curve_scene {
 /* Makes keys and settings, and starts. */
 void curve_scene_open(struct curve_scene *s);
 void curve_scene_close(struct curve_scene *s);
+/* The same for a group of tests, which find it at `*state`. */
+int curve_set_up(void **state);
+int curve_tear_down(void **state);
 /* Settings that list all keys but `without` (CURVE_KEYS: all), the first one as tenant `a`. */
 void curve_scene_settings(const struct curve_scene *s, enum curve_key without, const char *a);
 /* Where it listens now, from its log. */

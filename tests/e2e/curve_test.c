@@ -21,19 +21,6 @@
 
 #define HALVES 150 /* handshakes that do not go on */
 
-static struct curve_scene scene;
-
-static int set_up(void **state) {
-    curve_scene_open(&scene);
-    *state = &scene;
-    return 0;
-}
-
-static int tear_down(void **state) {
-    curve_scene_close(*state);
-    return 0;
-}
-
 /* ---- who is let in -------------------------------------------------------------------------- */
 /* P-103, P-104: each role with its key, and one job through all of them. */
 static void every_role(void **state) {
@@ -310,5 +297,5 @@ int main(void) {
         cmocka_unit_test(endless),         cmocka_unit_test(beyond_loopback),
         cmocka_unit_test(half_handshakes),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, curve_set_up, curve_tear_down);
 }

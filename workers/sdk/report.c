@@ -25,18 +25,9 @@ void quern_report_free(struct quern_report *r) {
 
 /* ---- of an end ------------------------------------------------------------------------------ */
 static json_t *envelope_of_end(const struct client_finished *f) {
-    struct msg_finished m = {0};
+    struct msg_finished m;
     struct err e;
-    MSG_SET(&m, finished, id, f->id);
-    if (f->state)
-        MSG_SET(&m, finished, state, f->state);
-    MSG_SET(&m, finished, attempts, f->attempts);
-    if (f->err.code) {
-        MSG_SET(&m, finished, error, (uint64_t)f->err.code);
-        MSG_SET(&m, finished, text, str_of(f->err.text));
-    }
-    if (f->flow)
-        MSG_SET(&m, finished, flow, true);
+    client_finished_message(f, &m);
     return json_bridge_of_message(msg_def(MSG_finished), &m, &e);
 }
 
