@@ -7,7 +7,6 @@
 #include "tests/e2e/worker_process.h"
 
 #include <dirent.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>

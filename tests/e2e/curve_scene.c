@@ -3,7 +3,6 @@
 #include "common/base/buf.h"
 #include "common/base/hex.h"
 
-#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
